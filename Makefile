@@ -1,0 +1,68 @@
+# The commands of this repository, the same for people and for CI.
+#   make run      serve the shipped bundle and collection on 127.0.0.1:50051
+#   make test     format check, lint, types, tests
+#   make lint     the first three of these        make format   rewrite the files so that they pass the first
+#   make protos   generate gateway/v1 anew        make train    install what making a bundle needs (several GB)
+
+.DELETE_ON_ERROR:
+.PHONY: run test lint format protos train clean
+
+SHELL := /bin/bash
+VENV := .venv
+BIN := $(VENV)/bin
+
+# The newest Python of at least 3.11 that is found; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3; do \
+	command -v $$name >/dev/null && $$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' && { echo $$name; break; }; done)
+
+# A driver that answers means the GPU wheel. The two wheels hold the same module, so the other one is taken out first.
+DEVICE := $(shell nvidia-smi -L >/dev/null 2>&1 && echo gpu || echo cpu)
+OTHER_RUNTIME := $(if $(filter gpu,$(DEVICE)),onnxruntime,onnxruntime-gpu)
+
+# hnswlib comes as source and compiles for the CPU at hand, which is right for a venv that stays here. Where its wheel may
+# reach another CPU (a container image, a shared pip cache), `HNSWLIB_NO_NATIVE=1 make ...` or it ends in SIGILL there.
+
+run: $(VENV)/.installed-$(DEVICE)
+	$(BIN)/gateway serve
+
+test: lint
+	$(BIN)/pytest -q
+
+lint: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+protos: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. protos/gateway/v1/gateway.proto
+
+train: $(VENV)/.installed-$(DEVICE)-train
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python of at least 3.11 was found: install one, or name it with make PYTHON=/path/to/python" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make a venv: install its venv package (Debian: apt-get install python3-venv)" >&2; exit 1; }
+	@command -v c++ >/dev/null || { echo "hnswlib has to be compiled and there is no C++ compiler: install one (Debian: apt-get install g++ python3-dev)" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+# One stamp for each set of extras; an unchanged pyproject.toml means that nothing is installed again.
+$(VENV)/.installed-$(DEVICE): pyproject.toml | $(BIN)/python
+	@$(BIN)/pip uninstall -q -y $(OTHER_RUNTIME) 2>/dev/null || true
+	$(BIN)/pip install -q -e '.[$(DEVICE)]'
+	@touch $@
+
+$(VENV)/.installed-$(DEVICE)-dev: pyproject.toml | $(BIN)/python
+	@$(BIN)/pip uninstall -q -y $(OTHER_RUNTIME) 2>/dev/null || true
+	$(BIN)/pip install -q -e '.[$(DEVICE),dev]'
+	@touch $@ $(VENV)/.installed-$(DEVICE)
+
+$(VENV)/.installed-$(DEVICE)-train: pyproject.toml | $(BIN)/python
+	@$(BIN)/pip uninstall -q -y $(OTHER_RUNTIME) 2>/dev/null || true
+	$(BIN)/pip install -q -e '.[$(DEVICE),train]'
+	@touch $@ $(VENV)/.installed-$(DEVICE)

@@ -1,0 +1,113 @@
+"""Calibration at run time: from logits, distances and similarities to probabilities of being right.
+
+The forge fits the numbers (`gateway/forge/calibrate.py`) with the functions below, so what was fitted is what is served.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Matrix = NDArray[np.float32]
+
+MODEL_FEATURES = ("log_odds", "energy", "margin", "prototype", "prototype_gap")
+EVIDENCE_FEATURES = ("similarity", "gap", "spread")
+EVIDENCE_DEPTH = 5
+"""How many documents the evidence's features look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """A logistic regression on standardised features: `weights` and `centre`, `scale` are [features]."""
+
+    weights: tuple[float, ...]
+    bias: float
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def __call__(self, features: Matrix) -> Matrix:
+        """Probabilities [n] of features [n, features]."""
+        standard = (features - np.asarray(self.centre, np.float32)) / np.asarray(self.scale, np.float32)
+        activation = standard @ np.asarray(self.weights, np.float32) + np.float32(self.bias)
+        return (1 / (1 + np.exp(-np.clip(activation, -30, 30)))).astype(np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCalibration:
+    """Confidence = P(the answer is right and the question is in scope), for one precision variant.
+
+    `prototypes` [labels, each, dim] are unit vectors, several for each label: centres of its training questions'
+    embeddings. How near a question lies to one, and how much nearer than to another label's, tells what logits cannot:
+    a classifier has to spread all of its mass over what it knows. A question farther from every prototype than
+    `scope_floor` is called out of scope rather than doubtful.
+    """
+
+    temperature: float
+    scope_floor: float
+    prototypes: Matrix
+    logistic: Logistic
+
+    def probabilities(self, logits: Matrix) -> Matrix:
+        """Temperature-scaled softmax, [n, labels]."""
+        return softmax(logits / np.float32(self.temperature))
+
+    def features(self, logits: Matrix, embedding: Matrix) -> Matrix:
+        """See `model_features`."""
+        return model_features(logits, embedding, self.prototypes, self.temperature)
+
+    def in_scope(self, features: Matrix) -> NDArray[np.bool_]:
+        """[n]: whether the nearest prototype is near enough to speak of doubt, not of another subject."""
+        return np.asarray(features[:, MODEL_FEATURES.index("prototype")] >= self.scope_floor)
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceCalibration:
+    """Confidence = P(the first document answers the question), from the similarities of the best documents."""
+
+    logistic: Logistic
+
+    def confidence(self, similarities: Sequence[float]) -> float:
+        """For the best documents' similarities, best first. 0 where nothing was found."""
+        if not similarities:
+            return 0.0
+        return float(self.logistic(evidence_features([similarities]))[0])
+
+
+def softmax(logits: Matrix) -> Matrix:
+    """Along the last axis, safe for large values."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
+
+
+def model_features(logits: Matrix, embedding: Matrix, prototypes: Matrix, temperature: float) -> Matrix:
+    """[n, len(MODEL_FEATURES)]: log-odds of the best label, energy, margin, and the same two by distance.
+
+    Energy is T * logsumexp(logits / T) (Liu et al. 2020). Distances are cosines to the nearest prototype of the best
+    label, and of that minus the nearest of any other label.
+    """
+    scaled = logits / np.float32(temperature)
+    top = scaled.max(axis=1)
+    energy = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
+    second = np.partition(scaled, -2, axis=1)[:, -2]
+    log_p = top - energy
+    log_odds = log_p - np.log(np.maximum(-np.expm1(log_p), 1e-7))
+    labels, each, dim = prototypes.shape
+    near = (embedding @ prototypes.reshape(-1, dim).T).reshape(-1, labels, each).max(axis=2)
+    rows, best = np.arange(len(logits)), scaled.argmax(axis=1)
+    own = near[rows, best]
+    near[rows, best] = -1
+    return np.stack([log_odds, energy * temperature, top - second, own, own - near.max(axis=1)], axis=1).astype(
+        np.float32
+    )
+
+
+def evidence_features(similarities: Sequence[Sequence[float]]) -> Matrix:
+    """[n, len(EVIDENCE_FEATURES)]: the best similarity, its lead over the second, and over the mean of the next."""
+    rows = []
+    for found in similarities:
+        best, rest = found[0], list(found[1:EVIDENCE_DEPTH]) or [0.0]
+        rows.append((best, best - rest[0], best - sum(rest) / len(rest)))
+    return np.asarray(rows, np.float32)

@@ -1,0 +1,89 @@
+"""`gateway ask`: one question to a running gateway, the answer for a person or as JSON."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console, Group
+from rich.markup import escape
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.main import Failure, NotReached, Refused
+from gateway.client import CallFailed, Client, as_json
+from gateway.types import Answer, Policy, Principal, Route
+
+STYLES = {Route.MODEL: "green", Route.RETRIEVAL: "cyan", Route.ENSEMBLE: "blue", Route.ABSTAIN: "yellow"}
+BAR = 24  # characters of the longest stage
+
+
+@click.command()
+@click.argument("question")
+@click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT")
+@click.option("--collection", default="", help="Where to look.  [the server's default]")
+@click.option("--policy", type=click.Choice([policy.value for policy in Policy]), help="[the server's default]")
+@click.option("--timeout-ms", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--tenant", default="default", show_default=True, help="Who asks.")
+@click.option("--group", "groups", multiple=True, help="A group that the asker is in; may be repeated.")
+@click.option("--json", "is_json", is_flag=True, help="Print the answer with the keys of the API.")
+def ask(
+    question: str,
+    target: str,
+    collection: str,
+    policy: str | None,
+    timeout_ms: int,
+    tenant: str,
+    groups: tuple[str, ...],
+    is_json: bool,
+) -> None:
+    """Ask a running gateway QUESTION. An abstention is an answer, and ends with exit code 0."""
+    with Client(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000) as client:
+        try:
+            answer = client.answer(question, collection=collection, policy=Policy(policy) if policy else None)
+        except CallFailed as error:
+            raise _explained(error, target) from None
+    if is_json:
+        click.echo(as_json(answer))
+    else:
+        Console().print(rendered(answer))
+
+
+def rendered(answer: Answer) -> Group:
+    """The answer for a person: what, how sure, what it rests on, where the time went."""
+    head = Text.assemble(
+        (f" {answer.route.value} ", f"reverse {STYLES[answer.route]}"),
+        f"  {answer.reason.value}  ",
+        (f"confidence {answer.confidence:.3f}", "bold"),
+        (f"  (model's threshold {answer.threshold:.3f}, certificate {answer.certificate.value})", "dim"),
+    )
+    parts: list[Text | Padding] = [
+        head,
+        Padding(escape(answer.text) or "[dim]No answer was good enough to give.[/]", (1, 2)),
+    ]
+    if answer.suggestions:
+        parts.append(Text(f"Nearest documents: {', '.join(answer.suggestions)}\n"))
+    for number, citation in enumerate(answer.citations, 1):
+        parts.append(Text.assemble((f"[{number}] {citation.title}", "bold"), (f"  {citation.uri}", "dim")))
+        parts.append(Padding(Text(f"“{citation.quote.strip()}”", "italic"), (0, 4)))
+    parts.append(Padding(_timings(answer), (1, 0, 0, 0)))
+    facts = f"{answer.policy.value} · bundle {answer.bundle} · knowledge version {answer.knowledge_version}"
+    parts.append(Text(facts, "dim"))
+    return Group(*parts)
+
+
+def _timings(answer: Answer) -> Table:
+    table = Table.grid(padding=(0, 1))
+    longest = max(answer.timings.values(), default=0.0) or 1.0
+    for stage, seconds in answer.timings.items():
+        table.add_row(stage, f"{seconds * 1000:8.3f} ms", Text("━" * round(BAR * seconds / longest), "cyan"))
+    return table
+
+
+def _explained(error: CallFailed, target: str) -> Failure:
+    if error.code == "UNAVAILABLE" and not error.reason:
+        return NotReached(f"nothing answers at {target}: start one with `gateway serve`, or name it with --target")
+    if error.code == "UNAVAILABLE":
+        return NotReached(f"{target}: {error}; ask again in a moment")
+    if error.code == "DEADLINE_EXCEEDED":
+        return NotReached(f"{target}: {error}; allow more time with --timeout-ms")
+    return Refused(f"{target}: {error}")

@@ -1,0 +1,195 @@
+"""`gateway doctor`: what would keep this machine from serving well, and what to do about it. Changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from gateway.config import Config, load
+from gateway.errors import GatewayError
+
+GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
+PACKAGES = ("cascade-gateway", "protobuf", "numpy", "tokenizers", "hnswlib", "uvloop", "pydantic", "aiohttp")
+FEW_FILES = 2000 + 100
+"""The server accepts 2,000 connections, each a file descriptor."""
+
+
+class Level(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing looked at: what was found, and what to do unless it is fine."""
+
+    name: str
+    level: Level
+    found: str
+    fix: str = ""
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file of settings.")
+@click.option("--json", "is_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(file: Path | None, is_json: bool) -> None:
+    """Check this machine and its files before serving. Exit code 1 if a check fails."""
+    config = load(file, os.environ)
+    checks = list(examine(config))
+    if is_json:
+        click.echo(json.dumps([asdict(check) for check in checks], indent=2))
+    else:
+        Console().print(_table(checks))
+    if any(check.level is Level.FAIL for check in checks):
+        sys.exit(1)
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """All checks, the cheap ones first."""
+    yield python(sys.version_info[:2])
+    versions = {name: installed(name) for name in (*GRPC_SET, *PACKAGES, "onnxruntime", "onnxruntime-gpu")}
+    for name in PACKAGES:
+        found = versions[name]
+        level = Level.OK if found else Level.FAIL
+        yield Check(name, level, found or "not installed", "" if found else "pip install 'cascade-gateway[cpu]'")
+    yield grpc_set({name: versions[name] for name in GRPC_SET})
+    yield runtimes(versions["onnxruntime"], versions["onnxruntime-gpu"])
+    yield guarded("provider", lambda: provider(config))
+    yield guarded("bundle", lambda: bundle(config.model.bundle))
+    for name, folder in config.knowledge.collections.items():
+        yield collection(name, folder)
+    yield port(config.server.host, config.server.port, "port")
+    yield port(config.server.host, config.server.admin_port, "admin_port")
+    yield files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+
+
+def installed(name: str) -> str:
+    """A distribution's version, or nothing."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def python(found: tuple[int, int]) -> Check:
+    if found >= (3, 11):
+        return Check("python", Level.OK, platform.python_version())
+    return Check("python", Level.FAIL, platform.python_version(), "use Python 3.11 or newer")
+
+
+def grpc_set(versions: dict[str, str]) -> Check:
+    """The companions refuse to import beside an older grpcio, and some minors of grpcio have faults that matter."""
+    fix = "pip install " + " ".join(f"'{name}~=1.80.1'" for name in GRPC_SET)
+    shown = ", ".join(f"{name} {found or 'missing'}" for name, found in versions.items())
+    minors = {tuple(map(int, found.split(".")[:2])) for found in versions.values() if found}
+    if len(minors) != 1 or not all(versions.values()):
+        return Check("grpcio set", Level.FAIL, shown, fix)
+    minor = minors.pop()
+    if minor >= (1, 84):
+        return Check("grpcio set", Level.WARN, f"{shown}: 25 - 30 % slower since 1.84", fix)
+    if minor >= (1, 81):
+        return Check("grpcio set", Level.WARN, f"{shown}: known aio faults since 1.81", fix)
+    if minor < (1, 80):
+        return Check("grpcio set", Level.WARN, f"{shown}: older than what this was tested with", fix)
+    return Check("grpcio set", Level.OK, versions["grpcio"])
+
+
+def runtimes(cpu: str, gpu: str) -> Check:
+    if cpu and gpu:
+        return Check(
+            "onnxruntime",
+            Level.FAIL,
+            f"onnxruntime {cpu} and onnxruntime-gpu {gpu} overwrite each other's files",
+            "pip uninstall -y onnxruntime onnxruntime-gpu, then install one of them",
+        )
+    if not (cpu or gpu):
+        return Check("onnxruntime", Level.FAIL, "not installed", "pip install 'cascade-gateway[cpu]', or [gpu]")
+    return Check("onnxruntime", Level.OK, cpu or f"{gpu} (gpu)")
+
+
+def guarded(name: str, look: Callable[[], Check]) -> Check:
+    """A check that calls into an engine: whatever goes wrong there is its finding."""
+    try:
+        return look()
+    except GatewayError as error:
+        return Check(name, Level.FAIL, str(error))
+    except Exception as error:  # noqa: BLE001  # a doctor that dies of the disease names nothing
+        return Check(name, Level.FAIL, f"{type(error).__name__}: {error}", "install the package again")
+
+
+def provider(config: Config) -> Check:
+    """The execution provider that a session really gets, which is not always the one asked for."""
+    from gateway.model.session import active_providers  # without onnxruntime this fails, and the rest should still run
+
+    active = active_providers(config.model.device.value)
+    if not active:
+        fix = "pip install 'cascade-gateway[gpu]' in place of [cpu], or model.device = 'cpu'"
+        return Check("provider", Level.FAIL, f"none for device {config.model.device.value}", fix)
+    return Check("provider", Level.OK, f"{', '.join(active)} for device {config.model.device.value}")
+
+
+def bundle(folder: Path) -> Check:
+    """Every file of the bundle against its hash."""
+    from gateway.model.bundle import load as load_bundle
+
+    load_bundle(folder)
+    return Check("bundle", Level.OK, f"{folder}: complete, hashes match")
+
+
+def collection(name: str, folder: Path) -> Check:
+    if not folder.is_dir():
+        fix = (
+            f"set knowledge.collections.{name} to a folder of documents; relative paths start at the working directory"
+        )
+        return Check(f"collection {name}", Level.FAIL, f"{folder}: no such folder", fix)
+    count = sum(1 for _ in folder.glob("*.md"))
+    if not count:
+        return Check(f"collection {name}", Level.FAIL, f"{folder}: no documents (*.md)", "put documents there")
+    return Check(f"collection {name}", Level.OK, f"{folder}: {count} documents")
+
+
+def port(host: str, number: int, key: str) -> Check:
+    """Whether the server could listen there now. Without SO_REUSEPORT, as the server does."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, number))
+        except OSError as error:
+            flag = key.replace("_", "-")
+            return Check(
+                key, Level.FAIL, f"{host}:{number}: {error.strerror}", f"stop what listens there, or --{flag} 0"
+            )
+    return Check(key, Level.OK, f"{host}:{number} is free")
+
+
+def files(limit: int) -> Check:
+    if 0 <= limit < FEW_FILES:
+        return Check(
+            "open files", Level.WARN, f"limit {limit}", f"ulimit -n {2 * FEW_FILES}: each connection takes one"
+        )
+    return Check("open files", Level.OK, f"limit {limit}")
+
+
+def _table(checks: list[Check]) -> Table:
+    styles = {Level.OK: "green", Level.WARN: "yellow", Level.FAIL: "red"}
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    for check in checks:
+        style = styles[check.level]
+        found = check.found if not check.fix else f"{check.found}\n→ {check.fix}"
+        table.add_row(f"[{style}]{check.level.value}[/]", check.name, found)
+    return table

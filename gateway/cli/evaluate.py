@@ -1,0 +1,149 @@
+"""`gateway evaluate`: what a bundle is worth, on questions whose answers are known."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from gateway import assembly
+from gateway.cli.tables import show
+from gateway.config import Config, Device, ModelSection, Precision
+from gateway.errors import ConfigInvalid
+from gateway.forge import evaluate as measuring
+from gateway.forge import texts
+from gateway.forge.evaluate import Case
+from gateway.knowledge.library import Library
+from gateway.model.engine import Engine
+
+COLLECTION = "evaluated"
+
+
+@click.command()
+@click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV with text,category.")
+@click.option("--oos", multiple=True, help="Texts that nothing answers: FILE or FILE#SPLIT; may be repeated.")
+@click.option("--oos-limit", type=int, default=2000, show_default=True, help="At most so many of each --oos file.")
+@click.option("--oos-offset", type=int, default=0, help="First line of each long --oos file to take.")
+@click.option("--oos-every", type=int, default=1, help="Take every n-th line of an --oos file of plain lines.")
+@click.option(
+    "--knowledge", type=click.Path(path_type=Path), help="Folder of documents.  [the recipe's, if it is there]"
+)
+@click.option("--base", is_flag=True, help="Also: retrieval by the base model alone. Needs the [train] extra.")
+@click.option(
+    "--reference", type=click.Path(path_type=Path), help="The forge's reference.onnx, to compare labels with."
+)
+@click.option("--device", type=click.Choice([device.value for device in Device]), default="auto")
+@click.option("--precision", type=click.Choice([one.value for one in Precision]), default="auto")
+@click.option(
+    "--json", "json_file", type=click.Path(path_type=Path), help="Write everything there too; - prints it alone."
+)
+def evaluate(
+    bundle: Path,
+    questions: Path,
+    oos: tuple[str, ...],
+    oos_limit: int,
+    oos_offset: int,
+    oos_every: int,
+    knowledge: Path | None,
+    base: bool,
+    reference: Path | None,
+    device: str,
+    precision: str,
+    json_file: Path | None,
+) -> None:
+    """Accuracy, coverage, AUROC, and, with documents, every policy end to end.
+
+    Questions whose category the bundle knows are in scope; others are unseen, and right if retrieval finds the document
+    that the category's slug names. For --oos texts, abstaining is right.
+    """
+    config = Config(model=ModelSection(bundle=bundle, device=Device(device), precision=Precision(precision)))
+    try:
+        rows = texts.read(questions)
+        outside = {spec: _outside(spec, oos_offset, oos_every, oos_limit) for spec in oos}
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigInvalid(str(error)) from None
+    engine = assembly.load_engine(config)
+    folder = knowledge or _recipe_collection(engine)
+    collections = {COLLECTION: folder} if folder else {}
+    library = assembly.load_library(engine, collections, assembly.cache_folder())
+    wanted = _cases(engine, library, rows, outside)
+    seen = measuring.look(engine, library if folder else None, COLLECTION, wanted)
+    profile = engine.profile()
+    found: dict[str, Any] = {
+        "machine": _machine(engine),
+        "model": measuring.model_measures(profile, seen),
+        "milliseconds": measuring.stages(seen),
+    }
+    if folder:
+        found["end_to_end"] = measuring.end_to_end(profile, library, COLLECTION, seen)
+    if reference:
+        from gateway.forge import export
+
+        inside = [case.text for case in wanted if case.group == measuring.IN_SCOPE]
+        found["fidelity"] = export.fidelity(engine.bundle, reference, inside)
+    if base and folder:
+        from gateway.forge import baseline
+
+        found["base_retrieval"] = baseline.retrieval(
+            engine.bundle, library.generation(COLLECTION), wanted, assembly.cache_folder()
+        )
+    if json_file and str(json_file) != "-":
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    if json_file and str(json_file) == "-":
+        click.echo(json.dumps(found, indent=1))
+    else:
+        show(found, Console())
+
+
+def _outside(spec: str, offset: int, every: int, limit: int) -> list[str]:
+    """`every` and `offset` pick lines of plain files only, which a recipe may have shared by them."""
+    name, _, split = spec.partition("#")
+    rows = texts.read(Path(name), split)
+    if not split and Path(name).suffixes[-1:] != [".csv"]:
+        rows = rows[offset::every]
+    return [row.text for row in rows[:limit]]
+
+
+def _recipe_collection(engine: Engine) -> Path | None:
+    """The collection that the bundle was made with, if its documents are where its recipe says."""
+    named = str(engine.bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
+    if not named or not any(label.document_id for label in engine.bundle.manifest.labels):
+        return None
+    folder = (engine.bundle.folder.parent / named).resolve()
+    return folder if folder.is_dir() else None
+
+
+def _cases(engine: Engine, library: Library, rows: list[texts.Labelled], outside: dict[str, list[str]]) -> list[Case]:
+    labels = {label.name: label.document_id for label in engine.bundle.manifest.labels}
+    documents = list(library.generation(COLLECTION).by_id) if library.names() else []
+    found = measuring.cases(rows, labels, documents)
+    if not found:
+        raise ConfigInvalid("none of the questions has a category; --questions needs a CSV with text,category")
+    return found + [Case(text, Path(spec).name) for spec, some in outside.items() for text in some]
+
+
+def _machine(engine: Engine) -> dict[str, str]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git
+    return {
+        "processor": _processor(),
+        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+        "commit": commit.stdout.strip() or "unknown",
+        "bundle": engine.bundle.id,
+        "provider": engine.provider,
+        "precision": engine.precision,
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0]} x {len(names)}" if names else platform.processor()

@@ -1,0 +1,118 @@
+"""The `gateway` command: its sub-commands, imported only when called, and how their errors are shown.
+
+Exit codes: 0 done (an abstention is an answer), 1 a check failed or something broke, 2 wrong usage or settings,
+3 the server could not be reached in time, 4 the server refused the request.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from gateway.errors import BundleInvalid, ConfigInvalid, DeviceUnavailable, DocumentInvalid, GatewayError
+
+# Name -> where its command is, and its line in the help. Stated here, so that `gateway --help` imports none of them.
+COMMANDS = {
+    "serve": ("gateway.cli.serve:serve", "Answer questions over gRPC."),
+    "ask": ("gateway.cli.ask:ask", "Ask a running gateway one question."),
+    "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
+    "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
+    "forge": ("gateway.cli.forge:forge", "Make a bundle from a recipe."),
+    "completion": ("gateway.cli.completion:completion", "Print the completion script of a shell."),
+}
+SETTINGS_ERRORS = (ConfigInvalid, BundleInvalid, DeviceUnavailable, DocumentInvalid)
+
+
+class Failure(click.ClickException):
+    """An error that is shown in one line."""
+
+    exit_code = 1
+
+
+class WrongSettings(Failure):
+    """A setting, or a file that a setting names."""
+
+    exit_code = 2
+
+
+class NotReached(Failure):
+    """No answer in time, or nobody there."""
+
+    exit_code = 3
+
+
+class Refused(Failure):
+    """The server answered with an error."""
+
+    exit_code = 4
+
+
+class LazyGroup(click.Group):
+    """click's group, with sub-commands that are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command = getattr(importlib.import_module(module), name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except ModuleNotFoundError as error:
+            if (error.name or "gateway").startswith("gateway"):
+                raise
+            extra = "train" if args[:1] in (["forge"], ["evaluate"]) else "cpu"
+            raise Failure(
+                f"{error.name} is not installed, and `gateway {args[0]}` needs it: "
+                f"pip install 'cascade-gateway[{extra}]'"
+            ) from error
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            if ctx.params["debug"]:
+                raise
+            if isinstance(error, SETTINGS_ERRORS):
+                raise WrongSettings(str(error)) from None
+            if isinstance(error, GatewayError):
+                raise Failure(str(error)) from None
+            raise Failure(f"{type(error).__name__}: {error} (gateway --debug shows where)") from None
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # as slow as all the rest of --help
+
+        click.echo(f"cascade-gateway {version('cascade-gateway')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, epilog="Exit codes: 0 done, 1 failed, 2 usage or settings, 3 not reached, 4 refused.")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def cli(debug: bool) -> None:
+    """Answer from a distilled model where its confidence is certified, from documents elsewhere, or not at all."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(cli.main(prog_name="gateway"))

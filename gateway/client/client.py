@@ -1,0 +1,210 @@
+"""Asks a gateway, from asyncio or without it. Every call has a deadline; gRPC retries what was refused unworked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.json_format import MessageToDict
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto
+from gateway.types import Answer, Policy, Principal
+from gateway.v1 import gateway_pb2 as pb
+from gateway.v1 import gateway_pb2_grpc
+
+DEFAULT_TIMEOUT = 1.0
+"""Seconds, retries included."""
+
+SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "gateway.v1.Answers"}, {"service": "gateway.v1.Knowledge"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                },
+            }
+        ],
+        # A server in trouble is not asked thrice by everyone: after 10 failures in a row retries pause.
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+)
+OPTIONS = (
+    ("grpc.service_config", SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.lb_policy_name", "round_robin"),
+)
+
+
+class CallFailed(Exception):
+    """A call ended with a status other than OK. `code` is gRPC's name of it, `reason` the gateway's, or empty."""
+
+    def __init__(self, code: str, message: str, reason: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.reason = reason
+
+
+class AsyncClient:
+    """For asyncio. One channel, which reconnects by itself; make it inside the running loop and close it."""
+
+    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
+        self._metadata = _metadata(principal or Principal())
+        self._timeout = timeout
+
+    async def answer(
+        self,
+        question: str,
+        *,
+        collection: str = "",
+        policy: Policy | None = None,
+        max_citations: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109  # it becomes the call's deadline
+    ) -> Answer:
+        """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
+        request = _request(question, collection, policy, max_citations)
+        try:
+            response: pb.AnswerResponse = await self._answers.Answer(
+                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return answer_from_proto(response)
+
+    async def answer_batch(
+        self, questions: Iterable[str], *, collection: str = "", policy: Policy | None = None
+    ) -> list[Answer | CallFailed]:
+        """One answer, or the item's failure, for each question in order. At most 256."""
+        batch = _batch(questions, collection, policy)
+        try:
+            response: pb.AnswerBatchResponse = await self._answers.AnswerBatch(
+                batch, timeout=_checked(self._timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return [_item(item) for item in response.items]
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class Client:
+    """For everyone else; safe to share between threads. Same methods, same errors."""
+
+    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._channel = grpc.insecure_channel(target, options=OPTIONS)
+        self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
+        self._metadata = _metadata(principal or Principal())
+        self._timeout = timeout
+
+    def answer(
+        self,
+        question: str,
+        *,
+        collection: str = "",
+        policy: Policy | None = None,
+        max_citations: int = 0,
+        timeout: float | None = None,
+    ) -> Answer:
+        """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
+        request = _request(question, collection, policy, max_citations)
+        try:
+            response: pb.AnswerResponse = self._answers.Answer(
+                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return answer_from_proto(response)
+
+    def answer_batch(
+        self, questions: Iterable[str], *, collection: str = "", policy: Policy | None = None
+    ) -> list[Answer | CallFailed]:
+        """One answer, or the item's failure, for each question in order. At most 256."""
+        batch = _batch(questions, collection, policy)
+        try:
+            response: pb.AnswerBatchResponse = self._answers.AnswerBatch(
+                batch, timeout=_checked(self._timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return [_item(item) for item in response.items]
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def as_json(answer: Answer) -> str:
+    """The answer with the keys of the API."""
+    return json.dumps(
+        MessageToDict(answer_to_proto(answer), preserving_proto_field_name=True), ensure_ascii=False, indent=2
+    )
+
+
+def _request(question: str, collection: str, policy: Policy | None, max_citations: int = 0) -> pb.AnswerRequest:
+    number = pb.POLICY_UNSPECIFIED if policy is None else POLICY_TO_PROTO[policy]
+    return pb.AnswerRequest(question=question, collection=collection, policy=number, max_citations=max_citations)
+
+
+def _batch(questions: Iterable[str], collection: str, policy: Policy | None) -> pb.AnswerBatchRequest:
+    return pb.AnswerBatchRequest(items=[_request(question, collection, policy) for question in questions])
+
+
+def _item(item: pb.AnswerBatchItem) -> Answer | CallFailed:
+    if item.HasField("answer"):
+        return answer_from_proto(item.answer)
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    return CallFailed(codes.get(item.error.code, "UNKNOWN"), item.error.message, item.error.reason)
+
+
+def _metadata(principal: Principal) -> Sequence[tuple[str, str]]:
+    groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
+    return (("x-tenant", principal.tenant), *groups)
+
+
+def _checked(timeout: float) -> float:
+    """Raise CallFailed where no time is left: grpc takes 0 for "no deadline", and the call could then wait for ever."""
+    if timeout <= 0:
+        raise CallFailed("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
+    return timeout
+
+
+def _failure(error: grpc.RpcError) -> CallFailed:
+    """Both kinds of RpcError know their code and trailers; grpc's hints say so of neither."""
+    call = cast("grpc.Call", error)
+    status = rpc_status.from_call(call)
+    reason = ""
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason = info.reason
+    return CallFailed(call.code().name, call.details() or "", reason)

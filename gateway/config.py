@@ -1,0 +1,228 @@
+"""The settings: their names, defaults and bounds, and the one place that reads them from a file and the environment."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from gateway.errors import ConfigInvalid
+from gateway.types import Policy
+
+PREFIX = "GATEWAY_"
+FILE_VARIABLE = "GATEWAY_CONFIG"
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Device(StrEnum):
+    """Where the model runs. AUTO takes an accelerator if its provider is really active; CUDA fails without it."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+class Precision(StrEnum):
+    """Which of the bundle's graphs runs. AUTO: 8 bit on a CPU, fp16 on an accelerator."""
+
+    AUTO = "auto"
+    INT8 = "int8"
+    FP16 = "fp16"
+    FP32 = "fp32"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+
+class ServerSection(_Section):
+    """The two ports, and what a request may ask of the process."""
+
+    host: str = "127.0.0.1"
+    """Anything but loopback shows an API without authentication to that network."""
+    port: Port = 50051
+    """gRPC. 0 takes any free port."""
+    admin_port: Port = 9464
+    """Metrics, health and status over HTTP. 0 takes any free port."""
+    default_timeout_ms: Annotated[int, Field(ge=1)] = 200
+    """For calls that state no deadline."""
+    max_timeout_ms: Annotated[int, Field(ge=1)] = 10_000
+    """Longer deadlines are cut to this. Raising it lets slow callers hold permits for longer."""
+    drain_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
+    """How long to go on answering after health says NOT_SERVING. Behind a balancer: above its probe interval."""
+    drain_seconds: Annotated[float, Field(gt=0, le=300)] = 25.0
+    """How long requests in flight may take to finish. Above max_timeout_ms nothing is cut off."""
+    max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1024
+    """Questions admitted at once; more are shed. Raising it trades refusals for waiting."""
+    max_question_chars: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    reflection: bool = True
+    """Lets grpcurl and `buf curl` read the API from the server."""
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Self:
+        if self.default_timeout_ms > self.max_timeout_ms:
+            raise ValueError(
+                f"default_timeout_ms is {self.default_timeout_ms} and max_timeout_ms only {self.max_timeout_ms}"
+            )
+        return self
+
+
+class ModelSection(_Section):
+    """Which bundle runs, and where."""
+
+    bundle: Path = Path("models/banking/1")
+    """A folder with a manifest.json. Relative paths start at the working directory."""
+    device: Device = Device.AUTO
+    precision: Precision = Precision.AUTO
+    threads: Annotated[int, Field(ge=0, le=256)] = 0
+    """Of the session, within one operator. 0: as many as there are physical cores."""
+    max_batch_tokens: Annotated[int, Field(ge=64, le=65_536)] = 192
+    """Tokens of one forward pass. Raising it trades latency for throughput, on a CPU with little to gain."""
+
+
+class KnowledgeSection(_Section):
+    """Which collections are served."""
+
+    collections: dict[str, Path] = {"banking": Path("index/banking")}
+    """Name -> folder of documents. Giving any replaces the default one."""
+    default_collection: str = ""
+    """For requests that name none. Empty: the first of `collections`."""
+
+    @model_validator(mode="after")
+    def _default_is_served(self) -> Self:
+        if not self.collections:
+            raise ValueError("collections is empty, so nothing could be answered")
+        if self.default_collection and self.default_collection not in self.collections:
+            raise ValueError(
+                f"default_collection is {self.default_collection!r}, which is none of {sorted(self.collections)}"
+            )
+        return self
+
+    @property
+    def default(self) -> str:
+        """The collection of requests that name none."""
+        return self.default_collection or next(iter(self.collections))
+
+
+class CascadeSection(_Section):
+    """How the tiers are combined."""
+
+    default_policy: Policy = Policy.CASCADE
+    """For requests that name none."""
+
+
+class Config(_Section):
+    """Everything that can be set, checked and frozen."""
+
+    server: ServerSection = ServerSection()
+    model: ModelSection = ModelSection()
+    knowledge: KnowledgeSection = KnowledgeSection()
+    cascade: CascadeSection = CascadeSection()
+
+
+def load(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> Config:
+    """Defaults < TOML `file` < `environment` (GATEWAY_<SECTION>__<KEY>) < `flags` ("section.key" -> value, None unset).
+
+    Without `file`, the one that GATEWAY_CONFIG names is read, if any. Raises ConfigInvalid.
+    """
+    environment = environment or {}
+    if file is None and environment.get(FILE_VARIABLE):
+        file = Path(environment[FILE_VARIABLE])
+    settings: dict[tuple[str, ...], tuple[object, str]] = {}
+    for found in (_from_file(file), _from_environment(environment), _from_flags(flags or {})):
+        for path, value, origin in found:
+            _check_known(path, origin)
+            settings[path] = (value, origin)
+    tree: dict[str, Any] = {}
+    for path, (value, _) in settings.items():
+        branch = tree
+        for part in path[:-1]:
+            branch = branch.setdefault(part, {})
+        branch[path[-1]] = value
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _explained(error, {path: origin for path, (_, origin) in settings.items()}) from None
+
+
+def _from_file(file: Path | None) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    if file is None:
+        return
+    try:
+        tree = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigInvalid(f"{file}: cannot be read ({error.strerror}); name another file with --config") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigInvalid(f"{file}: is not TOML: {error}") from None
+    yield from _leaves(tree, (), str(file))
+
+
+def _leaves(
+    tree: Mapping[str, object], path: tuple[str, ...], origin: str
+) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, (*path, key), origin)
+        else:
+            yield (*path, key), value, origin
+
+
+def _from_environment(environment: Mapping[str, str]) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    for name, value in sorted(environment.items()):
+        # Only names with a double underscore are ours: for a Service called "gateway-server" Kubernetes sets
+        # GATEWAY_SERVER_PORT=tcp://... in every pod of the namespace.
+        if name.startswith(PREFIX) and "__" in name:
+            yield tuple(name.removeprefix(PREFIX).lower().split("__")), value, f"environment variable {name}"
+
+
+def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], object, str]]:
+    for name, value in flags.items():
+        if value is not None:
+            key = name.rpartition(".")[2]
+            yield tuple(name.split(".")), value, f"flag --{key.removeprefix('default_').replace('_', '-')}"
+
+
+def _check_known(path: tuple[str, ...], origin: str) -> None:
+    """Raise ConfigInvalid, with the nearest name, for a section or key that does not exist."""
+    sections = {name: field.annotation for name, field in Config.model_fields.items()}
+    section = sections.get(path[0])
+    if section is None:
+        raise ConfigInvalid(f"{path[0]}: no such section (from {origin}); {_nearest(path[0], sections)}")
+    assert isinstance(section, type)
+    assert issubclass(section, _Section)
+    keys = section.model_fields
+    if len(path) == 1:
+        if path[0] in sections and origin.startswith(("environment", "flag")):
+            raise ConfigInvalid(f"{path[0]}: is a section, not a key (from {origin})")
+        return
+    if path[1] not in keys:
+        raise ConfigInvalid(f"{path[0]}.{path[1]}: no such key (from {origin}); {_nearest(path[1], keys)}")
+    if len(path) > 2 and path[1] != "collections":
+        raise ConfigInvalid(f"{'.'.join(path)}: {path[0]}.{path[1]} holds no keys (from {origin})")
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def _explained(error: ValidationError, origins: Mapping[tuple[str, ...], str]) -> ConfigInvalid:
+    """The first thing wrong, as: key = value (from origin): what is wrong with it."""
+    first = error.errors(include_url=False)[0]
+    path = tuple(str(part) for part in first["loc"])
+    if path[-1:] == ("[key]",):
+        path = path[:-1]
+    origin = origins.get(path) or "; ".join(sorted({o for p, o in origins.items() if p[: len(path)] == path}))
+    problem = first["msg"].removeprefix("Value error, ")
+    shown = "" if isinstance(first["input"], dict | BaseModel) else f" = {first['input']!r}"
+    return ConfigInvalid(f"{'.'.join(path)}{shown} (from {origin or 'the defaults'}): {problem}")

@@ -1,0 +1,76 @@
+"""CARD.md: what a bundle is, what it was made from, and what it scored, for whoever has to decide to trust it."""
+
+from __future__ import annotations
+
+from gateway.model.bundle import CertificatePart, Manifest
+
+
+def write(manifest: Manifest) -> str:
+    """The card of a bundle, from its manifest alone."""
+    return (
+        "\n\n".join([_head(manifest), _students(manifest), _fidelity(manifest), _promises(manifest), _terms(manifest)])
+        + "\n"
+    )
+
+
+def _head(manifest: Manifest) -> str:
+    documents = sum(bool(label.document_id) for label in manifest.labels)
+    return (
+        f"# {manifest.name} {manifest.version}\n\n"
+        f"A question encoder of {manifest.layers} layers with two heads: it tells {len(manifest.labels)} intents apart, "
+        f"{documents} of which stand for documents of a knowledge base, and it embeds questions and passages "
+        f"({manifest.dim} dimensions) for retrieval. English, up to {manifest.max_tokens} tokens.\n\n"
+        f"Made {manifest.created[:10]} from {manifest.base.split()[0]}, taught by {manifest.teacher.split()[0]}."
+    )
+
+
+def _students(manifest: Manifest) -> str:
+    measured = manifest.metrics["students"]
+    names = list(dict.fromkeys(name for one in measured.values() for name in one))
+    rows = [
+        "| layers | " + " | ".join(name.replace("_", " ") for name in names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for layers, one in sorted(measured.items()):
+        cells = [f"{one[name]:.1%}" if one.get(name, 2) <= 1 else f"{one.get(name, 0):,.0f}" for name in names]
+        mark = " (this one)" if int(layers) == manifest.layers else ""
+        rows.append(f"| {layers}{mark} | " + " | ".join(cells) + " |")
+    return (
+        "## Which student\n\n" + "\n".join(rows) + "\n\n"
+        "Accuracy on the development questions, which trained nothing. Retrieval: the right document comes first, by the "
+        "embedding alone, for questions of intents that were held out (unseen) or trained on (seen). Per second: one "
+        "question at a time, 8-bit graph, one CPU core. The shallowest within half a point of the best ships."
+    )
+
+
+def _fidelity(manifest: Manifest) -> str:
+    parity = manifest.metrics["parity"]
+    agreement = ", ".join(f"{precision} {share:.2%}" for precision, share in parity["agreement"].items())
+    return (
+        "## Fidelity of the graphs\n\n"
+        f"On {parity['questions']} questions that trained nothing: fp32 ONNX against torch differs by at most "
+        f"{parity['reference_difference']:.1e}; same label as fp32: {agreement}; a question alone and among 31 others "
+        f"differs by at most {parity['neighbour_drift']:.1e} in probability, {parity['neighbour_flips']} labels flip."
+    )
+
+
+def _promises(manifest: Manifest) -> str:
+    rows = ["| precision | status | threshold | accepted | wrong | risk is at most |", "|---|---|---|---|---|---|"]
+    for precision, variant in manifest.variants.items():
+        one: CertificatePart = variant.certificate
+        rows.append(
+            f"| {precision} | {one.status} | {one.threshold:.3f} | {one.accepted} | {one.wrong} | {one.upper_bound:.2%} |"
+        )
+    any_one = next(iter(manifest.variants.values())).certificate
+    return (
+        "## What the threshold promises\n\n" + "\n".join(rows) + "\n\n"
+        f"With probability {any_one.assurance:.0%} over the certification questions, at most {any_one.risk:.0%} of the "
+        f"model's answers are wrong, at an out-of-scope share of up to {any_one.oos_share:.0%} of the kind of the "
+        "recipe's outliers. It holds for questions like the certification questions; intents that are near to the known "
+        "ones and were launched later are harder than these outliers."
+    )
+
+
+def _terms(manifest: Manifest) -> str:
+    lines = "\n".join(f"- {one}" for one in manifest.attribution) or "- none"
+    return f"## Terms\n\nLicence of the weights: {manifest.licence}. Made from:\n\n{lines}"

@@ -1,0 +1,116 @@
+"""The data of a recipe, divided once: what trains, what picks, what calibrates, what certifies, what is unseen."""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateway.forge import texts
+from gateway.forge.recipes import Recipe
+from gateway.forge.texts import Labelled
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Questions by purpose; no question stands in two of them.
+
+    `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` is looked at once, for
+    the threshold. `unseen` are questions of excluded intents: nothing is fitted on them, they show how retrieval does on
+    what the model does not know. `outliers` are texts that nothing answers, halves for training and for calibration.
+    """
+
+    labels: tuple[str, ...]
+    train: tuple[Labelled, ...]
+    dev: tuple[Labelled, ...]
+    calibrate: tuple[Labelled, ...]
+    certify: tuple[Labelled, ...]
+    unseen: tuple[Labelled, ...]
+    outliers_train: tuple[str, ...]
+    outliers_calibrate: tuple[str, ...]
+    outliers_certify: tuple[str, ...]
+    hashes: dict[str, str]
+
+
+def load(recipe: Recipe) -> Data:
+    """Read and divide, by the recipe's seed. ValueError where there is too little to divide."""
+    source = recipe.locate(recipe.data.questions)
+    hashes = {source.name: texts.sha256(source)}
+    rows = [row for row in _unique(texts.read(source)) if row.category]
+    excluded = _excluded(recipe, hashes)
+    known = [row for row in rows if row.category not in excluded]
+    by_label: dict[str, list[Labelled]] = defaultdict(list)
+    for row in known:
+        by_label[row.category].append(row)
+    if len(by_label) < 2:
+        raise ValueError(f"{source}: {len(by_label)} intents with labels; a classifier needs at least 2")
+    parts: dict[str, list[Labelled]] = {"train": [], "dev": [], "calibrate": [], "certify": []}
+    for label in sorted(by_label):
+        for part, some in _divide(by_label[label], recipe).items():
+            parts[part] += some
+    far, mid, near = _thirds(_outliers(recipe, hashes), recipe.data.seed)
+    return Data(
+        labels=tuple(sorted(by_label)),
+        **{part: tuple(some) for part, some in parts.items()},
+        unseen=tuple(row for row in rows if row.category in excluded),
+        outliers_train=far,
+        outliers_calibrate=mid,
+        outliers_certify=near,
+        hashes=hashes,
+    )
+
+
+def _unique(rows: list[Labelled]) -> list[Labelled]:
+    """The first of each text, so that no question stands on both sides of a division."""
+    seen: dict[str, Labelled] = {}
+    for row in rows:
+        seen.setdefault(" ".join(row.text.lower().split()), row)
+    return list(seen.values())
+
+
+def _excluded(recipe: Recipe, hashes: dict[str, str]) -> set[str]:
+    if not recipe.data.exclude_intents:
+        return set()
+    source: Path = recipe.locate(recipe.data.exclude_intents)
+    hashes[source.name] = texts.sha256(source)
+    return {row.text for row in texts.read(source)}
+
+
+def _divide(rows: list[Labelled], recipe: Recipe) -> dict[str, list[Labelled]]:
+    """One intent's questions by purpose. An intent with fewer than 8 questions only trains."""
+    rows = rows.copy()
+    random.Random(f"{recipe.data.seed}:{rows[0].category}").shuffle(rows)
+    if len(rows) < 8:
+        return {"train": rows}
+    parts, start = {}, 0
+    for part, share in (
+        ("dev", recipe.data.dev),
+        ("calibrate", recipe.data.calibrate),
+        ("certify", recipe.data.certify),
+    ):
+        stop = start + max(1, round(share * len(rows)))
+        parts[part], start = rows[start:stop], stop
+    parts["train"] = rows[start:]
+    return parts
+
+
+def _outliers(recipe: Recipe, hashes: dict[str, str]) -> list[str]:
+    found: list[str] = []
+    for section in recipe.data.outliers:
+        source = recipe.locate(section.file)
+        hashes[source.name] = texts.sha256(source)
+        rows = texts.read(source, section.split)[section.offset :: section.every]
+        rows = [row for row in rows if row.category not in section.exclude]
+        rows = [row for row in rows if not section.only or row.category in section.only]
+        random.Random(recipe.data.seed).shuffle(rows)
+        found += [row.text for row in rows[: section.limit]]
+    return found
+
+
+def _thirds(outliers: list[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Half to train, a quarter to calibrate, a quarter to certify."""
+    outliers = sorted(set(outliers))
+    random.Random(seed).shuffle(outliers)
+    half, rest = len(outliers) // 2, len(outliers) * 3 // 4
+    return tuple(outliers[:half]), tuple(outliers[half:rest]), tuple(outliers[rest:])

@@ -1,0 +1,162 @@
+"""The student in torch: a BERT trunk over packed rows, an answer head and a retrieval head.
+
+The forward pass is the one that is exported (see `graph.py`), with the same inputs: rows of tokens in which several
+questions may stand side by side. Training uses one question a row, which is the ordinary padded batch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+ANSWER_WIDTH = 768
+"""The answer head's hidden layer: what telling labels apart takes beyond a linear map is learned there, and not at the
+expense of the trunk, which has to stay a general encoder."""
+FILLER = -1  # the question number of a token that belongs to no question
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes of a BERT trunk, as its `config.json` names them."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    layer_norm_eps: float
+
+    @staticmethod
+    def read(folder: Path) -> Shape:
+        """The shape of the model in `folder`. ValueError if it is no BERT, the only trunk that is exported."""
+        config = json.loads((folder / "config.json").read_text())
+        if config.get("model_type") != "bert":
+            raise ValueError(
+                f"{folder}: the student must be a BERT-style encoder, but model_type is {config.get('model_type')!r}"
+            )
+        return Shape(**{name: config[name] for name in Shape.__dataclass_fields__})
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        width = shape.hidden_size
+        self.heads = shape.num_attention_heads
+        self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
+        self.attention_out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=shape.layer_norm_eps)
+        self.up = nn.Linear(width, shape.intermediate_size)
+        self.down = nn.Linear(shape.intermediate_size, width)
+        self.norm = nn.LayerNorm(width, eps=shape.layer_norm_eps)
+
+    def forward(self, hidden: Tensor, mask: Tensor, dropout: float) -> Tensor:
+        rows, tokens, width = hidden.shape
+
+        def split(projected: Tensor) -> Tensor:
+            return projected.view(rows, tokens, self.heads, width // self.heads).transpose(1, 2)
+
+        mixed = F.scaled_dot_product_attention(
+            split(self.query(hidden)), split(self.key(hidden)), split(self.value(hidden)), attn_mask=mask
+        )
+        mixed = self.attention_out(mixed.transpose(1, 2).reshape(rows, tokens, width))
+        hidden = self.attention_norm(hidden + F.dropout(mixed, dropout, self.training))
+        grown = self.down(F.gelu(self.up(hidden)))
+        return self.norm(hidden + F.dropout(grown, dropout, self.training))
+
+
+class Student(nn.Module):
+    """Trunk with two heads: `logits` [questions, labels] and unit-length `embedding` [questions, hidden]."""
+
+    def __init__(self, shape: Shape, labels: int, dropout: float = 0.1) -> None:
+        super().__init__()
+        self.shape = shape
+        self.dropout = dropout
+        self.tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.positions = nn.Embedding(shape.max_position_embeddings, shape.hidden_size)
+        self.norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
+        self.widen = nn.Linear(shape.hidden_size, ANSWER_WIDTH)
+        self.answer = nn.Linear(ANSWER_WIDTH, labels)
+        self.retrieval = nn.Linear(shape.hidden_size, shape.hidden_size, bias=False)
+        nn.init.normal_(self.widen.weight, std=0.05)
+        nn.init.zeros_(self.widen.bias)
+        nn.init.normal_(self.answer.weight, std=0.02)
+        nn.init.zeros_(self.answer.bias)
+        nn.init.eye_(self.retrieval.weight)  # starts as the base's own sentence embedding
+
+    def forward(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> tuple[Tensor, Tensor]:
+        """`ids`, `positions`, `question`: int64 [rows, tokens]. Returns (logits, embedding) by question number."""
+        pooled = self.pool(ids, positions, question, questions)
+        return self.answer(F.gelu(self.widen(pooled))), F.normalize(self.retrieval(pooled).float(), dim=-1)
+
+    def pool(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> Tensor:
+        """The mean of each question's last hidden states, [questions, hidden]."""
+        mask = (question.unsqueeze(2) == question.unsqueeze(1)).unsqueeze(1)
+        hidden = self.norm(self.tokens(ids) + self.positions(positions))
+        hidden = F.dropout(hidden, self.dropout, self.training)
+        for layer in self.layers:
+            hidden = layer(hidden, mask, self.dropout)
+        flat, owner = hidden.flatten(0, 1), question.flatten()
+        flat, owner = flat[owner != FILLER], owner[owner != FILLER]
+        sums = flat.new_zeros(questions, flat.shape[1]).index_add(0, owner, flat)
+        return sums / torch.bincount(owner, minlength=questions).unsqueeze(1).to(sums.dtype)
+
+
+def from_base(folder: Path, layers: int, labels: int) -> Student:
+    """A student with `layers` of the base's layers, evenly spaced and the last always kept."""
+    base = Shape.read(folder)
+    if not 1 <= layers <= base.num_hidden_layers:
+        raise ValueError(f"layers = {layers}: the base {folder.name} has {base.num_hidden_layers}")
+    shape = Shape(**{**{n: getattr(base, n) for n in Shape.__dataclass_fields__}, "num_hidden_layers": layers})
+    student = Student(shape, labels)
+    weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
+    kept = [round((i + 1) * base.num_hidden_layers / layers) - 1 for i in range(layers)]
+    renamed = {
+        "tokens.weight": weights["embeddings.word_embeddings.weight"],
+        # A question is always one segment: its type embedding is a constant, folded into the positions.
+        "positions.weight": weights["embeddings.position_embeddings.weight"]
+        + weights["embeddings.token_type_embeddings.weight"][0],
+        "norm.weight": weights["embeddings.LayerNorm.weight"],
+        "norm.bias": weights["embeddings.LayerNorm.bias"],
+    }
+    parts = {
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "attention_out": "attention.output.dense",
+        "attention_norm": "attention.output.LayerNorm",
+        "up": "intermediate.dense",
+        "down": "output.dense",
+        "norm": "output.LayerNorm",
+    }
+    for target, source in enumerate(kept):
+        for ours, theirs in parts.items():
+            for kind in ("weight", "bias"):
+                renamed[f"layers.{target}.{ours}.{kind}"] = weights[f"encoder.layer.{source}.{theirs}.{kind}"]
+    left = student.load_state_dict(renamed, strict=False)
+    unexpected = [name for name in left.missing_keys if not name.startswith(("widen.", "answer.", "retrieval."))]
+    if unexpected or left.unexpected_keys:
+        raise ValueError(f"{folder}: weights do not fit: missing {unexpected}, unknown {left.unexpected_keys}")
+    return student
+
+
+def pad(encodings: list[list[int]]) -> tuple[Tensor, Tensor, Tensor]:
+    """One question a row: (ids, positions, question), int64 [questions, longest]."""
+    longest = max(map(len, encodings))
+    ids = np.zeros((len(encodings), longest), np.int64)
+    question = np.full((len(encodings), longest), FILLER, np.int64)
+    for row, tokens in enumerate(encodings):
+        ids[row, : len(tokens)] = tokens
+        question[row, : len(tokens)] = row
+    positions = np.broadcast_to(np.arange(longest), ids.shape).copy()
+    return torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(question)

@@ -1,0 +1,260 @@
+"""Measuring a bundle on questions with known answers: the model alone, and every policy end to end.
+
+The cascade that is measured is the one that serves. Each question goes through the model once, timed; the policies are
+then compared on those same outputs, replayed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.cascade.calibration import Matrix
+from gateway.cascade.cascade import Cascade, Profile
+from gateway.deadline import Deadline
+from gateway.forge.texts import Labelled
+from gateway.knowledge.documents import slug
+from gateway.knowledge.library import Library
+from gateway.model.engine import Engine
+from gateway.types import Answer, Policy, Prediction, Question, Route
+
+PATIENCE = 60.0
+"""Seconds; measuring is not the place to shed."""
+WARM_UP = 50
+RISK = 0.05
+PERCENTILES = (50, 99)
+
+IN_SCOPE, UNSEEN = "in scope", "unseen"
+ALWAYS = -1.0
+"""A threshold that every confidence reaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A question, the group that it belongs to, its label if the bundle has it, and the document that is right.
+
+    No document: nothing answers, and abstaining is right.
+    """
+
+    text: str
+    group: str
+    label: str = ""
+    document_id: str = ""
+
+
+def cases(rows: Iterable[Labelled], labels: dict[str, str], documents: Sequence[str]) -> list[Case]:
+    """Questions of known intents (IN_SCOPE) and of others (UNSEEN). `labels` maps labels to their documents.
+
+    An unseen intent's document is the one that its slug names. Rows that have neither are of no use and left out.
+    """
+    known = set(documents)
+    found = []
+    for row in rows:
+        if row.category in labels:
+            found.append(Case(row.text, IN_SCOPE, row.category, labels[row.category] or row.category))
+        elif slug(row.category) in known:
+            found.append(Case(row.text, UNSEEN, document_id=slug(row.category)))
+        elif row.category:
+            found.append(Case(row.text, UNSEEN))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A case with what the model made of it, and how long the whole answer took, in seconds by stage."""
+
+    case: Case
+    prediction: Prediction
+    timings: dict[str, float]
+
+
+class Replay:
+    """A model tier that repeats what it was told."""
+
+    def __init__(self, seen: Sequence[Seen]) -> None:
+        self._predictions = {one.case.text: one.prediction for one in seen}
+
+    async def predict(self, text: str, deadline: Deadline) -> Prediction:  # noqa: ARG002
+        return self._predictions[text]
+
+
+def look(engine: Engine, library: Library | None, collection: str, wanted: Sequence[Case]) -> list[Seen]:
+    """Ask the serving path each question, one at a time, by the default policy; the model alone where `library` is None."""
+
+    async def ask_all() -> list[Seen]:
+        keeper = _Keeper(engine)
+        cascade = Cascade(keeper, library, engine.profile()) if library else None
+
+        async def ask(text: str) -> dict[str, float]:
+            deadline = Deadline.after(PATIENCE)
+            if cascade is None:
+                return (await keeper.predict(text, deadline)).timings
+            return (await cascade.answer(Question(text, collection), deadline)).timings
+
+        engine.start()
+        for case in wanted[:WARM_UP]:
+            await ask(case.text)
+        seen = []
+        for case in wanted:
+            started = time.perf_counter()
+            timings = await ask(case.text)
+            seen.append(Seen(case, keeper.last, timings | {"total": time.perf_counter() - started}))
+        await engine.stop()
+        return seen
+
+    return asyncio.run(ask_all())
+
+
+class _Keeper:
+    """Passes on to the engine and keeps its last word."""
+
+    last: Prediction
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def predict(self, text: str, deadline: Deadline) -> Prediction:
+        self.last = await self._engine.predict(text, deadline)
+        return self.last
+
+
+def model_measures(profile: Profile, seen: Sequence[Seen]) -> dict[str, Any]:
+    """Accuracy in scope, coverage at RISK, and AUROC in scope against each other group by three scores."""
+    groups = _grouped(seen)
+    inside = groups.get(IN_SCOPE, [])
+    names = [label.name for label in profile.labels]
+    scores = {group: _scores(profile, some) for group, some in groups.items()}
+    right = np.array([names[int(one.prediction.logits.argmax())] == one.case.label for one in inside])
+    found: dict[str, Any] = {"questions": {group: len(some) for group, some in groups.items()}}
+    if len(inside):
+        sure = scores[IN_SCOPE]["confidence"]
+        accepted = sure >= profile.thresholds.answer
+        found["accuracy"] = float(right.mean())
+        found["coverage_at_5_risk"] = coverage_at_risk(sure, right)
+        found["threshold"] = profile.thresholds.answer
+        found["coverage_at_threshold"] = float(accepted.mean())
+        found["risk_at_threshold"] = float((~right[accepted]).mean()) if accepted.any() else 0.0
+        found["ece"] = expected_calibration_error(sure, right)
+        if UNSEEN in groups:
+            everything = np.concatenate([sure, scores[UNSEEN]["confidence"]])
+            all_right = np.concatenate([right, np.zeros(len(groups[UNSEEN]), bool)])
+            found["coverage_at_5_risk_with_unseen"] = coverage_at_risk(everything, all_right)
+        outside = [group for group in groups if group != IN_SCOPE]
+        found["auroc"] = {
+            group: {score: auroc(scores[IN_SCOPE][score], scores[group][score]) for score in scores[group]}
+            for group in outside
+        }
+    return found
+
+
+def _scores(profile: Profile, seen: Sequence[Seen]) -> dict[str, Matrix]:
+    logits = np.stack([one.prediction.logits for one in seen])
+    embedding = np.stack([one.prediction.embedding for one in seen])
+    features = profile.model.features(logits, embedding)
+    return {
+        "confidence": profile.model.logistic(features),
+        "energy": features[:, 1],
+        "max_probability": profile.model.probabilities(logits).max(axis=1),
+        "prototype": features[:, 3],
+    }
+
+
+def coverage_at_risk(confidence: Matrix, right: NDArray[np.bool_], risk: float = RISK) -> float:
+    """The largest share that can be answered, surest first, with at most `risk` of it wrong."""
+    order = np.argsort(-confidence, kind="stable")
+    wrong = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
+    within = np.flatnonzero(wrong <= risk)
+    return float((within[-1] + 1) / len(order)) if len(within) else 0.0
+
+
+def expected_calibration_error(confidence: Matrix, right: NDArray[np.bool_], bins: int = 15) -> float:
+    """Mean distance of confidence and accuracy over bins of equal size."""
+    order = np.argsort(confidence, kind="stable")
+    parts = [part for part in np.array_split(order, bins) if len(part)]
+    return float(sum(abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts) / len(order))
+
+
+def auroc(inside: Matrix, outside: Matrix) -> float:
+    """P(a question in scope scores higher than one outside), ties counting half."""
+    both = np.concatenate([inside, outside])
+    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    above = ranks[: len(inside)].sum() - len(inside) * (len(inside) + 1) / 2
+    return float(above / (len(inside) * len(outside)))
+
+
+def end_to_end(profile: Profile, library: Library, collection: str, seen: Sequence[Seen]) -> dict[str, Any]:
+    """{way: {group: measures}} for each policy, and for the two tiers alone when they answer everything."""
+    ways = {policy.value: (policy, profile) for policy in Policy}
+    open_profile = replace(profile, thresholds=replace(profile.thresholds, answer=ALWAYS, evidence=ALWAYS))
+    ways["model_always"] = (Policy.MODEL_ONLY, open_profile)
+    ways["retrieval_always"] = (Policy.RETRIEVAL_ONLY, open_profile)
+    order = ("model_always", "retrieval_always", "model_only", "retrieval_only", "cascade", "parallel", "ensemble")
+    return {way: _end_to_end(*ways[way], library, collection, seen) for way in order}
+
+
+def _end_to_end(
+    policy: Policy, profile: Profile, library: Library, collection: str, seen: Sequence[Seen]
+) -> dict[str, Any]:
+    cascade = Cascade(Replay(seen), library, profile)
+
+    async def answer_all() -> list[Answer]:
+        deadline = Deadline.after(PATIENCE * 60)
+        return [await cascade.answer(Question(one.case.text, collection, policy=policy), deadline) for one in seen]
+
+    answered = list(zip([one.case for one in seen], asyncio.run(answer_all()), strict=True))
+    groups: dict[str, list[tuple[Case, Answer]]] = {}
+    for case, answer in answered:
+        groups.setdefault(case.group, []).append((case, answer))
+    if {IN_SCOPE, UNSEEN} <= groups.keys():
+        groups[f"{IN_SCOPE} + {UNSEEN}"] = groups[IN_SCOPE] + groups[UNSEEN]
+    groups["all"] = answered
+    return {group: _tally(some) for group, some in groups.items()}
+
+
+def is_right(case: Case, answer: Answer) -> bool:
+    """The right document (or label, where labels stand for themselves); for a question that nothing answers, abstaining."""
+    if not case.document_id:
+        return answer.route is Route.ABSTAIN
+    return answer.route is not Route.ABSTAIN and case.document_id in (answer.document_id, answer.label)
+
+
+def _tally(answered: Sequence[tuple[Case, Answer]]) -> dict[str, Any]:
+    right = np.array([is_right(case, answer) for case, answer in answered])
+    routes = np.array([answer.route.value for _, answer in answered])
+    shares = {route: float((routes == route).mean()) for route in sorted(set(routes.tolist()))}
+    return {
+        "questions": len(answered),
+        "accuracy": float(right.mean()),
+        "abstained": shares.get(Route.ABSTAIN.value, 0.0),
+        "wrong_answers": float((~right & (routes != Route.ABSTAIN.value)).mean()),
+        "share": shares,
+        "accuracy_by_route": {route: float(right[routes == route].mean()) for route in shares},
+    }
+
+
+def stages(seen: Sequence[Seen]) -> dict[str, dict[str, float]]:
+    """Milliseconds by stage at each percentile, over the questions that went through the stage."""
+    names = list(dict.fromkeys(name for one in seen for name in one.timings))
+    return {
+        name: {
+            f"p{percentile}": float(
+                1e3 * np.percentile([one.timings[name] for one in seen if name in one.timings], percentile)
+            )
+            for percentile in PERCENTILES
+        }
+        for name in names
+    }
+
+
+def _grouped(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
+    groups: dict[str, list[Seen]] = {}
+    for one in seen:
+        groups.setdefault(one.case.group, []).append(one)
+    return groups

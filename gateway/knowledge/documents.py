@@ -1,0 +1,117 @@
+"""Documents from Markdown with front matter, and their division into passages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gateway.errors import DocumentInvalid
+from gateway.types import Document, Passage
+
+MAX_WORDS = 60
+"""Passages are cut at about this many words: short enough that one passage is about one thing, and that a whole batch of
+them fits the encoder's window with the title in front."""
+
+_REQUIRED = ("id", "title", "uri", "updated", "answer")
+_BLOCK = re.compile(r"\S(?:.|\n(?!\s*\n))*")  # a run of lines without a blank one
+_SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|$)", re.DOTALL)
+_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+_MARKUP = re.compile(r"(?m)^\s*(?:#{1,6}|[-*+]|\d+\.)\s+|[*_`]{1,3}")
+
+
+def read_folder(folder: Path) -> list[Document]:
+    """Every article `*.md` in `folder`, in order of names; README.md is for people. Raises DocumentInvalid."""
+    if not folder.is_dir():
+        raise DocumentInvalid(f"no such collection folder: {folder}")
+    documents = [read(path) for path in sorted(folder.glob("*.md")) if path.name != "README.md"]
+    if not documents:
+        raise DocumentInvalid(f"{folder}: holds no articles (*.md with front matter)")
+    ids = [document.id for document in documents]
+    twice = sorted({one for one in ids if ids.count(one) > 1})
+    if twice:
+        raise DocumentInvalid(f"{folder}: ids used twice: {', '.join(twice)}")
+    return documents
+
+
+def read(path: Path) -> Document:
+    """One article. Raises DocumentInvalid, naming the file and the field."""
+    try:
+        content = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DocumentInvalid(f"{path}: not readable: {error}") from error
+    parts = content.split("---\n", 2)
+    if len(parts) != 3 or parts[0].strip():
+        raise DocumentInvalid(f"{path}: must open with front matter between two lines of ---")
+    try:
+        matter: Any = yaml.safe_load(parts[1])
+    except yaml.YAMLError as error:
+        raise DocumentInvalid(f"{path}: front matter is not YAML: {error}") from error
+    missing = [key for key in _REQUIRED if not (isinstance(matter, dict) and matter.get(key))]
+    if missing:
+        raise DocumentInvalid(f"{path}: front matter lacks {', '.join(missing)}")
+    answer = " ".join(str(matter["answer"]).split())
+    return Document(
+        id=str(matter["id"]),
+        title=str(matter["title"]),
+        uri=str(matter["uri"]),
+        updated=str(matter["updated"]),
+        answer=answer,
+        text=f"{answer}\n\n{parts[2].strip()}\n",
+        groups=frozenset(map(str, matter.get("groups") or ())),
+    )
+
+
+def passages(document: Document) -> list[Passage]:
+    """The document's passages in order; the first is the short answer. Every passage is embedded with the title."""
+    found: list[Passage] = []
+    for start, end in _spans(document.text):
+        plain = plain_text(document.text[start:end])
+        if plain:
+            found.append(Passage(document.id, len(found), start, end, f"{document.title}. {plain}"))
+    return found
+
+
+def plain_text(markdown: str) -> str:
+    """The words of a piece of Markdown on one line."""
+    return " ".join(_MARKUP.sub(" ", _LINK.sub(r"\1", markdown)).split())
+
+
+def slug(label: str) -> str:
+    """The document id that a label stands for by default: lower case, runs of other characters as one hyphen."""
+    return re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """The answer, then blocks joined or cut at sentences to at most about MAX_WORDS; a heading opens a new span."""
+    blocks = [match.span() for match in _BLOCK.finditer(text)]
+    yield blocks[0]
+    start = end = blocks[0][1]
+    words = 0
+    for block in blocks[1:]:
+        pieces = [block]
+        if _words(text, *block) > MAX_WORDS:
+            pieces = [(block[0] + a, block[0] + b) for a, b in _sentences(text[slice(*block)])]
+        for piece_start, piece_end in pieces:
+            size = _words(text, piece_start, piece_end)
+            heading = text.startswith("#", piece_start)
+            if words and (words + size > MAX_WORDS or heading):
+                yield start, end
+                words = 0
+            if not words:
+                start = piece_start
+            end = piece_end
+            words += size
+    if words:
+        yield start, end
+
+
+def _words(text: str, start: int, end: int) -> int:
+    return len(text[start:end].split())
+
+
+def _sentences(block: str) -> list[tuple[int, int]]:
+    return [match.span() for match in _SENTENCE.finditer(block)]

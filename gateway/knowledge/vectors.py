@@ -1,0 +1,98 @@
+"""The one home of hnswlib: an immutable index of unit vectors, with every misuse that kills the process fenced off.
+
+hnswlib checks little: a query of the wrong width overruns the heap, asking before building is a segmentation fault, and
+a search that reaches fewer than k rows raises. So an index here is built once, whole, from checked vectors; queries are
+checked against the width it was built with; what the graph cannot deliver is found by exact scan. Nothing is loaded from
+or saved to a file: vectors are rebuilt from the documents, which takes milliseconds for thousands of passages.
+"""
+
+from __future__ import annotations
+
+import hnswlib
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import SearchFailed
+from gateway.types import Vector
+
+Matrix = NDArray[np.float32]
+Rows = NDArray[np.int64]
+
+EXACT_UP_TO = 512
+"""Up to this many rows a scan of all of them is no slower than walking the graph, and misses nothing."""
+
+LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 100  # M, ef_construction, ef
+
+
+class VectorIndex:
+    """Nearest rows by cosine. Safe to search from several threads, since nothing changes after construction."""
+
+    def __init__(self, vectors: Matrix, exact_up_to: int = EXACT_UP_TO) -> None:
+        """`vectors`: float32 [rows, dim], each of unit length. Raises SearchFailed if they are not."""
+        self._vectors = _checked(vectors, "vectors")
+        self._graph: hnswlib.Index | None = None
+        if len(vectors) > exact_up_to:
+            graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
+            graph.init_index(max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=1)
+            # One thread: with more, hnswlib starts and joins threads for each call.
+            graph.add_items(self._vectors, np.arange(len(vectors)), num_threads=1)
+            graph.set_ef(SEARCH_BREADTH)
+            self._graph = graph
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    @property
+    def dim(self) -> int:
+        return int(self._vectors.shape[1])
+
+    def search(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None) -> tuple[Rows, Vector]:
+        """(rows, similarities), nearest first, at most `count`, only where `allowed` [rows] is true.
+
+        Raises SearchFailed for a query that is not float32 [dim] and finite.
+        """
+        if query.shape != (self.dim,) or query.dtype != np.float32 or not np.isfinite(query).all():
+            raise SearchFailed(f"a query must be finite float32 [{self.dim}], not {query.dtype} {list(query.shape)}")
+        available = len(self) if allowed is None else int(np.count_nonzero(allowed))
+        count = min(count, available)
+        if count <= 0:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        found = self._by_graph(query, count, allowed) if self._graph is not None and 2 * available > len(self) else None
+        return found if found is not None else self._exact(query, count, allowed)
+
+    def similarities(self, query: Vector, rows: Rows) -> Vector:
+        """The cosines of `query` with just these rows."""
+        return np.asarray(self._vectors[rows] @ query, np.float32)
+
+    def _exact(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vector]:
+        similarity = self._vectors @ query
+        if allowed is not None:
+            similarity = np.where(allowed, similarity, np.float32(-np.inf))
+        rows = np.argpartition(-similarity, count - 1)[:count]
+        rows = rows[np.argsort(-similarity[rows], kind="stable")]
+        return rows, np.asarray(similarity[rows], np.float32)
+
+    def _by_graph(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vector] | None:
+        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL per visit."""
+        assert self._graph is not None
+        fetch = count if allowed is None else min(len(self), 2 * count + 32)
+        try:
+            labels, distances = self._graph.knn_query(query[None], k=fetch, num_threads=1)
+        except RuntimeError:  # "Cannot return the results": fewer than k could be reached
+            return None
+        rows, similarity = labels[0].astype(np.int64), (1 - distances[0]).astype(np.float32)
+        if allowed is not None:
+            kept = allowed[rows]
+            rows, similarity = rows[kept], similarity[kept]
+        return (rows[:count], similarity[:count]) if len(rows) >= count else None
+
+
+def _checked(vectors: Matrix, name: str) -> Matrix:
+    if vectors.ndim != 2 or 0 in vectors.shape or vectors.dtype != np.float32:
+        raise SearchFailed(f"{name} must be float32 [rows, dim], not {vectors.dtype} {list(vectors.shape)}")
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.allclose(lengths, 1, atol=1e-3):  # also false for NaN
+        raise SearchFailed(
+            f"{name} must be of unit length; row {int(np.argmax(~np.isclose(lengths, 1, atol=1e-3)))} is not"
+        )
+    return np.ascontiguousarray(vectors)

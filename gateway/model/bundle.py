@@ -1,0 +1,252 @@
+"""A bundle: one folder with everything that one model version needs, and a manifest that vouches for each file.
+
+Nothing in the folder reaches a native parser before its sha256 has been compared with the manifest's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway.cascade.calibration import EvidenceCalibration, Logistic, Matrix, ModelCalibration
+from gateway.cascade.cascade import Label, Profile
+from gateway.cascade.policy import Thresholds
+from gateway.errors import BundleInvalid
+from gateway.types import CertificateStatus
+
+FORMAT = 1
+Precision = Literal["int8", "fp16", "fp32"]
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.bin"
+"""One file of weights for all graphs of a bundle; each precision unpacks the same 8-bit matrices."""
+MAX_BYTES = 512 * 2**20
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelPart(_Part):
+    """A label and what it stands for."""
+
+    name: str
+    document_id: str = ""
+    content_hash: str = ""
+    text: str = ""
+
+
+class LogisticPart(_Part):
+    """A fitted logistic regression; see `cascade.calibration.Logistic`."""
+
+    weights: tuple[float, ...]
+    bias: float
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+
+    def value(self) -> Logistic:
+        return Logistic(self.weights, self.bias, self.centre, self.scale)
+
+
+class CalibrationPart(_Part):
+    """The numbers of one precision variant, fitted on its own outputs."""
+
+    temperature: Annotated[float, Field(gt=0)]
+    scope_floor: float
+    confidence: LogisticPart
+    evidence: LogisticPart
+
+
+class CertificatePart(_Part):
+    """What is promised of the threshold: see `forge/certify.py`. `threshold` above 1 lets the model answer nothing."""
+
+    status: CertificateStatus
+    threshold: float
+    risk: float
+    assurance: float
+    oos_share: float
+    accepted: int
+    wrong: int
+    upper_bound: float
+    encoder_sha256: str
+    data_sha256: str
+
+
+class ThresholdsPart(_Part):
+    """The other thresholds; the model's own comes from the certificate."""
+
+    evidence: float
+    ensemble: float
+    ensemble_weight: float
+
+
+class VariantPart(_Part):
+    """One precision: its graph, calibration, certificate, and what it must answer at start-up."""
+
+    graph: str
+    calibration: CalibrationPart
+    certificate: CertificatePart
+    thresholds: ThresholdsPart
+
+
+class GoldenPart(_Part):
+    """A text with the reference's answer: what the loaded graph must reproduce on this machine."""
+
+    text: str
+    label: str
+    probability: float
+
+
+class Manifest(_Part):
+    """`manifest.json`. `files` maps every other file of the bundle to its sha256."""
+
+    format: Literal[1]
+    name: str
+    version: str
+    created: str
+    licence: str
+    attribution: tuple[str, ...]
+    base: str
+    teacher: str
+    layers: int
+    dim: Annotated[int, Field(gt=0)]
+    max_tokens: Annotated[int, Field(gt=0, le=512)]
+    labels: tuple[LabelPart, ...]
+    variants: dict[Precision, VariantPart]
+    golden: tuple[GoldenPart, ...]
+    recipe: dict[str, Any]
+    data: dict[str, str]
+    metrics: dict[str, Any]
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle in `folder`."""
+
+    folder: Path
+    manifest: Manifest
+    prototypes: dict[str, Matrix]
+
+    @property
+    def id(self) -> str:
+        return f"{self.manifest.name}/{self.manifest.version}"
+
+    def path(self, name: str) -> Path:
+        return self.folder / name
+
+    def profile(self, precision: Precision) -> Profile:
+        """What the cascade needs to know, for one precision. Raises BundleInvalid if it has none."""
+        variant = self.variant(precision)
+        calibration = variant.calibration
+        return Profile(
+            bundle=self.id,
+            labels=tuple(Label(one.name, one.document_id, one.content_hash, one.text) for one in self.manifest.labels),
+            model=ModelCalibration(
+                calibration.temperature,
+                calibration.scope_floor,
+                self.prototypes[precision],
+                calibration.confidence.value(),
+            ),
+            evidence=EvidenceCalibration(calibration.evidence.value()),
+            thresholds=Thresholds(
+                answer=variant.certificate.threshold,
+                evidence=variant.thresholds.evidence,
+                ensemble=variant.thresholds.ensemble,
+                weight=variant.thresholds.ensemble_weight,
+            ),
+            certificate=variant.certificate.status,
+        )
+
+    def encoder_sha256(self, precision: Precision) -> str:
+        return encoder_sha256(self.manifest.files, self.variant(precision).graph)
+
+    def variant(self, precision: Precision) -> VariantPart:
+        try:
+            return self.manifest.variants[precision]
+        except KeyError:
+            raise BundleInvalid(
+                f"{self.folder}: has no {precision} variant; it has {', '.join(self.manifest.variants)}"
+            ) from None
+
+
+def load(folder: Path) -> Bundle:
+    """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong."""
+    manifest = _manifest(folder)
+    for name, expected in manifest.files.items():
+        _check_file(folder, name, expected)
+    for name, variant in manifest.variants.items():
+        if variant.graph not in manifest.files:
+            raise BundleInvalid(f"{folder}: the {name} graph {variant.graph} is not among the manifest's files")
+        _check_certificate(folder, name, variant, manifest)
+    return Bundle(folder, manifest, {name: _prototypes(folder, name, manifest) for name in manifest.variants})
+
+
+def encoder_sha256(files: dict[str, str], graph: str) -> str:
+    """One hash for all that decides what an encoder puts out: its graph, its weights, its tokenizer."""
+    parts = [files.get(name, "") for name in (graph, WEIGHTS, "tokenizer.json")]
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _manifest(folder: Path) -> Manifest:
+    path = folder / MANIFEST
+    try:
+        return Manifest.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleInvalid(
+            f"no bundle in {folder}: {MANIFEST} is missing. Name a folder that `gateway forge run` wrote."
+        ) from None
+    except OSError as error:
+        raise BundleInvalid(f"{path}: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+        raise BundleInvalid(f"{path}: not a manifest of format {FORMAT}: {wrong}") from error
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    path = folder / name
+    if Path(name).name != name or path.is_symlink():
+        raise BundleInvalid(f"{folder}: the manifest names {name!r}; only plain files in the folder itself are read")
+    if not path.is_file():
+        raise BundleInvalid(f"{path} is missing, but the manifest lists it. Copy the whole folder again.")
+    if path.stat().st_size > MAX_BYTES:
+        raise BundleInvalid(f"{path} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
+    found = sha256(path)
+    if found != expected:
+        raise BundleInvalid(
+            f"{path} was changed: sha256 is {found[:12]}..., the manifest says {expected[:12]}... "
+            "Copy the whole folder again, or make the bundle anew."
+        )
+
+
+def _check_certificate(folder: Path, name: str, variant: VariantPart, manifest: Manifest) -> None:
+    if variant.certificate.encoder_sha256 != encoder_sha256(manifest.files, variant.graph):
+        raise BundleInvalid(
+            f"{folder}: the {name} certificate was made for another graph, tokenizer or weights; certify the bundle again"
+        )
+
+
+def _prototypes(folder: Path, precision: str, manifest: Manifest) -> Matrix:
+    """[labels, each, dim], unit length. `allow_pickle` stays off: an array file must not run code."""
+    name = f"prototypes.{precision}.npy"
+    if name not in manifest.files:
+        raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
+    try:
+        found = np.load(io.BytesIO((folder / name).read_bytes()), allow_pickle=False).astype(np.float32)
+    except ValueError as error:
+        raise BundleInvalid(f"{folder / name}: not an array: {error}") from error
+    if found.ndim != 3 or found.shape[0] != len(manifest.labels) or found.shape[2] != manifest.dim:
+        raise BundleInvalid(
+            f"{folder / name}: shape {list(found.shape)} does not fit {len(manifest.labels)} labels x {manifest.dim}"
+        )
+    return np.ascontiguousarray(found)

@@ -1,0 +1,117 @@
+"""The one home of ONNX Runtime: a session over a verified bundle, on the device that was asked for or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from gateway.errors import DeviceUnavailable, InferenceFailed
+from gateway.model.bundle import Bundle, Precision
+from gateway.model.packing import Tokenization, Tokens, pack
+
+Device = Literal["auto", "cpu", "cuda"]
+Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
+"""(logits [questions, labels], unit embeddings [questions, dim])"""
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+GPU_ROW_TOKENS = 256
+GOLDEN_TOLERANCE = 0.1
+"""Of a probability: far more than a machine's rounding, far less than a saturated product is off."""
+
+onnxruntime.set_default_logger_severity(3)  # errors; its warnings about shapes are of no use to who runs a server
+
+
+class Session:
+    """One loaded graph. `run` releases the GIL while it computes; call it from one thread at a time."""
+
+    def __init__(self, bundle: Bundle, precision: Precision, device: str, threads: int) -> None:
+        """Raises DeviceUnavailable if the provider is not the active one, InferenceFailed if the graph does not load."""
+        self.precision = precision
+        self.device = device
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A pool that spins while it waits takes the core from the event loop beside it.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        wanted = [PROVIDERS[device]]
+        path = bundle.path(bundle.variant(precision).graph)
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+        except Exception as error:  # ORT's exceptions share no base of their own
+            raise InferenceFailed(f"{path} does not load: {error}") from error
+        self.provider: str = self._session.get_providers()[0]
+        if self.provider != PROVIDERS[device]:
+            raise DeviceUnavailable(
+                f"{device} was asked for, but ONNX Runtime runs on {self.provider}. "
+                "Install onnxruntime-gpu with CUDA 12 and cuDNN 9, or use --device cpu."
+            )
+        self._row_tokens = 0 if device == "cpu" else GPU_ROW_TOKENS
+
+    def run(self, questions: Sequence[Tokens]) -> Outputs:
+        """Logits and embeddings of the questions, in order. Raises InferenceFailed."""
+        try:
+            logits, embedding = self._session.run(["logits", "embedding"], pack(questions, self._row_tokens).inputs())
+        except Exception as error:
+            raise InferenceFailed(f"{self.provider} failed: {error}") from error
+        return logits, embedding
+
+
+def active_providers(device: Device) -> list[str]:
+    """The providers that ONNX Runtime would use for `device`, best first."""
+    available = onnxruntime.get_available_providers()
+    return [PROVIDERS[one] for one in candidates(device) if PROVIDERS[one] in available]
+
+
+def candidates(device: Device) -> tuple[str, ...]:
+    return ("cuda", "cpu") if device == "auto" else (device,)
+
+
+def open_session(
+    bundle: Bundle, tokenization: Tokenization, device: Device, threads: int, precision: Precision | None = None
+) -> Session:
+    """The first device of `device` that works, at the precision made for it, checked against the bundle's golden answers.
+
+    A CPU whose 8-bit products saturate (AVX2 without VNNI) fails that check and gets the float graph, which shares its
+    weights. Raises DeviceUnavailable, naming why, if nothing is left.
+    """
+    reasons: list[str] = []
+    for one in candidates(device):
+        if PROVIDERS[one] not in onnxruntime.get_available_providers():
+            reasons.append(f"{one}: this onnxruntime has no {PROVIDERS[one]}")
+            continue
+        for wanted in [precision] if precision else _precisions(one, bundle):
+            try:
+                session = Session(bundle, wanted, one, threads)
+                verify(session, bundle, tokenization)
+                return session
+            except (InferenceFailed, DeviceUnavailable) as error:
+                reasons.append(f"{one} {wanted}: {error}")
+    raise DeviceUnavailable(f"no session for device {device!r}: " + "; ".join(reasons))
+
+
+def verify(session: Session, bundle: Bundle, tokenization: Tokenization) -> None:
+    """Ask the golden questions, alone and together. Raises InferenceFailed where a label or probability is off."""
+    questions = tokenization.encode_all([one.text for one in bundle.manifest.golden])
+    if not questions:
+        return
+    calibration = bundle.profile(session.precision).model
+    together, _ = session.run(questions)
+    alone = np.concatenate([session.run([one])[0] for one in questions])
+    for logits in (together, alone):
+        probabilities = calibration.probabilities(logits)
+        for golden, row in zip(bundle.manifest.golden, probabilities, strict=True):
+            label = bundle.manifest.labels[int(row.argmax())].name
+            if label != golden.label or abs(float(row.max()) - golden.probability) > GOLDEN_TOLERANCE:
+                raise InferenceFailed(
+                    f"the {session.precision} graph gives {label} at {row.max():.3f} on this machine "
+                    f"where {golden.label} at {golden.probability:.3f} is right"
+                )
+
+
+def _precisions(device: str, bundle: Bundle) -> list[Precision]:
+    preferred: tuple[Precision, ...] = ("int8", "fp32") if device == "cpu" else ("fp16", "fp32")
+    return [precision for precision in preferred if precision in bundle.manifest.variants]

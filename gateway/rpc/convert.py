@@ -1,0 +1,115 @@
+"""Values of `types` to messages of the API and back. Both directions, so that client and server cannot disagree."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.types import Answer, CertificateStatus, Citation, Evidence, Hit, Policy, Reason, Route
+from gateway.v1 import gateway_pb2 as pb
+
+
+def _number(enum: Any, name: str) -> Any:
+    """The wire value, an int. The generated hints want the enum and types-protobuf promises an int: hence Any."""
+    return enum.Value(name)
+
+
+POLICY_TO_PROTO = {policy: _number(pb.Policy, f"POLICY_{policy.name}") for policy in Policy}
+ROUTE_TO_PROTO = {route: _number(pb.Route, f"ROUTE_{route.name}") for route in Route}
+REASON_TO_PROTO = {reason: _number(pb.Reason, f"REASON_{reason.name}") for reason in Reason}
+CERTIFICATE_TO_PROTO = {status: _number(pb.Certificate, f"CERTIFICATE_{status.name}") for status in CertificateStatus}
+
+POLICY_FROM_PROTO = {number: policy for policy, number in POLICY_TO_PROTO.items()}
+ROUTE_FROM_PROTO = {number: route for route, number in ROUTE_TO_PROTO.items()}
+REASON_FROM_PROTO = {number: reason for reason, number in REASON_TO_PROTO.items()}
+CERTIFICATE_FROM_PROTO = {number: status for status, number in CERTIFICATE_TO_PROTO.items()}
+
+
+def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:
+    """The whole answer; an abstention also gets its hand-off."""
+    return pb.AnswerResponse(
+        request_id=request_id,
+        route=ROUTE_TO_PROTO[answer.route],
+        reason=REASON_TO_PROTO[answer.reason],
+        text=answer.text,
+        confidence=answer.confidence,
+        label=answer.label,
+        document_id=answer.document_id,
+        citations=[_citation_to_proto(citation) for citation in answer.citations],
+        handoff=pb.Handoff(document_ids=answer.suggestions) if answer.route is Route.ABSTAIN else None,
+        policy=POLICY_TO_PROTO[answer.policy],
+        model_confidence=answer.model_confidence,
+        retrieval_confidence=answer.retrieval_confidence,
+        threshold=answer.threshold,
+        certificate=CERTIFICATE_TO_PROTO[answer.certificate],
+        knowledge_version=answer.knowledge_version,
+        bundle=answer.bundle,
+        timings=[pb.Stage(name=name, seconds=seconds) for name, seconds in answer.timings.items()],
+        batch_size=answer.batch_size,
+    )
+
+
+def answer_from_proto(message: pb.AnswerResponse) -> Answer:
+    """Raises KeyError for a route, reason, policy or certificate that this version does not know."""
+    return Answer(
+        route=ROUTE_FROM_PROTO[message.route],
+        reason=REASON_FROM_PROTO[message.reason],
+        policy=POLICY_FROM_PROTO[message.policy],
+        confidence=message.confidence,
+        text=message.text,
+        label=message.label,
+        document_id=message.document_id,
+        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+        model_confidence=message.model_confidence if message.HasField("model_confidence") else None,
+        retrieval_confidence=message.retrieval_confidence if message.HasField("retrieval_confidence") else None,
+        threshold=message.threshold,
+        certificate=CERTIFICATE_FROM_PROTO[message.certificate],
+        knowledge_version=message.knowledge_version,
+        bundle=message.bundle,
+        suggestions=tuple(message.handoff.document_ids),
+        batch_size=message.batch_size,
+        timings={stage.name: stage.seconds for stage in message.timings},
+    )
+
+
+def evidence_to_proto(evidence: Evidence) -> pb.SearchResponse:
+    return pb.SearchResponse(
+        hits=[_hit_to_proto(hit) for hit in evidence.hits], knowledge_version=evidence.knowledge_version
+    )
+
+
+def _hit_to_proto(hit: Hit) -> pb.SearchHit:
+    return pb.SearchHit(
+        document_id=hit.document.id,
+        title=hit.document.title,
+        uri=hit.document.uri,
+        similarity=hit.similarity,
+        citations=[_citation_to_proto(citation) for citation in hit.citations],
+    )
+
+
+def _citation_to_proto(citation: Citation) -> pb.Citation:
+    return pb.Citation(
+        document_id=citation.document_id,
+        title=citation.title,
+        uri=citation.uri,
+        updated=citation.updated,
+        start=citation.start,
+        end=citation.end,
+        quote=citation.quote,
+        quote_sha256=citation.quote_sha256,
+        similarity=citation.similarity,
+    )
+
+
+def _citation_from_proto(message: pb.Citation) -> Citation:
+    return Citation(
+        document_id=message.document_id,
+        title=message.title,
+        uri=message.uri,
+        updated=message.updated,
+        start=message.start,
+        end=message.end,
+        quote=message.quote,
+        quote_sha256=message.quote_sha256,
+        similarity=message.similarity,
+    )

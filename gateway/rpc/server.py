@@ -1,0 +1,191 @@
+"""The life of the server: bind, serve, drain, stop. One event loop, one gRPC server, one admin port."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc.aio
+from aiohttp import web
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from gateway.config import Config, ServerSection
+from gateway.errors import ConfigInvalid
+from gateway.rpc.admin import Admin
+from gateway.rpc.admission import Admission
+from gateway.rpc.handler import Door, Limits, generic_handler
+from gateway.rpc.service import Gateway
+from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
+from gateway.rpc.validate import Rules
+from gateway.telemetry.metrics import Metrics
+
+LOOP_LAG_PERIOD = 0.25  # seconds
+MAX_MESSAGE_BYTES = 4 * 2**20
+OPTIONS: tuple[tuple[str, int], ...] = (
+    # On by default, and then a second server binds the same port without a word and takes half of the connections.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", 16_384),
+    ("grpc.absolute_max_metadata_size", 20_480),
+    ("grpc.max_allowed_incoming_connections", 2000),
+    # Closes sockets that connect and never speak HTTP/2.
+    ("grpc.server_handshake_timeout_ms", 5000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    # Clients resolve names only when they reconnect: this is how they find replicas that were added.
+    ("grpc.max_connection_age_ms", 600_000),
+    ("grpc.max_connection_age_grace_ms", 30_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # The default is 5 minutes, and clients that ping more often are sent away (ENHANCE_YOUR_CALM).
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
+    ("grpc.server_max_unrequested_time_in_server", 5),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Where it listens, after any 0 was replaced."""
+
+    host: str
+    grpc: int
+    admin: int
+
+
+class Server:
+    """Serves `gateway`, which it does not close. Make it inside the running loop."""
+
+    def __init__(self, gateway: Gateway, config: Config, metrics: Metrics) -> None:
+        self._config = config.server
+        self._metrics = metrics
+        self._admission = Admission(self._config.max_in_flight)
+        self._is_ready = False
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(options=list(OPTIONS))
+        self._admin = web.AppRunner(
+            Admin(gateway, metrics, self._admission, lambda: self._is_ready).application(), access_log=None
+        )
+        self._lag: asyncio.Task[None] | None = None
+        metrics.watch_in_flight(lambda: self._admission.in_flight)
+        self._register(gateway, config)
+
+    def _register(self, gateway: Gateway, config: Config) -> None:
+        rules = Rules(
+            collections=tuple(gateway.collections()),
+            default_collection=gateway.default_collection,
+            default_policy=config.cascade.default_policy,
+            max_question_chars=self._config.max_question_chars,
+        )
+        limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
+        door = Door(self._metrics, self._admission, limits)
+        self._server.add_generic_rpc_handlers(
+            (
+                generic_handler(ANSWERS, Answers(gateway, rules, self._metrics).methods(), door),
+                generic_handler(KNOWLEDGE, Knowledge(gateway, rules).methods(), door),
+            )
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if self._config.reflection:
+            services = (ANSWERS, KNOWLEDGE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+            reflection.enable_server_reflection(services, self._server)
+
+    async def start(self) -> Ports:
+        """Bind both ports and become ready. Raises ConfigInvalid if one is taken or the host is not ours."""
+        port = self._bind_grpc()
+        await self._admin.setup()
+        site = web.TCPSite(self._admin, self._config.host, self._config.admin_port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._admin.cleanup()
+            await self._server.stop(None)
+            raise _not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
+        await self._server.start()
+        await self._set_health(is_serving=True)
+        self._is_ready = True
+        self._lag = asyncio.create_task(self._watch_loop_lag())
+        addresses = self._admin.addresses
+        return Ports(self._config.host, port, int(addresses[0][1]))
+
+    def _bind_grpc(self) -> int:
+        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        try:
+            # Asked first with a plain socket: gRPC's own error gives no reason, and its C core logs a line beside it.
+            with socket.create_server((self._config.host, self._config.port), family=_family(self._config.host)):
+                pass
+            return self._server.add_insecure_port(f"{host}:{self._config.port}")
+        except OSError as error:
+            raise _not_bound("port", self._config.port, self._config, error.strerror or "") from None
+        except RuntimeError:
+            raise _not_bound("port", self._config.port, self._config, "") from None
+
+    async def drain(self) -> None:
+        """Say NOT_SERVING, wait for load balancers to see it, refuse new calls, and let those in flight finish."""
+        self._is_ready = False
+        await self._set_health(is_serving=False)
+        await asyncio.sleep(self._config.drain_delay_seconds)
+        self._admission.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._admission.idle(), self._config.drain_seconds)
+
+    async def stop(self) -> None:
+        """Close everything now; calls still in flight are cut off. Also right after a failed start."""
+        self._is_ready = False
+        if self._lag is not None:
+            self._lag.cancel()
+        # The last responses are written by then, but perhaps not sent.
+        await self._server.stop(0.5 if self._admission.is_closed else None)
+        await self._admin.cleanup()
+
+    async def _set_health(self, is_serving: bool) -> None:
+        status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for service in ("", ANSWERS, KNOWLEDGE):
+            await self._health.set(service, status)
+
+    async def _watch_loop_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + LOOP_LAG_PERIOD
+            await asyncio.sleep(LOOP_LAG_PERIOD)
+            self._metrics.loop_lag(max(0.0, loop.time() - due))
+
+
+async def serve(gateway: Gateway, config: Config, metrics: Metrics, on_start: Callable[[Ports], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port."""
+    server = Server(gateway, config, metrics)
+    signals: asyncio.Queue[int] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signals.put_nowait, number)
+    try:
+        on_start(await server.start())
+        await signals.get()
+        drain = asyncio.create_task(server.drain())
+        again = asyncio.create_task(signals.get())
+        _, unfinished = await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in unfinished:
+            task.cancel()
+        await asyncio.gather(*unfinished, return_exceptions=True)
+    finally:
+        await server.stop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _not_bound(key: str, port: int, server: ServerSection, why: str) -> ConfigInvalid:
+    flag = key.replace("_", "-")
+    return ConfigInvalid(
+        f"server.{key} = {port}: cannot listen on {server.host}:{port} ({why or 'refused'}); "
+        f"stop what listens there, or take another port with --{flag} (0: any free one)"
+    )

@@ -1,0 +1,80 @@
+"""The methods of the API: a checked request in, the gateway asked once, a message out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from gateway.deadline import Clock
+from gateway.rpc.convert import answer_to_proto, evidence_to_proto
+from gateway.rpc.handler import Call, Method, only_the_caller_cancels
+from gateway.rpc.service import Gateway
+from gateway.rpc.status import refusal_of
+from gateway.rpc.validate import Rules, items_of, lookup_of, question_of
+from gateway.telemetry.metrics import Metrics
+from gateway.v1 import gateway_pb2 as pb
+
+ANSWERS = "gateway.v1.Answers"
+KNOWLEDGE = "gateway.v1.Knowledge"
+
+
+class Answers:
+    """gateway.v1.Answers."""
+
+    def __init__(self, gateway: Gateway, rules: Rules, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+        self._gateway = gateway
+        self._rules = rules
+        self._metrics = metrics
+        self._clock = clock
+
+    def methods(self) -> list[Method[Any, Any]]:
+        return [
+            Method(ANSWERS, "Answer", pb.AnswerRequest, self.answer),
+            Method(ANSWERS, "AnswerBatch", pb.AnswerBatchRequest, self.answer_batch, lambda batch: len(batch.items)),
+        ]
+
+    async def answer(self, request: pb.AnswerRequest, call: Call) -> pb.AnswerResponse:
+        return await self._answered(request, call, "")
+
+    async def answer_batch(self, request: pb.AnswerBatchRequest, call: Call) -> pb.AnswerBatchResponse:
+        items = items_of(request)
+        results = await asyncio.gather(*(self._item(item, call, f"items[{i}].") for i, item in enumerate(items)))
+        return pb.AnswerBatchResponse(items=results)
+
+    async def _item(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerBatchItem:
+        try:
+            with only_the_caller_cancels():
+                return pb.AnswerBatchItem(answer=await self._answered(request, call, path))
+        except Exception as error:  # noqa: BLE001  # an item fails alone, whatever it is
+            refusal = refusal_of(error)
+        return pb.AnswerBatchItem(error=pb.Error(code=refusal.number, message=refusal.message, reason=refusal.reason))
+
+    async def _answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
+        started = self._clock()
+        try:
+            question = question_of(request, call.principal, self._rules, path)
+            answer = await self._gateway.answer(question, call.deadline)
+        except Exception:
+            self._metrics.observe_failure(self._clock() - started)
+            raise
+        self._metrics.observe(answer, self._clock() - started)
+        return answer_to_proto(answer, request.request_id)
+
+
+class Knowledge:
+    """gateway.v1.Knowledge."""
+
+    def __init__(self, gateway: Gateway, rules: Rules) -> None:
+        self._gateway = gateway
+        self._rules = rules
+
+    def methods(self) -> list[Method[Any, Any]]:
+        return [Method(KNOWLEDGE, "Search", pb.SearchRequest, self.search)]
+
+    async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
+        lookup = lookup_of(request, self._rules)
+        evidence = await self._gateway.search(
+            lookup.text, lookup.collection, call.principal, lookup.limit, call.deadline
+        )
+        return evidence_to_proto(evidence)

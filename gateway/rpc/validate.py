@@ -1,0 +1,132 @@
+"""Checks what arrives and turns it into values of `types`. Nothing behind this file looks at a request again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.errors import InvalidQuestion, UnknownCollection
+from gateway.rpc.convert import POLICY_FROM_PROTO
+from gateway.types import Policy, Principal, Question
+from gateway.v1 import gateway_pb2 as pb
+
+DEFAULT_CITATIONS = 3
+MAX_CITATIONS = 10
+DEFAULT_LIMIT = 5
+MAX_LIMIT = 50
+MAX_BATCH_ITEMS = 256
+MAX_GROUPS = 64
+MAX_REQUEST_ID = 128
+MAX_NAME = 63
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+_PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is allowed here, of which only this much is configured."""
+
+    collections: Sequence[str]
+    default_collection: str
+    default_policy: Policy
+    max_question_chars: int
+
+
+def principal_of(metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
+    """Who asks, as the metadata claims: nothing here is proof, so only a trusted proxy may set it.
+
+    Raises InvalidQuestion for a malformed or repeated `x-tenant` or `x-groups`.
+    """
+    claims: dict[str, str] = {}
+    for key, value in metadata:
+        if key in ("x-tenant", "x-groups"):
+            if key in claims:
+                raise InvalidQuestion(key, "is given twice")
+            claims[key] = value if isinstance(value, str) else value.decode("ascii", "replace")
+    tenant = claims.get("x-tenant", "default")
+    if not _NAME.fullmatch(tenant):
+        raise InvalidQuestion("x-tenant", f"must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
+    groups = (
+        frozenset(name.strip() for name in claims["x-groups"].split(",")) if claims.get("x-groups") else frozenset()
+    )
+    if len(groups) > MAX_GROUPS:
+        raise InvalidQuestion("x-groups", f"has {len(groups)} groups, limit {MAX_GROUPS}")
+    if not all(_NAME.fullmatch(name) for name in groups):
+        raise InvalidQuestion("x-groups", f"each must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
+    return Principal(tenant, groups)
+
+
+def question_of(request: pb.AnswerRequest, principal: Principal, rules: Rules, path: str = "") -> Question:
+    """The question as admitted. `path` goes before field names in errors: "items[3].".
+
+    Raises InvalidQuestion, UnknownCollection.
+    """
+    _check_text(f"{path}question", request.question, rules.max_question_chars)
+    if request.max_citations > MAX_CITATIONS:
+        raise InvalidQuestion(f"{path}max_citations", f"is {request.max_citations}, limit {MAX_CITATIONS}")
+    if len(request.request_id) > MAX_REQUEST_ID or not _PRINTABLE_ASCII.fullmatch(request.request_id):
+        raise InvalidQuestion(f"{path}request_id", f"must be at most {MAX_REQUEST_ID} printable ASCII characters")
+    return Question(
+        text=request.question,
+        collection=_collection(request.collection, rules),
+        principal=principal,
+        policy=_policy(f"{path}policy", request.policy, rules.default_policy),
+        max_citations=request.max_citations or DEFAULT_CITATIONS,
+    )
+
+
+def items_of(request: pb.AnswerBatchRequest) -> Sequence[pb.AnswerRequest]:
+    """The items, none of them checked yet. Raises InvalidQuestion for none or too many."""
+    if not request.items:
+        raise InvalidQuestion("items", "is empty")
+    if len(request.items) > MAX_BATCH_ITEMS:
+        raise InvalidQuestion("items", f"has {len(request.items)} items, limit {MAX_BATCH_ITEMS}")
+    return request.items
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A search as admitted."""
+
+    text: str
+    collection: str
+    limit: int
+
+
+def lookup_of(request: pb.SearchRequest, rules: Rules) -> Lookup:
+    """Raises InvalidQuestion, UnknownCollection."""
+    _check_text("query", request.query, rules.max_question_chars)
+    if request.limit > MAX_LIMIT:
+        raise InvalidQuestion("limit", f"is {request.limit}, limit {MAX_LIMIT}")
+    return Lookup(request.query, _collection(request.collection, rules), request.limit or DEFAULT_LIMIT)
+
+
+def _check_text(field: str, text: str, limit: int) -> None:
+    if len(text) > limit:
+        raise InvalidQuestion(field, f"has {len(text)} characters, limit {limit}")
+    if found := _CONTROL.search(text):
+        raise InvalidQuestion(field, f"has the control character U+{ord(found[0]):04X} at {found.start()}")
+    # A text of zero-width characters alone is blank too, and str.strip() would keep them.
+    if not any(character.isprintable() and not character.isspace() for character in text):
+        raise InvalidQuestion(field, "is blank")
+
+
+def _collection(name: str, rules: Rules) -> str:
+    if not name:
+        return rules.default_collection
+    if name not in rules.collections:
+        # The name is the caller's own text: it goes back only if it could be a name.
+        raise UnknownCollection(f"no collection {name!r} here" if _NAME.fullmatch(name) else "no such collection here")
+    return name
+
+
+def _policy(field: str, number: int, default: Policy) -> Policy:
+    if number == pb.POLICY_UNSPECIFIED:
+        return default
+    policies: Mapping[int, Policy] = POLICY_FROM_PROTO
+    if number not in policies:
+        raise InvalidQuestion(field, f"has no value {number}")
+    return policies[number]

@@ -1,0 +1,243 @@
+"""Every instrument of the gateway, in one registry. Label values come from enums; no text of a question, no tenant."""
+
+from __future__ import annotations
+
+import enum
+import importlib.metadata
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+
+from gateway.types import Answer, CertificateStatus, Reason, Route
+
+LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
+"""Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
+STAGE_LATENCY = LATENCY[:-2]
+CONFIDENCE = (*(step / 20 for step in range(1, 20)), 0.97, 0.99, 1.0)
+BATCH = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Stage(enum.StrEnum):
+    """The stages that have a series of their own; the rest share OTHER, so that the number of series is bounded."""
+
+    TOKENIZE = "tokenize"
+    QUEUE = "queue"
+    INFER = "infer"
+    CALIBRATE = "calibrate"
+    SEARCH = "search"
+    RENDER = "render"
+    OTHER = "other"
+
+
+class Outcome(enum.StrEnum):
+    """How a question ended. DEGRADED: answered, but a tier that should have run was down or out of time."""
+
+    OK = "ok"
+    DEGRADED = "degraded"
+    ERROR = "error"
+
+
+class Rejection(enum.StrEnum):
+    """Why a request was refused before any work."""
+
+    OVERLOAD = "overload"
+    DEADLINE = "deadline"
+    DRAINING = "draining"
+
+
+class Code(enum.StrEnum):
+    """gRPC's status codes, under the names that existing dashboards for go-grpc-prometheus know."""
+
+    OK = "OK"
+    CANCELLED = "Canceled"
+    UNKNOWN = "Unknown"
+    INVALID_ARGUMENT = "InvalidArgument"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    NOT_FOUND = "NotFound"
+    RESOURCE_EXHAUSTED = "ResourceExhausted"
+    FAILED_PRECONDITION = "FailedPrecondition"
+    UNIMPLEMENTED = "Unimplemented"
+    INTERNAL = "Internal"
+    UNAVAILABLE = "Unavailable"
+
+
+DEGRADING = frozenset({Reason.MODEL_UNAVAILABLE, Reason.RETRIEVAL_UNAVAILABLE, Reason.BUDGET})
+NO_ROUTE = "none"
+_STAGES = frozenset(stage.value for stage in Stage)
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionFigures:
+    """What a collection holds now."""
+
+    name: str
+    documents: int
+    passages: int
+    version: int
+
+
+class MethodMetrics:
+    """The instruments of one gRPC method, their children made beforehand: `.labels()` costs more than `.inc()`."""
+
+    def __init__(self, started: Counter, handled: Counter, handling: Histogram, service: str, method: str) -> None:
+        labels = ("unary", service, method)
+        self._started = started.labels(*labels)
+        self._handled = {code: handled.labels(*labels, code.value) for code in Code}
+        self._handling = handling.labels(*labels)
+
+    def started(self) -> None:
+        self._started.inc()
+
+    def handled(self, code: Code, seconds: float) -> None:
+        self._handled[code].inc()
+        self._handling.observe(seconds)
+
+
+class Metrics:
+    """All instruments, made once a process. Called from the event loop, except for `render`: from any thread."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._rpc()
+        self._answers()
+        self._admission()
+        self._model()
+        self._knowledge()
+
+    def _rpc(self) -> None:
+        labels = ("grpc_type", "grpc_service", "grpc_method")
+        self._rpc_started = self._counter("grpc_server_started_total", "Calls received.", labels)
+        self._rpc_handled = self._counter("grpc_server_handled_total", "Calls ended, by code.", (*labels, "grpc_code"))
+        self._rpc_handling = self._histogram(
+            "grpc_server_handling_seconds", "Time from the handler's start to its end.", LATENCY, labels
+        )
+
+    def _answers(self) -> None:
+        duration = self._histogram(
+            "gateway_request_duration_seconds", "Time to answer one question.", LATENCY, ("route", "outcome")
+        )
+        routed = (Outcome.OK, Outcome.DEGRADED)
+        self._duration = {(r.value, o): duration.labels(r.value, o.value) for r in Route for o in routed}
+        self._failed = duration.labels(NO_ROUTE, Outcome.ERROR.value)
+        stage = self._histogram("gateway_stage_duration_seconds", "Time of a stage.", STAGE_LATENCY, ("stage",))
+        self._stage = {name.value: stage.labels(name.value) for name in Stage}
+        decisions = self._counter("gateway_route_decisions_total", "Answers by route and reason.", ("route", "reason"))
+        self._decisions = {
+            (route, reason): decisions.labels(route.value, reason.value) for route in Route for reason in Reason
+        }
+        confidence = self._histogram("gateway_confidence", "Calibrated confidence of answers.", CONFIDENCE, ("route",))
+        self._confidence = {route: confidence.labels(route.value) for route in Route}
+        self._retrieval_score = self._histogram(
+            "gateway_retrieval_score", "Cosine of the best passage, where retrieval ran.", CONFIDENCE
+        )
+        self._batch_size = self._histogram(
+            "gateway_batch_size", "Questions that shared an answer's forward pass.", BATCH
+        )
+
+    def _admission(self) -> None:
+        self._in_flight = self._gauge("gateway_inflight_requests", "Questions admitted and not yet answered.")
+        rejected = self._counter("gateway_admission_rejected_total", "Calls refused before work.", ("reason",))
+        self._rejected = {reason: rejected.labels(reason.value) for reason in Rejection}
+        self._cancelled = self._counter("gateway_cancelled_total", "Calls that the caller gave up.")
+        self._loop_lag = self._histogram(
+            "gateway_event_loop_lag_seconds",
+            "How late the event loop woke: what every request waits on top.",
+            STAGE_LATENCY,
+        )
+
+    def _model(self) -> None:
+        build = self._gauge("gateway_build_info", "Always 1.", ("version", "python", "grpcio"))
+        versions = (importlib.metadata.version(name) for name in ("cascade-gateway", "grpcio"))
+        version, grpcio = versions
+        build.labels(version, platform.python_version(), grpcio).set(1)
+        self._model_info = self._gauge(
+            "gateway_model_info", "1 for the bundle in use.", ("bundle", "sha256_12", "provider", "precision")
+        )
+        self._model_loaded = self._gauge("gateway_model_loaded_timestamp_seconds", "When the bundle was loaded.")
+        self._threshold = self._gauge("gateway_confidence_threshold", "What the model's confidence has to reach.")
+        certificate = self._gauge("gateway_certificate_status", "1 for the threshold's status, else 0.", ("status",))
+        self._certificate = {status: certificate.labels(status.value) for status in CertificateStatus}
+
+    def _knowledge(self) -> None:
+        labels = ("collection",)
+        self._documents = self._gauge("gateway_knowledge_documents", "Documents of a collection.", labels)
+        self._passages = self._gauge("gateway_knowledge_passages", "Passages of a collection.", labels)
+        self._version = self._gauge("gateway_knowledge_version", "Sequence number of the last change seen.", labels)
+
+    def _counter(self, name: str, help_text: str, labels: Iterable[str] = ()) -> Counter:
+        return Counter(name, help_text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, help_text: str, labels: Iterable[str] = ()) -> Gauge:
+        return Gauge(name, help_text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, help_text: str, buckets: Sequence[float], labels: Iterable[str] = ()) -> Histogram:
+        return Histogram(name, help_text, labels, registry=self.registry, buckets=buckets)
+
+    def method(self, service: str, method: str) -> MethodMetrics:
+        """The instruments of one method; call once for each."""
+        return MethodMetrics(self._rpc_started, self._rpc_handled, self._rpc_handling, service, method)
+
+    def observe(self, answer: Answer, seconds: float) -> None:
+        """Count one answer, once. `seconds` is the time that its caller waited inside the process."""
+        outcome = Outcome.DEGRADED if answer.reason in DEGRADING else Outcome.OK
+        self._duration[answer.route.value, outcome].observe(seconds)
+        self._decisions[answer.route, answer.reason].inc()
+        self._confidence[answer.route].observe(answer.confidence)
+        if answer.retrieval_confidence is not None and answer.citations:
+            self._retrieval_score.observe(max(citation.similarity for citation in answer.citations))
+        if answer.batch_size:
+            self._batch_size.observe(answer.batch_size)
+        for stage, duration in answer.timings.items():
+            self._stage[stage if stage in _STAGES else Stage.OTHER.value].observe(duration)
+
+    def observe_failure(self, seconds: float) -> None:
+        """Count one question that ended in an error."""
+        self._failed.observe(seconds)
+
+    def reject(self, reason: Rejection) -> None:
+        self._rejected[reason].inc()
+
+    def cancel(self) -> None:
+        self._cancelled.inc()
+
+    def loop_lag(self, seconds: float) -> None:
+        self._loop_lag.observe(seconds)
+
+    def watch_in_flight(self, count: Callable[[], int]) -> None:
+        """Read the gauge from `count` at every scrape, so that no request pays for it."""
+        self._in_flight.set_function(count)
+
+    def set_model(
+        self,
+        *,
+        bundle: str,
+        sha256: str,
+        provider: str,
+        precision: str,
+        loaded: float,
+        threshold: float,
+        certificate: str,
+    ) -> None:
+        """The bundle in use; the one before it leaves. `loaded` is in seconds since the epoch."""
+        self._model_info.clear()
+        self._model_info.labels(bundle, sha256[:12], provider, precision).set(1)
+        self._model_loaded.set(loaded)
+        self._threshold.set(threshold)
+        for status, gauge in self._certificate.items():
+            gauge.set(status.value == certificate)
+
+    def set_knowledge(self, collections: Iterable[CollectionFigures]) -> None:
+        """What every served collection holds now."""
+        for figures in collections:
+            self._documents.labels(figures.name).set(figures.documents)
+            self._passages.labels(figures.name).set(figures.passages)
+            self._version.labels(figures.name).set(figures.version)
+
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """The exposition and its content type, OpenMetrics if `accept` asks for it. Milliseconds: use a thread."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type

@@ -1,0 +1,189 @@
+"""The values that travel through the gateway. Frozen, without behaviour beyond what follows from their fields."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import json
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""float32 [dim]; embeddings are of unit length."""
+
+
+class Route(enum.StrEnum):
+    """What answered."""
+
+    MODEL = "model"
+    RETRIEVAL = "retrieval"
+    ENSEMBLE = "ensemble"
+    ABSTAIN = "abstain"
+
+
+class Reason(enum.StrEnum):
+    """Why that route. The API's comments say what each means to a caller."""
+
+    CONFIDENT = "confident"
+    LOW_CONFIDENCE = "low_confidence"
+    OUT_OF_SCOPE = "out_of_scope"
+    ANSWER_CHANGED = "answer_changed"
+    ANSWER_WITHDRAWN = "answer_withdrawn"
+    ANSWER_FORBIDDEN = "answer_forbidden"
+    CERTIFICATE_STALE = "certificate_stale"
+    MODEL_UNAVAILABLE = "model_unavailable"
+    RETRIEVAL_UNAVAILABLE = "retrieval_unavailable"
+    BUDGET = "budget"
+    FORCED = "forced"
+    NO_EVIDENCE = "no_evidence"
+
+
+class Policy(enum.StrEnum):
+    """How the tiers are combined. The `_only` ones are for measuring and for callers who know which tier they want."""
+
+    CASCADE = "cascade"
+    PARALLEL = "parallel"
+    ENSEMBLE = "ensemble"
+    MODEL_ONLY = "model_only"
+    RETRIEVAL_ONLY = "retrieval_only"
+
+
+class CertificateStatus(enum.StrEnum):
+    """Whether the threshold's guarantee holds: VALID, no longer sure (STALE), or never had (INSUFFICIENT)."""
+
+    VALID = "valid"
+    STALE = "stale"
+    INSUFFICIENT = "insufficient"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One article. `text` is the short answer, a blank line, and the body; spans of citations count its characters."""
+
+    id: str
+    title: str
+    uri: str
+    updated: str
+    answer: str
+    text: str
+    groups: frozenset[str] = frozenset()
+
+    @property
+    def content_hash(self) -> str:
+        """sha256 over what a reader sees: a change here means that the model may know an older text."""
+        seen = json.dumps([self.title, self.answer, self.text], ensure_ascii=False)
+        return hashlib.sha256(seen.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A retrievable span of a document: `text[start:end]` of it. `plain` is what is embedded, markup taken off."""
+
+    document_id: str
+    number: int
+    start: int
+    end: int
+    plain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: a tenant, and the groups whose documents may be read."""
+
+    tenant: str = "default"
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as admitted: valid text, a known collection, and what the caller asked for."""
+
+    text: str
+    collection: str
+    principal: Principal = Principal()
+    policy: Policy = Policy.CASCADE
+    max_citations: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What one forward pass gave for one question: `logits` [labels] and a unit `embedding` [dim].
+
+    `timings` are seconds by stage (tokenize, queue, infer); `batch_size` counts the questions that shared the pass.
+    """
+
+    logits: Vector
+    embedding: Vector
+    tokens: int
+    batch_size: int
+    timings: dict[str, float]
+
+
+class Standing(enum.StrEnum):
+    """How a document that a label stands for is now, for one caller."""
+
+    CURRENT = "current"
+    CHANGED = "changed"
+    WITHDRAWN = "withdrawn"
+    FORBIDDEN = "forbidden"
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A passage shown as evidence; `quote` is `document.text[start:end]`, verified."""
+
+    document_id: str
+    title: str
+    uri: str
+    updated: str
+    start: int
+    end: int
+    quote: str
+    quote_sha256: str
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A document found by retrieval, with its best passages first. `similarity` is the best passage's cosine."""
+
+    document: Document
+    similarity: float
+    citations: tuple[Citation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What retrieval found, best document first, in one generation of the collection."""
+
+    hits: tuple[Hit, ...]
+    knowledge_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is returned: a decision, its reason, and everything that it rests on.
+
+    `timings` are seconds by stage. An abstention carries `suggestions`: the ids of the nearest documents, for whoever
+    takes over.
+    """
+
+    route: Route
+    reason: Reason
+    policy: Policy
+    confidence: float
+    text: str = ""
+    label: str = ""
+    document_id: str = ""
+    citations: tuple[Citation, ...] = ()
+    model_confidence: float | None = None
+    retrieval_confidence: float | None = None
+    threshold: float = 1.0
+    certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
+    knowledge_version: int = 0
+    bundle: str = ""
+    suggestions: tuple[str, ...] = ()
+    batch_size: int = 0
+    timings: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,228 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    POLICY_UNSPECIFIED: _ClassVar[Policy]
+    POLICY_CASCADE: _ClassVar[Policy]
+    POLICY_PARALLEL: _ClassVar[Policy]
+    POLICY_ENSEMBLE: _ClassVar[Policy]
+    POLICY_MODEL_ONLY: _ClassVar[Policy]
+    POLICY_RETRIEVAL_ONLY: _ClassVar[Policy]
+
+class Route(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ROUTE_UNSPECIFIED: _ClassVar[Route]
+    ROUTE_MODEL: _ClassVar[Route]
+    ROUTE_RETRIEVAL: _ClassVar[Route]
+    ROUTE_ENSEMBLE: _ClassVar[Route]
+    ROUTE_ABSTAIN: _ClassVar[Route]
+
+class Reason(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REASON_UNSPECIFIED: _ClassVar[Reason]
+    REASON_CONFIDENT: _ClassVar[Reason]
+    REASON_LOW_CONFIDENCE: _ClassVar[Reason]
+    REASON_OUT_OF_SCOPE: _ClassVar[Reason]
+    REASON_ANSWER_CHANGED: _ClassVar[Reason]
+    REASON_ANSWER_WITHDRAWN: _ClassVar[Reason]
+    REASON_ANSWER_FORBIDDEN: _ClassVar[Reason]
+    REASON_CERTIFICATE_STALE: _ClassVar[Reason]
+    REASON_MODEL_UNAVAILABLE: _ClassVar[Reason]
+    REASON_RETRIEVAL_UNAVAILABLE: _ClassVar[Reason]
+    REASON_BUDGET: _ClassVar[Reason]
+    REASON_FORCED: _ClassVar[Reason]
+    REASON_NO_EVIDENCE: _ClassVar[Reason]
+
+class Certificate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CERTIFICATE_UNSPECIFIED: _ClassVar[Certificate]
+    CERTIFICATE_VALID: _ClassVar[Certificate]
+    CERTIFICATE_STALE: _ClassVar[Certificate]
+    CERTIFICATE_INSUFFICIENT: _ClassVar[Certificate]
+POLICY_UNSPECIFIED: Policy
+POLICY_CASCADE: Policy
+POLICY_PARALLEL: Policy
+POLICY_ENSEMBLE: Policy
+POLICY_MODEL_ONLY: Policy
+POLICY_RETRIEVAL_ONLY: Policy
+ROUTE_UNSPECIFIED: Route
+ROUTE_MODEL: Route
+ROUTE_RETRIEVAL: Route
+ROUTE_ENSEMBLE: Route
+ROUTE_ABSTAIN: Route
+REASON_UNSPECIFIED: Reason
+REASON_CONFIDENT: Reason
+REASON_LOW_CONFIDENCE: Reason
+REASON_OUT_OF_SCOPE: Reason
+REASON_ANSWER_CHANGED: Reason
+REASON_ANSWER_WITHDRAWN: Reason
+REASON_ANSWER_FORBIDDEN: Reason
+REASON_CERTIFICATE_STALE: Reason
+REASON_MODEL_UNAVAILABLE: Reason
+REASON_RETRIEVAL_UNAVAILABLE: Reason
+REASON_BUDGET: Reason
+REASON_FORCED: Reason
+REASON_NO_EVIDENCE: Reason
+CERTIFICATE_UNSPECIFIED: Certificate
+CERTIFICATE_VALID: Certificate
+CERTIFICATE_STALE: Certificate
+CERTIFICATE_INSUFFICIENT: Certificate
+
+class AnswerRequest(_message.Message):
+    __slots__ = ("question", "collection", "policy", "max_citations", "request_id")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    MAX_CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    question: str
+    collection: str
+    policy: Policy
+    max_citations: int
+    request_id: str
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ..., max_citations: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class AnswerResponse(_message.Message):
+    __slots__ = ("request_id", "route", "reason", "text", "confidence", "label", "document_id", "citations", "handoff", "policy", "model_confidence", "retrieval_confidence", "threshold", "certificate", "knowledge_version", "bundle", "timings", "batch_size")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ROUTE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    HANDOFF_FIELD_NUMBER: _ClassVar[int]
+    POLICY_FIELD_NUMBER: _ClassVar[int]
+    MODEL_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    RETRIEVAL_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    route: Route
+    reason: Reason
+    text: str
+    confidence: float
+    label: str
+    document_id: str
+    citations: _containers.RepeatedCompositeFieldContainer[Citation]
+    handoff: Handoff
+    policy: Policy
+    model_confidence: float
+    retrieval_confidence: float
+    threshold: float
+    certificate: Certificate
+    knowledge_version: int
+    bundle: str
+    timings: _containers.RepeatedCompositeFieldContainer[Stage]
+    batch_size: int
+    def __init__(self, request_id: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., text: _Optional[str] = ..., confidence: _Optional[float] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., handoff: _Optional[_Union[Handoff, _Mapping]] = ..., policy: _Optional[_Union[Policy, str]] = ..., model_confidence: _Optional[float] = ..., retrieval_confidence: _Optional[float] = ..., threshold: _Optional[float] = ..., certificate: _Optional[_Union[Certificate, str]] = ..., knowledge_version: _Optional[int] = ..., bundle: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batch_size: _Optional[int] = ...) -> None: ...
+
+class Citation(_message.Message):
+    __slots__ = ("document_id", "title", "uri", "updated", "start", "end", "quote", "quote_sha256", "similarity")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    UPDATED_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    title: str
+    uri: str
+    updated: str
+    start: int
+    end: int
+    quote: str
+    quote_sha256: str
+    similarity: float
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., updated: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., quote: _Optional[str] = ..., quote_sha256: _Optional[str] = ..., similarity: _Optional[float] = ...) -> None: ...
+
+class Handoff(_message.Message):
+    __slots__ = ("document_ids",)
+    DOCUMENT_IDS_FIELD_NUMBER: _ClassVar[int]
+    document_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, document_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Stage(_message.Message):
+    __slots__ = ("name", "seconds")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    seconds: float
+    def __init__(self, name: _Optional[str] = ..., seconds: _Optional[float] = ...) -> None: ...
+
+class AnswerBatchRequest(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AnswerRequest]
+    def __init__(self, items: _Optional[_Iterable[_Union[AnswerRequest, _Mapping]]] = ...) -> None: ...
+
+class AnswerBatchResponse(_message.Message):
+    __slots__ = ("items",)
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    items: _containers.RepeatedCompositeFieldContainer[AnswerBatchItem]
+    def __init__(self, items: _Optional[_Iterable[_Union[AnswerBatchItem, _Mapping]]] = ...) -> None: ...
+
+class AnswerBatchItem(_message.Message):
+    __slots__ = ("answer", "error")
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    answer: AnswerResponse
+    error: Error
+    def __init__(self, answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
+class Error(_message.Message):
+    __slots__ = ("code", "message", "reason")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    code: int
+    message: str
+    reason: str
+    def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class SearchRequest(_message.Message):
+    __slots__ = ("query", "collection", "limit")
+    QUERY_FIELD_NUMBER: _ClassVar[int]
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    LIMIT_FIELD_NUMBER: _ClassVar[int]
+    query: str
+    collection: str
+    limit: int
+    def __init__(self, query: _Optional[str] = ..., collection: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+
+class SearchResponse(_message.Message):
+    __slots__ = ("hits", "knowledge_version")
+    HITS_FIELD_NUMBER: _ClassVar[int]
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    hits: _containers.RepeatedCompositeFieldContainer[SearchHit]
+    knowledge_version: int
+    def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., knowledge_version: _Optional[int] = ...) -> None: ...
+
+class SearchHit(_message.Message):
+    __slots__ = ("document_id", "title", "uri", "similarity", "citations")
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    URI_FIELD_NUMBER: _ClassVar[int]
+    SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    document_id: str
+    title: str
+    uri: str
+    similarity: float
+    citations: _containers.RepeatedCompositeFieldContainer[Citation]
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., similarity: _Optional[float] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,120 @@
+"""A gateway without a model: it answers as a test tells it to."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from gateway.deadline import Deadline
+from gateway.rpc.service import CollectionDescription, Description
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Citation,
+    Document,
+    Evidence,
+    Hit,
+    Policy,
+    Principal,
+    Question,
+    Reason,
+    Route,
+)
+
+CITATION = Citation(
+    document_id="card-arrival",
+    title="When will my card arrive?",
+    uri="https://help.example/card-arrival",
+    updated="2026-01-02",
+    start=0,
+    end=5,
+    quote="Cards",
+    quote_sha256="0" * 64,
+    similarity=0.75,
+)
+
+ANSWER = Answer(
+    route=Route.MODEL,
+    reason=Reason.CONFIDENT,
+    policy=Policy.CASCADE,
+    confidence=0.9375,
+    text="Cards arrive within five days.",
+    label="card_arrival",
+    document_id="card-arrival",
+    citations=(CITATION,),
+    model_confidence=0.9375,
+    retrieval_confidence=0.5,
+    threshold=0.75,
+    certificate=CertificateStatus.VALID,
+    knowledge_version=7,
+    bundle="banking/1",
+    batch_size=2,
+    timings={"tokenize": 0.0001, "infer": 0.002, "unheard-of": 0.001},
+)
+
+ABSTENTION = Answer(
+    route=Route.ABSTAIN,
+    reason=Reason.NO_EVIDENCE,
+    policy=Policy.CASCADE,
+    confidence=0.25,
+    citations=(CITATION,),
+    suggestions=("card-arrival",),
+)
+
+DOCUMENT = Document(
+    id="card-arrival",
+    title="When will my card arrive?",
+    uri="https://help.example/card-arrival",
+    updated="2026-01-02",
+    answer="Within five days.",
+    text="Cards arrive within five days.",
+)
+
+EVIDENCE = Evidence(hits=(Hit(DOCUMENT, 0.75, (CITATION,)),), knowledge_version=7)
+
+
+async def _confident(question: Question, deadline: Deadline) -> Answer:
+    return ANSWER
+
+
+class FakeGateway:
+    """Records what it was asked; `behaviour` decides on the answer. Fits rpc.service.Gateway."""
+
+    def __init__(self, behaviour: Callable[[Question, Deadline], Awaitable[Answer]] = _confident) -> None:
+        self.behaviour = behaviour
+        self.questions: list[Question] = []
+        self.deadlines: list[Deadline] = []
+        self.searches: list[tuple[str, str, Principal, int]] = []
+        self.is_closed = False
+
+    @property
+    def default_collection(self) -> str:
+        return "banking"
+
+    def collections(self) -> Sequence[str]:
+        return ("banking", "legal")
+
+    async def answer(self, question: Question, deadline: Deadline) -> Answer:
+        self.questions.append(question)
+        self.deadlines.append(deadline)
+        return await self.behaviour(question, deadline)
+
+    async def search(
+        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+    ) -> Evidence:
+        self.searches.append((text, collection, principal, limit))
+        return EVIDENCE
+
+    def describe(self) -> Description:
+        return Description(
+            bundle="banking/1",
+            bundle_sha256="ab" * 32,
+            provider="CPUExecutionProvider",
+            precision="int8",
+            threshold=0.75,
+            certificate=CertificateStatus.VALID,
+            loaded=1_700_000_000.0,
+            collections=(CollectionDescription("banking", documents=3, passages=9, version=7),),
+        )
+
+    async def close(self) -> None:
+        self.is_closed = True

@@ -1,0 +1,105 @@
+"""The rings: who may import whom, and the one home of each native package. Read from the sources, nothing is run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "gateway"
+
+LEAVES = {"types", "errors", "deadline"}
+ENGINES = {"model", "knowledge", "telemetry"}
+OFFLINE = {"forge"}
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "types": set(),
+    "errors": set(),
+    "deadline": {"errors", "types"},
+    "cascade": LEAVES,
+    **{engine: LEAVES | {"cascade"} for engine in ENGINES},
+    "forge": LEAVES | {"cascade"} | ENGINES,
+    "v1": set(),
+    "config": LEAVES,
+    "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,
+    "client": LEAVES | {"rpc", "v1"},
+    "assembly": LEAVES | {"cascade", "config", "rpc"} | ENGINES,
+    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly"} | ENGINES | OFFLINE,
+}
+
+HOMES: dict[str, set[str]] = {
+    "grpc": {"rpc", "client", "v1"},
+    "grpc_health": {"rpc", "client"},
+    "grpc_reflection": {"rpc"},
+    "grpc_status": {"rpc", "client"},
+    "aiohttp": {"rpc"},
+    "onnxruntime": {"model", "forge"},  # the forge also measures graphs that are in no bundle yet
+    "tokenizers": {"model", "forge"},
+    "hnswlib": {"knowledge"},
+    "prometheus_client": {"telemetry"},
+    "uvloop": {"cli.serve"},
+    "torch": {"forge"},
+    "transformers": {"forge"},
+    "onnx": {"forge"},
+    "safetensors": {"forge"},
+    "scipy": {"forge"},
+    "huggingface_hub": {"forge"},
+}
+
+
+def files() -> list[Path]:
+    return sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def module_of(path: Path) -> str:
+    """Its dotted name below `gateway`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Absolute dotted names, with their lines; imports inside functions count too."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_imports_go_inward(path: Path) -> None:
+    room = module_of(path).partition(".")[0]
+    allowed = MAY_IMPORT[room] | {room}
+    for name, line in imports_of(path):
+        parts = name.split(".")
+        if parts[0] == "gateway":
+            assert len(parts) > 1, f"{path}:{line}: import a module of gateway, not gateway"
+            assert parts[1] in allowed, f"{path}:{line}: {room} may not import {name}"
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_native_packages_stay_at_home(path: Path) -> None:
+    module = module_of(path)
+    for name, line in imports_of(path):
+        homes = HOMES.get(name.partition(".")[0])
+        if homes is not None:
+            at_home = any(module == home or module.startswith(f"{home}.") for home in homes)
+            assert at_home, f"{path}:{line}: {name} may be imported in {', '.join(sorted(homes))} only"
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_a_file_opens_with_what_it_owns(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    if source.strip() and "v1" not in path.parts:
+        assert ast.get_docstring(ast.parse(source)), f"{path}: no docstring"
+
+
+@pytest.mark.parametrize("name", ["main", "completion"])
+def test_help_imports_nothing_heavy(name: str) -> None:
+    heavy = {"numpy", "pydantic", "grpc", "rich", "uvloop"}
+    for imported, line in imports_of(ROOT / "cli" / f"{name}.py"):
+        assert imported.partition(".")[0] not in heavy, f"{name}.py:{line}: {imported}"
+        assert not imported.startswith("gateway.") or imported.startswith(("gateway.errors", "gateway.cli"))

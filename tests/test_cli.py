@@ -1,0 +1,123 @@
+"""The command: help, errors and exit codes, and what `ask` prints."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from rich.console import Console
+
+from gateway.cli.ask import rendered
+from gateway.cli.main import COMMANDS, cli
+from gateway.errors import ConfigInvalid
+from gateway.rpc.server import Ports
+from tests.fakes import ABSTENTION, ANSWER, FakeGateway
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, list(arguments))
+
+
+async def asked(*arguments: str) -> Result:
+    return await asyncio.to_thread(run, "ask", "--timeout-ms", "5000", *arguments)
+
+
+def shown(answer: object) -> str:
+    console = Console(width=120, record=True, file=sys.stderr, color_system=None)
+    console.print(answer)
+    return console.export_text()
+
+
+def test_help_names_every_command() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    for name in COMMANDS:
+        assert f"  {name} " in result.output
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    assert run("sreve").exit_code == 2
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_prints_a_script(shell: str) -> None:
+    result = run("completion", shell)
+    assert result.exit_code == 0
+    assert "_GATEWAY_COMPLETE" in result.output
+
+
+async def test_ask_prints_json(ports: Ports) -> None:
+    result = await asked("--json", "--target", f"127.0.0.1:{ports.grpc}", "why?")
+    assert result.exit_code == 0
+    assert json.loads(result.output)["document_id"] == "card-arrival"
+
+
+async def test_ask_says_who_asks(ports: Ports, gateway: FakeGateway) -> None:
+    await asked("--tenant", "acme", "--group", "a", "--group", "b", "--target", f"127.0.0.1:{ports.grpc}", "why?")
+    assert gateway.questions[0].principal.groups == {"a", "b"}
+
+
+async def test_ask_exits_3_when_nobody_is_there() -> None:
+    result = await asked("--target", "127.0.0.1:1", "why?")
+    assert result.exit_code == 3
+    assert "gateway serve" in result.output
+
+
+async def test_ask_exits_4_when_refused(ports: Ports) -> None:
+    result = await asked("--target", f"127.0.0.1:{ports.grpc}", " ")
+    assert result.exit_code == 4
+    assert "question: is blank" in result.output
+
+
+def test_an_answer_is_shown_with_what_it_rests_on() -> None:
+    text = shown(rendered(ANSWER))
+    for part in ("model", "confident", "0.938", "Cards arrive within five days.", "“Cards”", "infer", "banking/1"):
+        assert part in text
+
+
+def test_an_abstention_is_shown_as_one() -> None:
+    text = shown(rendered(ABSTENTION))
+    assert "No answer was good enough to give." in text
+    assert "Nearest documents: card-arrival" in text
+
+
+@pytest.fixture
+def failing() -> Iterator[list[Exception]]:
+    """A sub-command that raises what is put into the list."""
+    errors: list[Exception] = []
+
+    @click.command()
+    def fail() -> None:
+        raise errors[0]
+
+    module = ModuleType("tests.failing")
+    module.fail = fail  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    COMMANDS["fail"] = ("tests.failing:fail", "Fail.")
+    yield errors
+    del COMMANDS["fail"], sys.modules[module.__name__]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "text"),
+    [
+        (ConfigInvalid("server.port: no"), 2, "Error: server.port: no"),
+        (RuntimeError("broken"), 1, "Error: RuntimeError: broken (gateway --debug shows where)"),
+    ],
+)
+def test_errors_are_one_line_with_a_code(failing: list[Exception], error: Exception, code: int, text: str) -> None:
+    failing.append(error)
+    result = run("fail")
+    assert result.exit_code == code
+    assert result.output.strip() == text
+
+
+def test_debug_shows_the_traceback(failing: list[Exception]) -> None:
+    failing.append(RuntimeError("broken"))
+    assert isinstance(run("--debug", "fail").exception, RuntimeError)

@@ -1,0 +1,82 @@
+"""The client against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from gateway.client import AsyncClient, CallFailed, Client, as_json
+from gateway.deadline import Deadline
+from gateway.errors import Overloaded
+from gateway.rpc.server import Ports
+from gateway.types import Answer, Policy, Principal, Question
+from tests.fakes import ABSTENTION, ANSWER, FakeGateway
+
+STAFF = Principal("acme", frozenset({"staff"}))
+
+
+async def test_it_asks_as_whom_it_says(ports: Ports, gateway: FakeGateway) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", STAFF, timeout=5) as client:
+        answer = await client.answer("why?", collection="legal", policy=Policy.MODEL_ONLY, max_citations=1)
+    assert answer == ANSWER
+    assert gateway.questions == [Question("why?", "legal", STAFF, Policy.MODEL_ONLY, 1)]
+
+
+async def test_batches_keep_their_order_and_their_failures(ports: Ports) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        answers = await client.answer_batch(["why?", "", "how?"])
+    assert [type(answer) for answer in answers] == [Answer, CallFailed, Answer]
+    failed = answers[1]
+    assert isinstance(failed, CallFailed)
+    assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "INVALID_QUESTION")
+
+
+async def test_a_refusal_keeps_code_and_reason(ports: Ports) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        with pytest.raises(CallFailed) as caught:
+            await client.answer("why?", collection="nope")
+    assert (caught.value.code, caught.value.reason) == ("NOT_FOUND", "UNKNOWN_COLLECTION")
+
+
+async def test_what_was_shed_is_tried_again(ports: Ports, gateway: FakeGateway) -> None:
+    async def second_time(question: Question, deadline: Deadline) -> Answer:
+        if len(gateway.questions) < 2:
+            raise Overloaded("full")
+        return ANSWER
+
+    gateway.behaviour = second_time
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        assert await client.answer("why?") == ANSWER
+    assert len(gateway.questions) == 2
+
+
+@pytest.mark.parametrize("left", [0.0, -1.0])
+async def test_no_time_left_is_not_no_deadline(ports: Ports, gateway: FakeGateway, left: float) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}") as client:
+        with pytest.raises(CallFailed, match="DEADLINE_EXCEEDED"):
+            await client.answer("why?", timeout=left)
+    assert gateway.questions == []
+
+
+async def test_it_works_without_asyncio(ports: Ports) -> None:
+    def ask() -> tuple[Answer, list[Answer | CallFailed]]:
+        with Client(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+            return client.answer("why?"), client.answer_batch(["why?"])
+
+    assert await asyncio.to_thread(ask) == (ANSWER, [ANSWER])
+
+
+async def test_nobody_there_is_unavailable() -> None:
+    async with AsyncClient("127.0.0.1:1", timeout=5) as client:
+        with pytest.raises(CallFailed) as caught:
+            await client.answer("why?")
+    assert (caught.value.code, caught.value.reason) == ("UNAVAILABLE", "")
+
+
+def test_json_has_the_keys_of_the_api() -> None:
+    answer = json.loads(as_json(ABSTENTION))
+    assert answer["route"] == "ROUTE_ABSTAIN"
+    assert answer["reason"] == "REASON_NO_EVIDENCE"
+    assert answer["handoff"] == {"document_ids": ["card-arrival"]}

@@ -1,0 +1,107 @@
+"""Settings: precedence, bounds, and errors that say what to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config, Device, load
+from gateway.errors import ConfigInvalid
+from gateway.types import Policy
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "gateway.toml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_defaults_are_valid_and_frozen() -> None:
+    config = load()
+    assert config == Config()
+    assert config.server.port == 50051
+    assert config.knowledge.default == "banking"
+    with pytest.raises(ValueError, match="frozen"):
+        config.server.port = 1
+
+
+def test_environment_beats_file_and_flags_beat_environment(tmp_path: Path) -> None:
+    file = written(tmp_path, "[server]\nport = 1\nadmin_port = 1\nmax_in_flight = 1\n")
+    config = load(
+        file,
+        {"GATEWAY_SERVER__PORT": "2", "GATEWAY_SERVER__ADMIN_PORT": "2"},
+        {"server.port": 3, "server.host": None},
+    )
+    assert (config.server.port, config.server.admin_port, config.server.max_in_flight) == (3, 2, 1)
+
+
+def test_file_can_be_named_by_the_environment(tmp_path: Path) -> None:
+    file = written(tmp_path, "[cascade]\ndefault_policy = 'ensemble'\n")
+    assert load(environment={"GATEWAY_CONFIG": str(file)}).cascade.default_policy is Policy.ENSEMBLE
+
+
+def test_collections_can_come_from_file_or_environment(tmp_path: Path) -> None:
+    file = written(tmp_path, "[knowledge.collections]\nlegal = 'index/legal'\n")
+    assert load(file).knowledge.collections == {"legal": Path("index/legal")}
+    both = load(file, {"GATEWAY_KNOWLEDGE__COLLECTIONS__TAX": "index/tax"})
+    assert set(both.knowledge.collections) == {"legal", "tax"}
+    assert both.knowledge.default == "legal"
+
+
+def test_variables_without_a_double_underscore_are_left_alone() -> None:
+    assert load(environment={"GATEWAY_SERVER_PORT": "tcp://10.0.0.1:50051", "GATEWAY_DATA": "/data"}) == Config()
+
+
+def test_device_is_parsed() -> None:
+    assert load(flags={"model.device": "cpu"}).model.device is Device.CPU
+
+
+@pytest.mark.parametrize(
+    ("environment", "parts"),
+    [
+        (
+            {"GATEWAY_SERVER__PORT": "abc"},
+            ["server.port", "'abc'", "environment variable GATEWAY_SERVER__PORT", "integer"],
+        ),
+        ({"GATEWAY_SERVER__PORT": "70000"}, ["server.port", "65535"]),
+        ({"GATEWAY_SERVER__PROT": "1"}, ["server.prot", "did you mean port?"]),
+        ({"GATEWAY_SEVER__PORT": "1"}, ["sever", "did you mean server?"]),
+        ({"GATEWAY_SERVER__PORT__X": "1"}, ["server.port holds no keys"]),
+        ({"GATEWAY_MODEL__DEVICE": "tpu"}, ["model.device", "'tpu'", "'auto', 'cpu' or 'cuda'"]),
+        ({"GATEWAY_SERVER__DEFAULT_TIMEOUT_MS": "20000"}, ["default_timeout_ms is 20000", "max_timeout_ms only 10000"]),
+        ({"GATEWAY_KNOWLEDGE__DEFAULT_COLLECTION": "nope"}, ["'nope'", "banking"]),
+    ],
+)
+def test_errors_name_key_value_origin_and_fix(environment: dict[str, str], parts: list[str]) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load(environment=environment)
+    for part in parts:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("[server]\nport = ", ["gateway.toml", "is not TOML"]),
+        ("[sever]\nport = 1", ["sever", "did you mean server?", "gateway.toml"]),
+        ("[server]\nhots = 'x'", ["server.hots", "did you mean host?"]),
+        ("server = 3", ["server", "3", "gateway.toml"]),
+        ("[knowledge]\ncollections = {}", ["collections is empty"]),
+    ],
+)
+def test_files_are_checked(tmp_path: Path, text: str, parts: list[str]) -> None:
+    with pytest.raises(ConfigInvalid) as caught:
+        load(written(tmp_path, text))
+    for part in parts:
+        assert part in str(caught.value)
+
+
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigInvalid, match="cannot be read"):
+        load(tmp_path / "absent.toml")
+
+
+def test_flags_are_named_in_errors() -> None:
+    with pytest.raises(ConfigInvalid, match="flag --policy"):
+        load(flags={"cascade.default_policy": "guess"})

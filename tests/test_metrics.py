@@ -1,0 +1,105 @@
+"""Every instrument, its name and labels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
+from gateway.types import Reason, Route
+from tests.fakes import ABSTENTION, ANSWER
+
+NAMES = {
+    "grpc_server_started_total": "counter",
+    "grpc_server_handled_total": "counter",
+    "grpc_server_handling_seconds": "histogram",
+    "gateway_request_duration_seconds": "histogram",
+    "gateway_stage_duration_seconds": "histogram",
+    "gateway_route_decisions_total": "counter",
+    "gateway_confidence": "histogram",
+    "gateway_retrieval_score": "histogram",
+    "gateway_confidence_threshold": "gauge",
+    "gateway_certificate_status": "gauge",
+    "gateway_inflight_requests": "gauge",
+    "gateway_batch_size": "histogram",
+    "gateway_model_info": "gauge",
+    "gateway_model_loaded_timestamp_seconds": "gauge",
+    "gateway_build_info": "gauge",
+    "gateway_knowledge_documents": "gauge",
+    "gateway_knowledge_passages": "gauge",
+    "gateway_knowledge_version": "gauge",
+    "gateway_admission_rejected_total": "counter",
+    "gateway_cancelled_total": "counter",
+    "gateway_event_loop_lag_seconds": "histogram",
+}
+
+
+def types_of(text: str) -> dict[str, str]:
+    lines = (line.split() for line in text.splitlines() if line.startswith("# TYPE "))
+    return {name: kind for _, _, name, kind in lines if not name.endswith("_created")}
+
+
+def test_the_names_are_these() -> None:
+    metrics = Metrics()
+    found = types_of(metrics.render()[0].decode())
+    assert {name: kind for name, kind in found.items() if not name.startswith("process_")} == NAMES
+    assert "process_resident_memory_bytes" in found
+
+
+def test_an_answer_is_observed() -> None:
+    metrics = Metrics()
+    metrics.observe(ANSWER, 0.004)
+    get = metrics.registry.get_sample_value
+    labels = {"route": "model", "outcome": "ok"}
+    assert get("gateway_request_duration_seconds_bucket", {**labels, "le": "0.005"}) == 1
+    assert get("gateway_request_duration_seconds_bucket", {**labels, "le": "0.003"}) == 0
+    assert get("gateway_confidence_count", {"route": "model"}) == 1
+    assert get("gateway_retrieval_score_sum") == 0.75
+    assert get("gateway_batch_size_sum") == 2
+
+
+def test_an_answer_in_need_of_a_tier_that_was_down_is_degraded() -> None:
+    metrics = Metrics()
+    metrics.observe(dataclasses.replace(ANSWER, reason=Reason.MODEL_UNAVAILABLE, route=Route.RETRIEVAL), 0.001)
+    labels = {"route": "retrieval", "outcome": "degraded"}
+    assert metrics.registry.get_sample_value("gateway_request_duration_seconds_count", labels) == 1
+
+
+def test_a_tier_that_did_not_run_is_not_observed() -> None:
+    metrics = Metrics()
+    metrics.observe(ABSTENTION, 0.001)
+    assert metrics.registry.get_sample_value("gateway_batch_size_count") == 0
+    assert metrics.registry.get_sample_value("gateway_retrieval_score_count") == 0
+
+
+@pytest.mark.parametrize("stage", [*Stage, "anything else"])
+def test_stages_are_bounded(stage: str) -> None:
+    metrics = Metrics()
+    metrics.observe(dataclasses.replace(ANSWER, timings={stage: 0.001}), 0.001)
+    label = stage if stage in list(Stage) else "other"
+    assert metrics.registry.get_sample_value("gateway_stage_duration_seconds_count", {"stage": label}) == 1
+
+
+def test_only_the_bundle_in_use_is_shown() -> None:
+    metrics = Metrics()
+    for bundle in ("banking/1", "banking/2"):
+        metrics.set_model(
+            bundle=bundle,
+            sha256="ab" * 32,
+            provider="CPUExecutionProvider",
+            precision="int8",
+            loaded=1.0,
+            threshold=0.75,
+            certificate="stale",
+        )
+    text = metrics.render()[0].decode()
+    assert 'bundle="banking/2"' in text
+    assert 'bundle="banking/1"' not in text
+    assert 'gateway_certificate_status{status="stale"} 1.0' in text
+
+
+def test_collections_are_shown() -> None:
+    metrics = Metrics()
+    metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)])
+    assert metrics.registry.get_sample_value("gateway_knowledge_documents", {"collection": "banking"}) == 3

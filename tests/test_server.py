@@ -1,0 +1,110 @@
+"""The server's life: ports, health, reflection, the admin port, drain and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from typing import Any, cast
+
+import aiohttp
+import grpc.aio
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+
+from gateway.config import Config
+from gateway.errors import ConfigInvalid
+from gateway.rpc.server import OPTIONS, Ports, Server, serve
+from gateway.telemetry.metrics import Metrics
+from tests.fakes import FakeGateway
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.parametrize("service", ["", "gateway.v1.Answers", "gateway.v1.Knowledge"])
+async def test_health_follows_the_drain(channel: grpc.aio.Channel, server: Server, service: str) -> None:
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
+    await server.drain()
+    assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == NOT_SERVING
+
+
+async def test_reflection_lists_the_services_and_their_file(channel: grpc.aio.Channel) -> None:
+    stub: Any = reflection_pb2_grpc.ServerReflectionStub(cast("Any", channel))
+    requests = [
+        reflection_pb2.ServerReflectionRequest(list_services=""),
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol="gateway.v1.Answers"),
+    ]
+    listed, described = [response async for response in stub.ServerReflectionInfo(iter(requests))]
+    names = {service.name for service in listed.list_services_response.service}
+    assert {"gateway.v1.Answers", "gateway.v1.Knowledge", "grpc.health.v1.Health"} <= names
+    assert described.file_descriptor_response.file_descriptor_proto
+
+
+async def got(ports: Ports, path: str, accept: str = "*/*") -> tuple[int, str, str]:
+    url = f"http://127.0.0.1:{ports.admin}{path}"
+    async with aiohttp.ClientSession() as session, session.get(url, headers={"Accept": accept}) as response:
+        return response.status, response.headers["Content-Type"], await response.text()
+
+
+async def test_the_admin_port_tells_ready_from_live(ports: Ports, server: Server) -> None:
+    assert (await got(ports, "/livez"))[0] == 200
+    assert (await got(ports, "/readyz"))[0] == 200
+    await server.drain()
+    assert (await got(ports, "/livez"))[0] == 200
+    assert (await got(ports, "/readyz"))[0] == 503
+
+
+async def test_status_says_what_is_served(ports: Ports) -> None:
+    _, content_type, text = await got(ports, "/status")
+    assert content_type.startswith("application/json")
+    for part in ('"bundle": "banking/1"', '"certificate": "valid"', '"documents": 3', '"in_flight": 0'):
+        assert part in text
+
+
+async def test_metrics_come_in_both_formats(ports: Ports) -> None:
+    _, plain, text = await got(ports, "/metrics")
+    assert plain.startswith("text/plain")
+    assert 'gateway_knowledge_passages{collection="banking"} 9.0' in text
+    assert 'gateway_certificate_status{status="valid"} 1.0' in text
+    _, openmetrics, text = await got(ports, "/metrics", "application/openmetrics-text; version=1.0.0")
+    assert openmetrics.startswith("application/openmetrics-text")
+    assert text.endswith("# EOF\n")
+
+
+@pytest.mark.parametrize("key", ["port", "admin_port"])
+async def test_a_taken_port_is_named(gateway: FakeGateway, config: Config, key: str) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        section = config.server.model_copy(update={key: port})
+        server = Server(gateway, config.model_copy(update={"server": section}), Metrics())
+        with pytest.raises(
+            ConfigInvalid, match=rf"server\.{key} = {port}: cannot listen on 127\.0\.0\.1:{port} \(.*in use"
+        ):
+            await server.start()
+        await server.stop()
+
+
+async def test_two_servers_cannot_share_a_port(ports: Ports, gateway: FakeGateway, config: Config) -> None:
+    section = config.server.model_copy(update={"port": ports.grpc})
+    second = Server(gateway, config.model_copy(update={"server": section}), Metrics())
+    with pytest.raises(ConfigInvalid, match=r"server\.port"):
+        await second.start()
+    await second.stop()
+
+
+async def test_sigterm_drains_and_ends(gateway: FakeGateway, config: Config, metrics: Metrics) -> None:
+    def terminate(_: Ports) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    await asyncio.wait_for(serve(gateway, config, metrics, terminate), 10)
+
+
+def test_nothing_is_unbounded() -> None:
+    assert dict(OPTIONS)["grpc.so_reuseport"] == 0
+    assert all(number >= 0 for _, number in OPTIONS)
