@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
@@ -80,7 +81,8 @@ async def build(config: Config) -> Gateway:
 
 def load_engine(config: Config) -> Engine:
     bundle = bundles.load(config.model.bundle)
-    precision = None if config.model.precision is Precision.AUTO else config.model.precision.value
+    asked = config.model.precision
+    precision = None if asked is Precision.AUTO else cast(bundles.Precision, asked.value)  # the same names
     limits = Limits(tokens=config.model.max_batch_tokens)
     return Engine(bundle, config.model.device.value, config.model.threads or 1, limits, precision)
 

@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "config": LEAVES,
     "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,
     "client": LEAVES | {"rpc", "v1"},
+    "__main__": {"cli"},
     "assembly": LEAVES | {"cascade", "config", "rpc"} | ENGINES,
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly"} | ENGINES | OFFLINE,
 }

@@ -1,6 +1,7 @@
 """Calibration at run time: from logits, distances and similarities to probabilities of being right.
 
-The forge fits the numbers (`gateway/forge/calibrate.py`) with the functions below, so what was fitted is what is served.
+The forge fits the numbers (`gateway/forge/calibrate.py`) with the functions below, so what was fitted is what is
+served.
 """
 
 from __future__ import annotations

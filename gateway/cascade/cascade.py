@@ -8,10 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH, EvidenceCalibration, ModelCalibration
-from gateway.cascade.policy import POLICIES, ModelSays, RetrievalSays, Thresholds, needs_retrieval
+from gateway.cascade.policy import POLICIES, Choice, ModelSays, RetrievalSays, Thresholds, needs_retrieval
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Clock, Deadline
-from gateway.types import Answer, CertificateStatus, Evidence, Hit, Policy, Prediction, Question, Route, Standing
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Evidence,
+    Hit,
+    Policy,
+    Prediction,
+    Question,
+    Reason,
+    Route,
+    Standing,
+)
 
 SEARCH_MARGIN = 3.0
 """A search starts only if this many times its usual duration is left."""
@@ -76,14 +87,17 @@ class Cascade:
 
         choice = POLICIES[question.policy](model, retrieval, self.profile.thresholds)
         started = self._clock()
-        hit = self._read(choice.document_id, evidence, prediction, question)
         label = self._label_of(choice.document_id) if choice.route in (Route.MODEL, Route.ENSEMBLE) else None
+        inline = label.text if label and not label.document_id else ""
+        hit = None if inline else self._read(choice.document_id, evidence, prediction, question)
+        if choice.document_id and not hit and not inline:  # gone since the policy chose it
+            choice, label = Choice(Route.ABSTAIN, Reason.ANSWER_WITHDRAWN, choice.confidence), None
         answer = Answer(
             route=choice.route,
             reason=choice.reason,
             policy=question.policy,
             confidence=choice.confidence,
-            text=hit.document.answer if hit else (label.text if label else ""),
+            text=hit.document.answer if hit else inline,
             label=label.name if label else "",
             document_id=hit.document.id if hit else "",
             citations=hit.citations if hit else (),

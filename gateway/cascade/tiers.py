@@ -20,7 +20,10 @@ class KnowledgeTier(Protocol):
     """Documents of collections, as the caller may see them. Searches take 0.1 - 0.5 ms and run inline."""
 
     def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
-        """The nearest `limit` documents that the principal may read, each with up to `citations` passages. Raises SearchFailed, UnknownCollection."""
+        """The nearest `limit` documents that the principal may read, each with up to `citations` passages.
+
+        Raises SearchFailed, UnknownCollection.
+        """
         ...
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:

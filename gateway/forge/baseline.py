@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from gateway.forge import bases
-from gateway.forge.choose import all_layers, outputs
 from gateway.forge.encoder import from_base
 from gateway.forge.evaluate import Case
+from gateway.forge.measure import all_layers, outputs
 from gateway.forge.recipes import BaseSection
 from gateway.knowledge.library import Generation
 from gateway.model.bundle import Bundle

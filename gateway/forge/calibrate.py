@@ -1,9 +1,9 @@
 """Fitting what `cascade.calibration` applies: temperature, prototypes, and the two logistic regressions.
 
-All of it is fitted on the outputs of the very graph that is served, on questions that trained nothing. In-scope questions
-say when the model is right; outliers say how it looks on other subjects; and *masked* questions stand in for the intents
-that nobody has thought of yet: a question whose own label is struck from the logits and the prototypes is, to what is
-left of the model, a question just out of scope.
+All of it is fitted on the outputs of the very graph that is served, on questions that trained nothing. In-scope
+questions say when the model is right; outliers say how it looks on other subjects; and *masked* questions stand in for
+the intents that nobody has thought of yet: a question whose own label is struck from the logits and the prototypes is,
+to what is left of the model, a question just out of scope.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from scipy.optimize import minimize, minimize_scalar
 from gateway.cascade.calibration import Logistic, Matrix, model_features, softmax
 
 PROTOTYPES = 8
-"""For each label. On BANKING77-OOS's unseen training questions: AUROC .868 with 1, .899 with 4, .912 with 8, .903 with 16."""
+"""For each label. On BANKING77-OOS's unseen training questions: AUROC .868 with 1, .899 with 4, .912 with 8, .903 with
+16."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,11 @@
-"""The certificate: the loosest threshold for which the risk among the answered is bounded, on questions used for nothing else.
+"""The certificate: the loosest threshold that bounds the risk among the answered, on questions used for nothing else.
 
 For a threshold, let a be the share of in-scope questions that are accepted and wrong, c the share accepted, b the share
-of out-of-scope questions accepted. At an out-of-scope share s the risk is R = ((1-s)a + sb) / ((1-s)c + sb), which grows
-with a and b and falls with c. Clopper-Pearson bounds on the three, each at a third of the error probability, bound R.
-Thresholds are tried from strict to loose in an order fixed beforehand, each at the full level, and the first failure ends
-it (fixed-sequence Learn-then-Test, Angelopoulos et al. 2021): the last that passed holds without a further correction.
+of out-of-scope questions accepted. At an out-of-scope share s the risk is R = ((1-s)a + sb) / ((1-s)c + sb), which
+grows with a and b and falls with c. Clopper-Pearson bounds on the three, each at a third of the error probability,
+bound R. Thresholds are tried from strict to loose in an order fixed beforehand, each at the full level, and the first
+failure ends it (fixed-sequence Learn-then-Test, Angelopoulos et al. 2021): the last that passed holds without a further
+correction.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ def certify(
     oos_share: float,
     grid: Sequence[float] = GRID,
 ) -> Certified:
-    """The loosest threshold of `grid` (strict to loose) whose bound stays within `risk`, as far as the sequence holds."""
+    """The loosest threshold of `grid` (strict to loose) whose bound is within `risk`, as far as the sequence holds."""
     best = Certified(2.0, 0, 0, 1.0)
     for threshold in grid:
         accepted = confidence >= threshold

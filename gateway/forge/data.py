@@ -16,9 +16,10 @@ from gateway.forge.texts import Labelled
 class Data:
     """Questions by purpose; no question stands in two of them.
 
-    `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` is looked at once, for
-    the threshold. `unseen` are questions of excluded intents: nothing is fitted on them, they show how retrieval does on
-    what the model does not know. `outliers` are texts that nothing answers, halves for training and for calibration.
+    `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` is looked at once,
+    for the threshold. `unseen` are questions of excluded intents: nothing is fitted on them, they show how retrieval
+    does on what the model does not know. `outliers` are texts that nothing answers: half to train, a quarter to
+    calibrate, a quarter to certify.
     """
 
     labels: tuple[str, ...]

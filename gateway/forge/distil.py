@@ -1,9 +1,9 @@
 """Distillation: the student learns the teacher's answers and keeps, and sharpens, its own sense of what is alike.
 
 Three losses on one trunk. Answers: the teacher's soft labels over the transfer set, and the true labels where there are
-any. Likeness: cosines between texts stay as the reference embeddings have them, over questions, knowledge passages and far
-sentences, so that the retrieval head remains a general encoder. Evidence: a question's embedding should be nearest to the
-passages of the document that its label stands for; passages are drawn and contrasted with each other.
+any. Likeness: cosines between texts stay as the reference embeddings have them, over questions, knowledge passages and
+far sentences, so that the retrieval head remains a general encoder. Evidence: a question's embedding should be nearest
+to the passages of the document that its label stands for; passages are drawn and contrasted with each other.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from torch.nn import functional as F
 
 from gateway.forge.encoder import Student, from_base, pad
 from gateway.forge.recipes import StudentSection
-from gateway.forge.teacher import Progress, batches, device, schedule
+from gateway.forge.steps import Report
+from gateway.forge.teacher import batches, device, schedule
 
 PASSAGES = 16
 """Passages in a batch: enough contrast, at less than half of the cost of the batch's questions."""
+GRID_FROM = 0.7
+"""The last part of training sees the layers' matrices in 8 bits, and mends what rounding them does."""
 CONTRAST_TEMPERATURE = 0.05
 PASSAGE_TOKENS = 96
 
@@ -57,7 +60,7 @@ def tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
 
 
 def distil(
-    folder: Path, layers: int, transfer: TransferSet, section: StudentSection, seed: int, progress: Progress
+    folder: Path, layers: int, transfer: TransferSet, section: StudentSection, seed: int, progress: Report
 ) -> Student:
     """A student of `layers` layers, from the base in `folder`."""
     torch.manual_seed(seed)
@@ -82,10 +85,12 @@ def distil(
     step, running = 0, np.zeros(3)
     for _ in range(section.passes):
         for rows in batches(lengths, section.batch, random):
+            if step == round(GRID_FROM * steps):
+                student.use_grid()
             # Passages are long: on every other step they cost a quarter of the time instead of half.
             chosen = _draw(transfer.labels[rows], by_document, len(passages), random) if step % 2 == 0 else []
             losses = _losses(student, transfer, texts, passages, rows, chosen, section)
-            weights = (1.0, section.similarity_weight, section.contrast_weight)
+            weights = (1.0, section.likeness_weight, section.evidence_weight)
             total = torch.stack([loss * weight for loss, weight in zip(losses, weights, strict=True)]).sum()
             total.backward()
             nn.utils.clip_grad_norm_(student.parameters(), 1.0)
@@ -96,6 +101,7 @@ def distil(
             seen = np.array([float(loss.detach()) for loss in losses])
             running = seen if step == 1 else 0.95 * running + 0.05 * seen  # the last is 0 on every other step
             progress(step, steps, "answers {:.3f}  likeness {:.4f}  evidence {:.3f}".format(*running))
+    student.settle()
     return student.eval()
 
 

@@ -6,8 +6,6 @@ questions may stand side by side. Training uses one question a row, which is the
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,41 +14,27 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gateway.forge.shape import Shape
+
 ANSWER_WIDTH = 768
 """The answer head's hidden layer: what telling labels apart takes beyond a linear map is learned there, and not at the
 expense of the trunk, which has to stay a general encoder."""
 FILLER = -1  # the question number of a token that belongs to no question
 
 
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """The sizes of a BERT trunk, as its `config.json` names them."""
-
-    vocab_size: int
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int
-    max_position_embeddings: int
-    layer_norm_eps: float
-
-    @staticmethod
-    def read(folder: Path) -> Shape:
-        """The shape of the model in `folder`. ValueError if it is no BERT, the only trunk that is exported."""
-        config = json.loads((folder / "config.json").read_text())
-        if config.get("model_type") != "bert":
-            raise ValueError(
-                f"{folder}: the student must be a BERT-style encoder, but model_type is {config.get('model_type')!r}"
-            )
-        return Shape(**{name: config[name] for name in Shape.__dataclass_fields__})
+def on_grid(weight: Tensor, dim: int = 1) -> Tensor:
+    """`weight` rounded to the 8-bit grid that the graphs store: 127 steps to the largest value along `dim`."""
+    scale = weight.abs().amax(dim, keepdim=True).clamp_min(1e-8) / 127
+    return (weight / scale).round() * scale
 
 
 class Layer(nn.Module):
-    """One post-norm transformer layer."""
+    """One post-norm transformer layer. With `gridded`, its matrices act as they will in 8 bits, and learn through that."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width = shape.hidden_size
+        self.gridded = False
         self.heads = shape.num_attention_heads
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.attention_out = nn.Linear(width, width)
@@ -66,12 +50,25 @@ class Layer(nn.Module):
             return projected.view(rows, tokens, self.heads, width // self.heads).transpose(1, 2)
 
         mixed = F.scaled_dot_product_attention(
-            split(self.query(hidden)), split(self.key(hidden)), split(self.value(hidden)), attn_mask=mask
+            split(self.apply_linear(self.query, hidden)),
+            split(self.apply_linear(self.key, hidden)),
+            split(self.apply_linear(self.value, hidden)),
+            attn_mask=mask,
         )
-        mixed = self.attention_out(mixed.transpose(1, 2).reshape(rows, tokens, width))
+        mixed = self.apply_linear(self.attention_out, mixed.transpose(1, 2).reshape(rows, tokens, width))
         hidden = self.attention_norm(hidden + F.dropout(mixed, dropout, self.training))
-        grown = self.down(F.gelu(self.up(hidden)))
+        grown = self.apply_linear(self.down, F.gelu(self.apply_linear(self.up, hidden)))
         return self.norm(hidden + F.dropout(grown, dropout, self.training))
+
+    @property
+    def linears(self) -> tuple[nn.Linear, ...]:
+        return self.query, self.key, self.value, self.attention_out, self.up, self.down
+
+    def apply_linear(self, linear: nn.Linear, hidden: Tensor) -> Tensor:
+        weight = linear.weight
+        if self.gridded:  # the value of the grid, the gradient of the weight: a straight-through estimator
+            weight = weight + (on_grid(weight) - weight).detach()
+        return F.linear(hidden, weight, linear.bias)
 
 
 class Student(nn.Module):
@@ -99,6 +96,19 @@ class Student(nn.Module):
         pooled = self.pool(ids, positions, question, questions)
         return self.answer(F.gelu(self.widen(pooled))), F.normalize(self.retrieval(pooled).float(), dim=-1)
 
+    def use_grid(self) -> None:
+        """From now on the layers' matrices act in 8 bits."""
+        for layer in self.layers:
+            layer.gridded = True
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put the layers' matrices onto the 8-bit grid for good, so that storing them in 8 bits loses nothing."""
+        for layer in self.layers:
+            layer.gridded = False
+            for linear in layer.linears:
+                linear.weight.copy_(on_grid(linear.weight))
+
     def pool(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> Tensor:
         """The mean of each question's last hidden states, [questions, hidden]."""
         mask = (question.unsqueeze(2) == question.unsqueeze(1)).unsqueeze(1)
@@ -122,7 +132,8 @@ def from_base(folder: Path, layers: int, labels: int) -> Student:
     weights = {name.removeprefix("bert."): tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     kept = [round((i + 1) * base.num_hidden_layers / layers) - 1 for i in range(layers)]
     renamed = {
-        "tokens.weight": weights["embeddings.word_embeddings.weight"],
+        # Frozen in distillation, and stored in 8 bits: on the grid from the start, so that the student learns with it.
+        "tokens.weight": on_grid(weights["embeddings.word_embeddings.weight"]),
         # A question is always one segment: its type embedding is a constant, folded into the positions.
         "positions.weight": weights["embeddings.position_embeddings.weight"]
         + weights["embeddings.token_type_embeddings.weight"][0],

@@ -80,12 +80,15 @@ class Replay:
     def __init__(self, seen: Sequence[Seen]) -> None:
         self._predictions = {one.case.text: one.prediction for one in seen}
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:  # noqa: ARG002
+    async def predict(self, text: str, deadline: Deadline) -> Prediction:
         return self._predictions[text]
 
 
 def look(engine: Engine, library: Library | None, collection: str, wanted: Sequence[Case]) -> list[Seen]:
-    """Ask the serving path each question, one at a time, by the default policy; the model alone where `library` is None."""
+    """Ask the serving path each question, one at a time, by the default policy.
+
+    The model alone where `library` is None.
+    """
 
     async def ask_all() -> list[Seen]:
         keeper = _Keeper(engine)
@@ -219,7 +222,10 @@ def _end_to_end(
 
 
 def is_right(case: Case, answer: Answer) -> bool:
-    """The right document (or label, where labels stand for themselves); for a question that nothing answers, abstaining."""
+    """The right document (or label, where labels stand for themselves).
+
+    For a question that nothing answers, abstaining.
+    """
     if not case.document_id:
         return answer.route is Route.ABSTAIN
     return answer.route is not Route.ABSTAIN and case.document_id in (answer.document_id, answer.label)

@@ -3,9 +3,9 @@
 Every graph is written by hand, operator by operator: about 60 nodes a layer less than a traced one, no dynamic-shape
 arithmetic, and the places where precision changes are where we put them.
 
-8-bit means: weights as int8 with a scale for each output column; activations as int8 with a scale for each token, found
-on the fly. A scale for the whole tensor, which is what the usual dynamic quantisation takes, would make an answer depend
-on its neighbours in the batch.
+8-bit means: weights as int8 with a scale for each output column; activations as uint8 with a scale for each token,
+found on the fly. A scale for the whole tensor, which is what the usual dynamic quantisation takes, would make an answer
+depend on its neighbours in the batch.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from gateway.forge.encoder import Shape
+from gateway.forge.shape import Shape
 
 Precision = Literal["int8", "fp16", "fp32"]
 Layout = Literal["packed", "padded"]
 Weights = dict[str, NDArray[np.float32]]
 
 OPSET = 20  # the first with Gelu as an operator of its own
+ORT_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
 IR_VERSION = 9  # read by every ONNX Runtime since 1.17
 LINEAR_PARTS = ("qkv", "attention_out", "up", "down")
 SMALLEST_SCALE = 1e-8  # keeps a row of zeros from dividing by zero
@@ -36,7 +37,7 @@ MASKED = -30000.0  # far below any score, and still a number in half precision
 
 @dataclass(frozen=True, slots=True)
 class Quantised:
-    """int8 `values` with one float32 `scale` for each column (weights) or row (embeddings)."""
+    """int8 `values` with one float32 `scale` for each column, [columns] (weights), or row, [rows, 1] (embeddings)."""
 
     values: NDArray[np.int8]
     scale: NDArray[np.float32]
@@ -52,7 +53,7 @@ class Quantised:
 
 
 def merge(weights: Weights, layers: int) -> Weights:
-    """Weights by graph name from a Student's state: linears transposed to [in, out]; query, key and value side by side."""
+    """Weights by graph name from a Student's state: linears as [in, out]; query, key and value side by side."""
     merged = {"tokens": weights["tokens.weight"], "places": weights["positions.weight"]}
     for name in ("norm", *(f"layers.{i}.{part}" for i in range(layers) for part in ("attention_norm", "norm"))):
         merged[f"{name}.weight"], merged[f"{name}.bias"] = weights[f"{name}.weight"], weights[f"{name}.bias"]
@@ -72,7 +73,10 @@ def merge(weights: Weights, layers: int) -> Weights:
 
 def quantise(merged: Weights) -> dict[str, Quantised]:
     """The large matrices in 8 bits: layers and tokens. Heads, positions, norms and biases stay as they are."""
-    found = {name: Quantised.of(merged[name], axis=0) for name in merged if _is_layer_matrix(name)}
+    found = {}
+    for name in filter(_is_layer_matrix, merged):
+        columns = Quantised.of(merged[name], axis=0)
+        found[name] = Quantised(columns.values, columns.scale.reshape(-1))
     found["tokens"] = Quantised.of(merged["tokens"], axis=1)
     return found
 
@@ -103,7 +107,7 @@ class Builder:
 
     # -- primitives ---------------------------------------------------------------------------------------------------
 
-    def node(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: object) -> str:
+    def node(self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any) -> str:
         self.nodes.append(helper.make_node(kind, list(inputs), [output], name=output, domain=domain, **attributes))
         return output
 
@@ -123,7 +127,7 @@ class Builder:
             return self.once("Cast", [self.constant(name, self.merged[name])], f"{name}.half", to=TensorProto.FLOAT16)
         return self.constant(name, self.merged[name])
 
-    def once(self, kind: str, inputs: Sequence[str], output: str, **attributes: object) -> str:
+    def once(self, kind: str, inputs: Sequence[str], output: str, **attributes: Any) -> str:
         if all(node.output[0] != output for node in self.nodes):
             self.node(kind, inputs, output, **attributes)
         return output
@@ -149,31 +153,35 @@ class Builder:
             product = self.node("MatMul", [hidden, self.matrix(f"{name}.weight")], f"{out}.product")
             return self.node("Add", [product, bias], out)
         row_scale, zero = self.row_scale(hidden, out, positive=name.endswith(".down"))
-        zeros = self.node("Expand", [zero, self.node("Shape", [row_scale], f"{out}.tokens")], f"{out}.zeros")
-        rounded = self.node("QuantizeLinear", [hidden, row_scale, zeros], f"{out}.uint8", axis=0)
+        # One vector of zero points for all layers: QuantizeLinear wants as many as scales.
+        zeros = self.once("Expand", [zero, self.once("Shape", ["ids.flat"], "tokens.count")], f"{zero}.all")
+        flat_scale = self.node("Squeeze", [row_scale, self.constant("last", [-1])], f"{out}.scale")
+        rounded = self.node("QuantizeLinear", [hidden, flat_scale, zeros], f"{out}.uint8", axis=0)
         values = self.constant(f"{name}.weight.int8", self.stored[f"{name}.weight"].values)
-        product = self.node("MatMulInteger", [rounded, values, zero], f"{out}.sum")
-        wide = self.node("Cast", [product], f"{out}.wide", to=TensorProto.FLOAT)
         columns = self.constant(f"{name}.weight.scale", self.stored[f"{name}.weight"].scale)
-        scaled = self.node("Mul", [wide, columns], f"{out}.columns")
-        # A Mul of its own: ORT's fusion of the product with a scale takes the row scale for a scalar.
-        column = self.node("Unsqueeze", [row_scale, self.constant("last", [-1])], f"{out}.row2")
-        return self.node("Add", [self.node("Mul", [scaled, column], f"{out}.rows"), bias], out)
+        # The product and the columns' scales in one kernel. Its scale for rows is a scalar, so ours is a Mul of its own.
+        product = self.node(
+            "MatMulIntegerToFloat",
+            [rounded, values, self.constant("unit", 1.0), columns, zero],
+            f"{out}.columns",
+            domain=ORT_DOMAIN,
+        )
+        return self.node("Add", [self.node("Mul", [product, row_scale], f"{out}.rows"), bias], out)
 
     def row_scale(self, hidden: str, out: str, positive: bool) -> tuple[str, str]:
-        """(scale of each token [tokens], zero point). uint8, because ORT multiplies int8 by int8 23 times slower.
+        """(scale of each token [tokens, 1], zero point). uint8, because ORT multiplies int8 by int8 23 times slower.
 
         What comes out of Gelu is never under -0.17: there the zero point sits low, and twice the steps are left for the
         values above it.
         """
         last = self.constant("last", [-1])
         if positive:
-            largest = self.node("ReduceMax", [hidden, last], f"{out}.max", keepdims=0)
+            largest = self.node("ReduceMax", [hidden, last], f"{out}.max", keepdims=1)
             scaled = self.node("Mul", [largest, self.constant("step.gelu", 1 / (255 - GELU_ZERO))], f"{out}.step")
             lowest = self.constant("smallest.gelu", GELU_LOWEST / GELU_ZERO)
             zero = self.constant("zero.gelu", np.asarray(GELU_ZERO, np.uint8))
         else:
-            largest = self.node("ReduceMax", [self.node("Abs", [hidden], f"{out}.abs"), last], f"{out}.max", keepdims=0)
+            largest = self.node("ReduceMax", [self.node("Abs", [hidden], f"{out}.abs"), last], f"{out}.max", keepdims=1)
             scaled = self.node("Mul", [largest, self.constant("step", 1 / 127)], f"{out}.step")
             lowest = self.constant("smallest", SMALLEST_SCALE)
             zero = self.constant("zero", np.asarray(128, np.uint8))
@@ -290,9 +298,10 @@ class Builder:
             ],
             list(self.initializers.values()),
         )
-        model = helper.make_model(
-            graph, opset_imports=[helper.make_opsetid("", OPSET)], producer_name="cascade-gateway"
-        )
+        opsets = [helper.make_opsetid("", OPSET)]
+        if self.precision == "int8":
+            opsets.append(helper.make_opsetid(ORT_DOMAIN, 1))
+        model = helper.make_model(graph, opset_imports=opsets, producer_name="cascade-gateway")
         model.ir_version = IR_VERSION
         onnx.checker.check_model(model)
         return model

@@ -36,7 +36,10 @@ class BaseSection(_Section):
 
 
 class OutlierSection(_Section):
-    """Texts that no answer of the model fits. `every` and `offset` take each n-th line, so that a file can be shared."""
+    """Texts that no answer of the model fits.
+
+    `every` and `offset` take each n-th line, so that a file can be shared.
+    """
 
     file: str
     split: str = ""
@@ -81,14 +84,14 @@ class StudentSection(_Section):
     """Distillation. `passes` counts rounds over the transfer set (questions, variations, knowledge, outliers)."""
 
     layers: tuple[int, ...] = (3, 4, 6)
-    passes: Annotated[int, Field(ge=1)] = 6
-    variations: Annotated[int, Field(ge=0)] = 3
+    passes: Annotated[int, Field(ge=1)] = 3
+    variations: Annotated[int, Field(ge=0)] = 2
     batch: Annotated[int, Field(ge=8)] = 64
-    learning_rate: float = 2e-4
+    learning_rate: float = 1.5e-4
     temperature: float = 2.0
     hard_weight: float = 0.3
-    similarity_weight: float = 20.0
-    contrast_weight: float = 0.2
+    likeness_weight: float = 10.0
+    evidence_weight: float = 0.6
     max_tokens: Annotated[int, Field(ge=16, le=512)] = 128
 
 
@@ -130,7 +133,10 @@ class Recipe(_Section):
 
 
 def load(source: Path, data: dict[str, Any] | None = None, student: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in `source`, with `data` and `student` laid over those sections. ValueError says which key is wrong."""
+    """The recipe in `source`, with `data` and `student` laid over those sections.
+
+    FileNotFoundError if it is not there; ValueError says which key is wrong.
+    """
     try:
         content = tomllib.loads(source.read_text())
     except FileNotFoundError:

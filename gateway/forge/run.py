@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from gateway.forge import bases, choose, data, export, teacher, variations
+from gateway.forge import bases, choose, data, export, measure, teacher, variations
 from gateway.forge import bundle as bundling
 from gateway.forge.data import Data
-from gateway.forge.graph import Layout, Precision
 from gateway.forge.distil import TransferSet, distil
 from gateway.forge.encoder import Student, from_base
+from gateway.forge.graph import Layout, Precision
 from gateway.forge.recipes import Recipe
 from gateway.forge.steps import Done, Report, Steps
 from gateway.knowledge.documents import passages, read_folder, slug
@@ -143,8 +143,8 @@ def _lessons(forge: Forge, taught: Done) -> Done:
 
 def reference_embeddings(base: Path, everything: Sequence[str]) -> NDArray[np.float32]:
     """What the student's own base makes of the texts: the likeness that distillation keeps."""
-    untouched = from_base(base, choose.all_layers(base), 2).eval()
-    return choose.outputs(untouched, base, everything)[1]
+    untouched = from_base(base, measure.all_layers(base), 2).eval()
+    return measure.outputs(untouched, base, everything)[1]
 
 
 def _student(forge: Forge, lessons: Done, layers: int) -> Done:
@@ -196,7 +196,7 @@ def restore(forge: Forge, done: Done, layers: int) -> Student:
 def _measure(forge: Forge, done: Done, layers: int) -> choose.Measured:
     def make(folder: Path, report: Report) -> None:
         base = bases.find(forge.recipe.student_base, forge.cache)
-        found = choose.measure(
+        found = measure.measure(
             restore(forge, done, layers),
             base,
             forge.data,

@@ -13,9 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from gateway.forge.teacher import Progress as Report
-
 KEY = "key"
+
+Report = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, a word on how it goes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +37,8 @@ class Steps:
     def run(self, name: str, decides: object, make: Callable[[Path, Report], None]) -> Done:
         """`make(folder, report)` unless it was made from the same `decides` (anything JSON).
 
-        It works in a folder of its own, which takes the step's place when it has ended: a killed step leaves nothing that
-        looks finished.
+        It works in a folder of its own, which takes the step's place when it has ended: a killed step leaves nothing
+        that looks finished.
         """
         key = hashlib.sha256(json.dumps([name, decides], sort_keys=True, default=str).encode()).hexdigest()
         folder = self._folder / name

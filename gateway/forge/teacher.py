@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gateway.forge.recipes import TeacherSection
-
-Progress = Callable[[int, int, str], None]
-"""Called with (steps done, steps in all, a word on how it goes)."""
+from gateway.forge.steps import Report
 
 OUTLIER_SHARE = 8  # one outlier for so many questions in a batch
 OUTLIER_WEIGHT = 0.5
@@ -106,7 +104,7 @@ def fine_tune(
     labels: int,
     section: TeacherSection,
     seed: int,
-    progress: Progress,
+    progress: Report,
 ) -> Teacher:
     """The base in `folder`, fine-tuned on (texts, label numbers); outliers are taught to look like no label."""
     torch.manual_seed(seed)
@@ -151,7 +149,7 @@ def fine_tune(
 
 @torch.inference_mode()
 def ask(
-    teacher: Teacher, folder: Path, texts: Sequence[str], progress: Progress, max_tokens: int = 128
+    teacher: Teacher, folder: Path, texts: Sequence[str], progress: Report, max_tokens: int = 128
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Logits [texts, labels] and unit embeddings [texts, width] of the teacher."""
     encoded = Encoded.of(folder, texts, max_tokens)

@@ -1,7 +1,7 @@
 """Variations of training questions: unlabelled texts near the data, for the teacher to label and the student to learn.
 
-Three kinds, from what goes wrong in real questions: words left out, slips of the keyboard, and two questions in one. The
-last kind lies between intents, where a small model is otherwise sure of itself for no reason.
+Three kinds, from what goes wrong in real questions: words left out, slips of the keyboard, and two questions in one.
+The last kind lies between intents, where a small model is otherwise sure of itself for no reason.
 """
 
 from __future__ import annotations

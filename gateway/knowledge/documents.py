@@ -13,11 +13,11 @@ from gateway.errors import DocumentInvalid
 from gateway.types import Document, Passage
 
 MAX_WORDS = 60
-"""Passages are cut at about this many words: short enough that one passage is about one thing, and that a whole batch of
-them fits the encoder's window with the title in front."""
+"""Passages are cut at about this many words: short enough that one passage is about one thing, and that a whole batch
+of them fits the encoder's window with the title in front."""
 
 _REQUIRED = ("id", "title", "uri", "updated", "answer")
-_BLOCK = re.compile(r"\S(?:.|\n(?!\s*\n))*")  # a run of lines without a blank one
+_BLOCK = re.compile(r"\S(?:.|\n(?!\s*(?:\n|\Z)))*")  # a run of lines without a blank one
 _SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|$)", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _MARKUP = re.compile(r"(?m)^\s*(?:#{1,6}|[-*+]|\d+\.)\s+|[*_`]{1,3}")

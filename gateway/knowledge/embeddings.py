@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,9 +75,9 @@ class EmbeddingCache:
             with tempfile.NamedTemporaryFile(dir=self._path.parent, delete=False) as file:
                 temporary = file.name
                 file.write(hashlib.sha256(body).digest() + body)
-            os.replace(temporary, self._path)
+            Path(temporary).replace(self._path)
         except OSError as error:
             log.warning("%s could not be written, so the next start embeds again: %s", self._path, error)
             if temporary:
                 with contextlib.suppress(OSError):
-                    os.unlink(temporary)
+                    Path(temporary).unlink()

@@ -22,8 +22,8 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Unit embeddings [texts, dim] of texts."""
 
 PASSAGES_PER_DOCUMENT = 10
-"""Passages fetched for each document wanted: several of the nearest may be of one document, and a document whose nearest
-passage is not among the first may still win by its average."""
+"""Passages fetched for each document wanted: several of the nearest may be of one document, and a document whose
+nearest passage is not among the first may still win by its average."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,9 @@ class Library:
     def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
         """The `limit` nearest documents that the principal may read.
 
-        A document is as near as the mean of two cosines: its nearest passage's, and the average of all of its passages'.
-        The nearest alone is easily a sentence about something else in passing (on questions that trained nothing: the right
-        document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
+        A document is as near as the mean of two cosines: its nearest passage's, and the average of all of its
+        passages'. The nearest alone is easily a sentence about something else in passing (on questions that trained
+        nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
         rows, _ = generation.index.search(embedding, limit * PASSAGES_PER_DOCUMENT, generation.allowed(principal))
@@ -147,7 +147,10 @@ def may_read(document: Document, principal: Principal) -> bool:
 
 
 def cite(document: Document, passage: Passage, similarity: float) -> Citation:
-    """The passage as evidence. Raises SearchFailed if its span is not in the stored text: never show what is not there."""
+    """The passage as evidence.
+
+    Raises SearchFailed if its span is not in the stored text: never show what is not there.
+    """
     quote = document.text[passage.start : passage.end]
     if not quote or len(quote) != passage.end - passage.start:
         raise SearchFailed(f"{document.id}: passage {passage.number} lies outside of the document's text")

@@ -2,8 +2,8 @@
 
 hnswlib checks little: a query of the wrong width overruns the heap, asking before building is a segmentation fault, and
 a search that reaches fewer than k rows raises. So an index here is built once, whole, from checked vectors; queries are
-checked against the width it was built with; what the graph cannot deliver is found by exact scan. Nothing is loaded from
-or saved to a file: vectors are rebuilt from the documents, which takes milliseconds for thousands of passages.
+checked against the width it was built with; what the graph cannot deliver is found by exact scan. Nothing is loaded
+from or saved to a file: vectors are rebuilt from the documents, which takes milliseconds for thousands of passages.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """The batcher: questions wait here while the session is busy, and leave together, most urgent first.
 
 It is work-conserving: an idle session starts at once on whatever is there, so a lone question never waits for company,
-and batches grow only while the session is busy. One dispatcher thread owns the session; the event loop owns the futures.
-A question whose caller is gone, or whose deadline has passed, is dropped when the batch forms and never computed.
+and batches grow only while the session is busy. One dispatcher thread owns the session; the event loop owns the
+futures. A question whose caller is gone, or whose deadline has passed, is dropped when the batch forms and never
+computed.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class Batcher:
         """One outcome for each question; if the batch fails, each is tried alone, so that a bad one fails alone."""
         try:
             logits, embeddings = self._run([one.tokens for one in batch])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it and the thread lives on
             if len(batch) == 1:
                 return [error if isinstance(error, InferenceFailed) else InferenceFailed(repr(error))]
             return [self._compute([one], started)[0] for one in batch]

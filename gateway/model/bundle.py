@@ -232,7 +232,8 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
 def _check_certificate(folder: Path, name: str, variant: VariantPart, manifest: Manifest) -> None:
     if variant.certificate.encoder_sha256 != encoder_sha256(manifest.files, variant.graph):
         raise BundleInvalid(
-            f"{folder}: the {name} certificate was made for another graph, tokenizer or weights; certify the bundle again"
+            f"{folder}: the {name} certificate was made for another graph, tokenizer or weights; "
+            "certify the bundle again"
         )
 
 

@@ -30,13 +30,15 @@ class Engine:
         bundle: Bundle,
         device: Device = "auto",
         threads: int = 1,
-        limits: Limits = Limits(),
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         precision: Precision | None = None,
     ) -> None:
         """Loads, checks and warms; `precision` None takes the device's own. Raises BundleInvalid, DeviceUnavailable."""
         self.bundle = bundle
         self._tokenization = Tokenization(bundle.path("tokenizer.json"), bundle.manifest.max_tokens)
         self._session = open_session(bundle, self._tokenization, device, threads, precision)
+        if self._session.runs_alone:  # a batch would only make its first question wait for its last
+            limits = replace(limits, questions=1)
         self._batcher = Batcher(self._session.run, limits)
         self._warm()
 

@@ -52,8 +52,8 @@ class Packed:
 def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
     """Questions side by side, in rows of at most `row_tokens`, or in one row if that is 0.
 
-    One row is best on a CPU, where the attention between 4 to 8 short questions costs less than another row. A GPU wants
-    many rows, so that the square mask of each stays small.
+    One row is best on a CPU, where the attention between 4 to 8 short questions costs less than another row. A GPU
+    wants many rows, so that the square mask of each stays small.
     """
     rows: list[list[int]] = [[]]
     filled = 0

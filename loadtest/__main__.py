@@ -1,0 +1,110 @@
+"""`python -m loadtest latency|startup`: how long one caller waits, and how long a server takes to be there."""
+
+from __future__ import annotations
+
+import json
+import platform
+import random
+import subprocess
+import time
+from collections import Counter
+from pathlib import Path
+
+import click
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gateway.client import CallFailed, Client
+from gateway.errors import GatewayError
+from gateway.forge.texts import read
+from gateway.types import Answer
+from loadtest.startup import seconds_to_ready
+
+PERCENTILES = (50, 90, 99, 99.9)
+
+
+@click.group()
+def main() -> None:
+    """Measures a running gateway, or one that it starts itself."""
+
+
+@main.command()
+@click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT")
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV, JSONL or plain lines.")
+@click.option("--count", default=2000, show_default=True, help="Questions to time.")
+@click.option("--warm", default=200, show_default=True, help="Questions before that.")
+@click.option("--seed", default=7, show_default=True)
+@click.option("--json", "is_json", is_flag=True)
+def latency(target: str, questions: Path, count: int, warm: int, seed: int, is_json: bool) -> None:
+    """One at a time, each after the answer to the last: the latency without any queue."""
+    try:
+        texts = [row.text for row in read(questions)]
+    except (FileNotFoundError, ValueError, GatewayError) as error:
+        raise click.ClickException(str(error)) from None
+    asked = random.Random(seed).choices(texts, k=warm + count)  # noqa: S311 - a sample, no secret
+    with Client(target, timeout=5.0) as client:
+        try:
+            answers = [_timed(client, text) for text in asked][warm:]
+        except CallFailed as error:
+            raise click.ClickException(f"{target}: {error}") from None
+    found = _found(answers)
+    if is_json:
+        click.echo(json.dumps(found, indent=1))
+    else:
+        _show(found)
+
+
+@main.command()
+@click.option("--runs", default=5, show_default=True)
+@click.argument("arguments", nargs=-1)
+def startup(runs: int, arguments: tuple[str, ...]) -> None:
+    """Seconds from the start of `gateway serve ARGUMENTS` until it is ready. The first run fills the caches."""
+    try:
+        seconds = [seconds_to_ready(list(arguments)) for _ in range(runs + 1)]
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+    warm = sorted(seconds[1:])
+    click.echo(f"first {seconds[0]:.2f} s; then min {warm[0]:.2f}, median {float(np.median(warm)):.2f}, max {warm[-1]:.2f} s")
+
+
+def _timed(client: Client, text: str) -> tuple[Answer, float]:
+    started = time.perf_counter()
+    answer = client.answer(text)
+    return answer, time.perf_counter() - started
+
+
+def _found(answers: list[tuple[Answer, float]]) -> dict[str, object]:
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git
+    stages = [sum(answer.timings.values()) for answer, _ in answers]
+    return {
+        "machine": f"{platform.system()} {platform.machine()}, {platform.python_version()}",
+        "commit": commit.stdout.strip() or "unknown",
+        "bundle": answers[0][0].bundle,
+        "questions": len(answers),
+        "routes": {route.value: n / len(answers) for route, n in Counter(a.route for a, _ in answers).items()},
+        "milliseconds": {
+            "caller": _percentiles([seconds for _, seconds in answers]),
+            "server, sum of stages": _percentiles(stages),
+        },
+    }
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{one:g}": round(1e3 * float(np.percentile(seconds, one)), 3) for one in PERCENTILES}
+
+
+def _show(found: dict[str, object]) -> None:
+    console = Console()
+    milliseconds = found.pop("milliseconds")
+    assert isinstance(milliseconds, dict)
+    for name, value in found.items():
+        console.print(f"{name:<10} {value}", highlight=False)
+    table = Table("ms, one at a time", *(f"p{one:g}" for one in PERCENTILES))
+    for name, values in milliseconds.items():
+        table.add_row(name, *(f"{value:.3f}" for value in values.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""The batcher: who leaves with whom, who is never computed, and who hears of what went wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
+from gateway.model.batcher import Batcher, Limits
+from gateway.types import Prediction
+
+PATIENCE = 30.0
+"""Seconds that nothing here takes; so long, a stuck test fails instead of hanging."""
+
+
+class FakeSession:
+    """Records each batch and then waits for `gate`. A question is one number, which comes back as its logit."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+        self.poison: set[int] = set()
+        self.error: Exception = RuntimeError("the session broke")
+
+    def __call__(self, questions: Sequence[list[int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        batch = [tokens[0] for tokens in questions]
+        self.batches.append(batch)
+        self.entered.release()
+        assert self.gate.wait(PATIENCE)
+        if self.poison & set(batch):
+            raise self.error
+        logits = np.array([[one, np.nan if one < 0 else 0] for one in batch], np.float32)
+        return logits, np.ones((len(batch), 2), np.float32)
+
+    async def is_entered(self) -> None:
+        """Until the next batch has arrived."""
+        assert await asyncio.to_thread(self.entered.acquire, timeout=PATIENCE)
+
+
+class Room:
+    """A started batcher over a fake session."""
+
+    def __init__(self, limits: Limits = Limits(tokens=100, questions=8, waiting=16)) -> None:  # noqa: B008 - frozen
+        self.session = FakeSession()
+        self.batcher = Batcher(self.session, limits)
+        self.batcher.start()
+
+    def ask(self, number: int, seconds: float = PATIENCE, tokens: int = 1) -> asyncio.Task[Prediction]:
+        deadline = Deadline.after(seconds)
+        return asyncio.ensure_future(self.batcher.submit([number] * tokens, deadline))
+
+    async def occupied(self) -> asyncio.Task[Prediction]:
+        """Question 0 in a session that will not end it before `gate` opens."""
+        self.session.gate.clear()
+        task = self.ask(0)
+        await self.session.is_entered()
+        return task
+
+    async def queued(self, count: int) -> None:
+        """Until so many wait."""
+        async with asyncio.timeout(PATIENCE):
+            while self.batcher.waiting < count:  # noqa: ASYNC110 - a queue gives no sign, and needs none but here
+                await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def room() -> AsyncIterator[Room]:
+    room = Room()
+    yield room
+    room.session.gate.set()
+    await room.batcher.stop()
+
+
+def label(prediction: Prediction) -> int:
+    return int(prediction.logits[0])
+
+
+async def test_a_lone_question_is_answered_at_once(room: Room) -> None:
+    prediction = await room.ask(3, tokens=4)
+    assert label(prediction) == 3
+    assert (prediction.batch_size, prediction.tokens) == (1, 4)
+    assert set(prediction.timings) == {"queue", "infer"}
+    assert room.session.batches == [[3]]
+
+
+async def test_questions_behind_a_busy_session_leave_together_most_urgent_first(room: Room) -> None:
+    first = await room.occupied()
+    tasks = [room.ask(1, 30), room.ask(2, 10), room.ask(3, 20)]
+    await room.queued(3)
+    room.session.gate.set()
+    assert [label(one) for one in await asyncio.gather(first, *tasks)] == [0, 1, 2, 3]
+    assert room.session.batches == [[0], [2, 3, 1]]
+    assert (await tasks[0]).batch_size == 3
+
+
+async def test_questions_of_one_deadline_leave_in_order_of_arrival(room: Room) -> None:
+    await room.occupied()
+    deadline = Deadline.after(PATIENCE)
+    tasks = [asyncio.ensure_future(room.batcher.submit([number], deadline)) for number in (5, 4, 6)]
+    await room.queued(3)
+    room.session.gate.set()
+    await asyncio.gather(*tasks)
+    assert room.session.batches[1:] == [[5, 4, 6]]
+
+
+async def test_a_batch_holds_no_more_questions_than_its_limit() -> None:
+    room = Room(Limits(tokens=100, questions=2))
+    await room.occupied()
+    tasks = [room.ask(number, 10 + number) for number in (1, 2, 3)]
+    await room.queued(3)
+    room.session.gate.set()
+    await asyncio.gather(*tasks)
+    await room.batcher.stop()
+    assert room.session.batches == [[0], [1, 2], [3]]
+
+
+async def test_a_batch_holds_no_more_tokens_than_its_limit() -> None:
+    room = Room(Limits(tokens=10, questions=8))
+    await room.occupied()
+    tasks = [
+        room.ask(1, 11, tokens=6),
+        room.ask(2, 12, tokens=4),
+        room.ask(3, 13, tokens=1),
+        room.ask(4, 14, tokens=50),
+    ]
+    await room.queued(4)
+    room.session.gate.set()
+    await asyncio.gather(*tasks)
+    await room.batcher.stop()
+    assert room.session.batches == [[0], [1, 2], [3], [4]]
+
+
+async def test_a_passed_deadline_is_refused_before_the_queue(room: Room) -> None:
+    with pytest.raises(DeadlineExceeded, match="before inference"):
+        await room.ask(1, seconds=-1)
+    assert room.session.batches == []
+
+
+async def test_what_expires_in_the_queue_is_never_computed(room: Room) -> None:
+    await room.occupied()
+    late, live = room.ask(1, seconds=0.01), room.ask(2)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    room.session.gate.set()
+    assert label(await live) == 2
+    assert room.session.batches == [[0], [2]]
+
+
+async def test_what_is_cancelled_in_the_queue_is_never_computed(room: Room) -> None:
+    await room.occupied()
+    gone, live = room.ask(1, 10), room.ask(2, 20)
+    await room.queued(2)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    room.session.gate.set()
+    assert label(await live) == 2
+    assert room.session.batches == [[0], [2]]
+
+
+async def test_a_caller_who_leaves_during_a_batch_disturbs_nobody(room: Room) -> None:
+    gone = await room.occupied()
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    room.session.gate.set()
+    assert label(await room.ask(1)) == 1
+
+
+async def test_a_failing_batch_fails_only_the_question_that_fails_alone(room: Room) -> None:
+    room.session.poison = {2}
+    first = await room.occupied()
+    tasks = [room.ask(number, 10 + number) for number in (1, 2, 3)]
+    await room.queued(3)
+    room.session.gate.set()
+    outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [label(one) for one in outcomes if isinstance(one, Prediction)] == [0, 1, 3]
+    assert isinstance(outcomes[2], InferenceFailed)
+    assert "the session broke" in str(outcomes[2])
+    assert room.session.batches == [[0], [1, 2, 3], [1], [2], [3]]
+
+
+async def test_a_session_s_own_failure_keeps_its_words(room: Room) -> None:
+    room.session.poison, room.session.error = {1}, InferenceFailed("CPU failed: out of memory")
+    with pytest.raises(InferenceFailed, match=r"^CPU failed: out of memory$"):
+        await room.ask(1)
+
+
+async def test_the_session_goes_on_after_a_failure(room: Room) -> None:
+    room.session.poison = {1}
+    with pytest.raises(InferenceFailed):
+        await room.ask(1)
+    assert label(await room.ask(2)) == 2
+
+
+async def test_output_that_is_not_finite_fails_for_that_question_alone(room: Room) -> None:
+    await room.occupied()
+    bad, good = room.ask(-1, 10), room.ask(1, 20)
+    await room.queued(2)
+    room.session.gate.set()
+    with pytest.raises(InferenceFailed, match="not finite"):
+        await bad
+    assert label(await good) == 1
+    assert room.session.batches == [[0], [-1, 1]]
+
+
+async def test_the_queue_is_bounded() -> None:
+    room = Room(Limits(waiting=2))
+    await room.occupied()
+    tasks = [room.ask(1), room.ask(2)]
+    await room.queued(2)
+    with pytest.raises(Overloaded, match="2 questions wait already"):
+        await room.ask(3)
+    room.session.gate.set()
+    assert [label(one) for one in await asyncio.gather(*tasks)] == [1, 2]
+    await room.batcher.stop()
+
+
+async def test_stopping_ends_the_running_batch_and_refuses_those_that_wait(room: Room) -> None:
+    first = await room.occupied()
+    waiting = room.ask(1)
+    await room.queued(1)
+    stopping = asyncio.ensure_future(room.batcher.stop())
+    with pytest.raises(Unavailable, match="stopping"):
+        await waiting
+    room.session.gate.set()
+    await stopping
+    assert label(await first) == 0
+    assert room.session.batches == [[0]]
+
+
+async def test_a_stopped_batcher_takes_no_questions() -> None:
+    room = Room()
+    await room.batcher.stop()
+    with pytest.raises(Unavailable):
+        await room.ask(1)
+
+
+async def test_a_batcher_that_was_never_started_takes_no_questions() -> None:
+    session = FakeSession()
+    batcher = Batcher(session)
+    with pytest.raises(Unavailable):
+        await batcher.submit([1], Deadline.after(PATIENCE))
+    await batcher.stop()
+    assert session.batches == []
+
+
+async def test_a_hung_session_holds_nobody_beyond_the_deadline(room: Room) -> None:
+    room.session.gate.clear()
+    running = room.ask(0, seconds=0.05)
+    await room.session.is_entered()
+    waiting = room.ask(1, seconds=0.01)
+    outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
+    assert [type(one) for one in outcomes] == [DeadlineExceeded, DeadlineExceeded]
+    assert room.session.batches == [[0]]

@@ -1,0 +1,261 @@
+"""The cascade: which tiers are entered, and what comes back, with fake tiers and a clock moved by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from gateway.cascade.calibration import EvidenceCalibration, Logistic, ModelCalibration
+from gateway.cascade.cascade import SEARCH_MARGIN, Cascade, Label, Profile
+from gateway.cascade.policy import Thresholds
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, SearchFailed
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Document,
+    Evidence,
+    Hit,
+    Policy,
+    Prediction,
+    Principal,
+    Question,
+    Reason,
+    Route,
+    Standing,
+    Vector,
+)
+
+SURE, UNSURE = (4.0, 0.0), (0.1, 0.0)
+EMBEDDING = np.array([1, 0], np.float32)
+
+
+def document(name: str) -> Document:
+    return Document(name, f"Title of {name}", f"https://help.example/{name}", "2026-01-01", f"Answer of {name}.", "")
+
+
+@dataclass
+class ManualClock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@dataclass
+class FakeModel:
+    """Fits cascade.tiers.ModelTier; says `logits` about everything, and takes `seconds` for it."""
+
+    clock: ManualClock
+    logits: tuple[float, ...] = SURE
+    seconds: float = 0.001
+
+    async def predict(self, text: str, deadline: Deadline) -> Prediction:
+        deadline.check("inference")
+        self.clock.now += self.seconds
+        return Prediction(np.array(self.logits, np.float32), EMBEDDING, 3, 2, {"queue": 0.0, "infer": self.seconds})
+
+
+@dataclass
+class FakeKnowledge:
+    """Fits cascade.tiers.KnowledgeTier; finds `hits`, and knows each label's document as `stands`."""
+
+    clock: ManualClock
+    hits: tuple[tuple[str, float], ...] = (("fees", 0.9), ("card", 0.5))
+    stands: Standing = Standing.CURRENT
+    readable: frozenset[str] = frozenset({"card", "fees"})
+    seconds: float = 0.001
+    fails: bool = False
+    searches: list[tuple[str, Principal, int]] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+
+    def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
+        self.searches.append((collection, principal, citations))
+        self.clock.now += self.seconds
+        if self.fails:
+            raise SearchFailed("the index is gone")
+        return Evidence(tuple(Hit(document(name), similarity, ()) for name, similarity in self.hits), 7)
+
+    def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
+        return self.stands
+
+    def read(
+        self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
+    ) -> Hit | None:
+        self.reads.append(document_id)
+        return Hit(document(document_id), 0.8, ()) if document_id in self.readable else None
+
+
+# Confidence is the sigmoid of the margin, 0.98 for SURE and 0.52 for UNSURE; evidence is 0.71 for a similarity of 0.9.
+PROFILE = Profile(
+    bundle="banking/1",
+    labels=(Label("where_is_my_card", "card", "hash"), Label("what_are_the_fees", "fees", "hash")),
+    model=ModelCalibration(
+        1.0, -1.0, np.eye(2, dtype=np.float32)[:, None], Logistic((0, 0, 1, 0, 0), 0.0, (0.0,) * 5, (1.0,) * 5)
+    ),
+    evidence=EvidenceCalibration(Logistic((1, 0, 0), 0.0, (0.0,) * 3, (1.0,) * 3)),
+    thresholds=Thresholds(answer=0.9, evidence=0.6, ensemble=0.3),
+    certificate=CertificateStatus.VALID,
+)
+INLINE = replace(PROFILE, labels=(Label("card", text="Ask at the counter."), Label("other", text="Call us.")))
+
+
+class Room:
+    """A cascade with its fakes, and one question for it."""
+
+    def __init__(self, profile: Profile = PROFILE) -> None:
+        self.clock = ManualClock()
+        self.model = FakeModel(self.clock)
+        self.knowledge = FakeKnowledge(self.clock)
+        self.cascade = Cascade(self.model, self.knowledge, profile, self.clock)
+
+    async def ask(self, policy: Policy = Policy.CASCADE, seconds: float = 0.2) -> Answer:
+        question = Question("Where is it?", "banking", Principal("acme"), policy, max_citations=2)
+        return await self.cascade.answer(question, Deadline.after(seconds, self.clock))
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+async def test_a_confident_model_answers_without_a_search(room: Room) -> None:
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.document_id) == (Route.MODEL, Reason.CONFIDENT, "card")
+    assert answer.text == "Answer of card."
+    assert answer.label == "where_is_my_card"
+    assert room.knowledge.searches == []
+
+
+async def test_an_answer_says_what_it_rests_on(room: Room) -> None:
+    answer = await room.ask()
+    assert answer.model_confidence == answer.confidence == pytest.approx(1 / (1 + np.exp(-4)))
+    assert answer.retrieval_confidence is None
+    assert (answer.threshold, answer.certificate, answer.bundle) == (0.9, CertificateStatus.VALID, "banking/1")
+    assert answer.batch_size == 2
+
+
+async def test_an_unsure_model_hands_over_to_retrieval(room: Room) -> None:
+    room.model.logits = UNSURE
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.document_id) == (Route.RETRIEVAL, Reason.LOW_CONFIDENCE, "fees")
+    assert answer.text == "Answer of fees."
+    assert (answer.label, answer.knowledge_version) == ("", 7)
+    assert room.knowledge.searches == [("banking", Principal("acme"), 2)]
+
+
+async def test_a_question_far_from_every_prototype_is_out_of_scope() -> None:
+    room = Room(replace(PROFILE, model=replace(PROFILE.model, scope_floor=1.5)))
+    room.model.logits = UNSURE
+    assert (await room.ask()).reason is Reason.OUT_OF_SCOPE
+
+
+async def test_a_forbidden_answer_is_not_given_though_the_model_is_sure(room: Room) -> None:
+    room.knowledge.stands = Standing.FORBIDDEN
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.document_id) == (Route.RETRIEVAL, Reason.ANSWER_FORBIDDEN, "fees")
+
+
+async def test_a_changed_answer_is_given_once_retrieval_agrees(room: Room) -> None:
+    room.knowledge.stands, room.knowledge.hits = Standing.CHANGED, (("card", 0.2),)
+    answer = await room.ask()
+    assert (answer.route, answer.document_id) == (Route.MODEL, "card")
+    assert len(room.knowledge.searches) == 1
+
+
+async def test_a_passed_deadline_propagates(room: Room) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await room.ask(seconds=0)
+
+
+async def test_a_failed_search_propagates(room: Room) -> None:
+    room.model.logits, room.knowledge.fails = UNSURE, True
+    with pytest.raises(SearchFailed):
+        await room.ask()
+
+
+async def test_no_time_for_a_search_is_an_abstention(room: Room) -> None:
+    room.model.logits, room.model.seconds = UNSURE, 0.2
+    answer = await room.ask(seconds=0.2)
+    assert (answer.route, answer.reason, answer.text) == (Route.ABSTAIN, Reason.BUDGET, "")
+    assert room.knowledge.searches == []
+    assert "search" not in answer.timings
+
+
+async def test_a_search_starts_only_if_several_usual_ones_fit(room: Room) -> None:
+    room.model.logits, room.knowledge.seconds = UNSURE, 0.01
+    for _ in range(100):
+        await room.ask()
+    done = len(room.knowledge.searches)
+    enough = SEARCH_MARGIN * room.knowledge.seconds + room.model.seconds
+    assert (await room.ask(seconds=enough * 0.95)).reason is Reason.BUDGET
+    assert len(room.knowledge.searches) == done
+    await room.ask(seconds=enough * 1.05)
+    assert len(room.knowledge.searches) == done + 1
+
+
+async def test_a_chosen_document_that_is_gone_is_an_abstention(room: Room) -> None:
+    room.knowledge.readable = frozenset()
+    answer = await room.ask()
+    assert (answer.route, answer.reason) == (Route.ABSTAIN, Reason.ANSWER_WITHDRAWN)
+    assert (answer.text, answer.label, answer.document_id) == ("", "", "")
+
+
+async def test_a_label_with_both_document_and_text_does_not_outlive_its_document() -> None:
+    label = replace(PROFILE.labels[0], text="What it said in the past.")
+    room = Room(replace(PROFILE, labels=(label, PROFILE.labels[1])))
+    room.knowledge.readable = frozenset()
+    assert (await room.ask()).route is Route.ABSTAIN
+
+
+async def test_a_label_with_its_own_text_answers_without_documents() -> None:
+    room = Room(INLINE)
+    room.knowledge.stands = Standing.WITHDRAWN
+    answer = await room.ask()
+    assert (answer.route, answer.text, answer.label) == (Route.MODEL, "Ask at the counter.", "card")
+    assert (answer.document_id, answer.citations) == ("", ())
+
+
+async def test_a_label_with_its_own_text_is_no_document_of_the_same_name() -> None:
+    room = Room(INLINE)  # its first label is called as a document is
+    await room.ask()
+    assert room.knowledge.reads == []
+
+
+async def test_an_abstention_suggests_the_nearest_documents(room: Room) -> None:
+    room.model.logits, room.knowledge.hits = UNSURE, (("fees", 0.1), ("card", 0.05))
+    answer = await room.ask()
+    assert (answer.route, answer.reason) == (Route.ABSTAIN, Reason.NO_EVIDENCE)
+    assert answer.suggestions == ("fees", "card")
+
+
+async def test_an_answer_suggests_nothing(room: Room) -> None:
+    room.model.logits = UNSURE
+    assert (await room.ask()).suggestions == ()
+
+
+async def test_a_document_that_was_found_is_not_read_again(room: Room) -> None:
+    room.model.logits = UNSURE
+    await room.ask()
+    assert room.knowledge.reads == []
+
+
+async def test_the_ensemble_adds_up_labels_of_one_document() -> None:
+    labels = (Label("lost", "card"), Label("stolen", "card"))
+    room = Room(replace(PROFILE, labels=labels, thresholds=Thresholds(answer=0.9, evidence=0.6, ensemble=0.2)))
+    room.model.logits, room.knowledge.hits = (0.0, 0.0), (("fees", -1.0),)
+    answer = await room.ask(Policy.ENSEMBLE)
+    assert (answer.route, answer.document_id) == (Route.ENSEMBLE, "card")
+    assert answer.confidence == pytest.approx(0.5 * 0.5 * (0.5 + 0.5))
+
+
+async def test_every_entered_stage_is_timed(room: Room) -> None:
+    room.model.logits, room.model.seconds, room.knowledge.seconds = UNSURE, 0.03, 0.02
+    answer = await room.ask()
+    assert answer.timings == pytest.approx({"queue": 0, "infer": 0.03, "calibrate": 0, "search": 0.02, "render": 0})
+
+
+async def test_a_stage_that_was_not_entered_is_not_timed(room: Room) -> None:
+    assert set((await room.ask()).timings) == {"queue", "infer", "calibrate", "render"}

@@ -1,0 +1,166 @@
+"""The knowledge tier: what is found, what may be read, and what stands in a citation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.errors import SearchFailed, UnknownCollection
+from gateway.knowledge.documents import passages
+from gateway.knowledge.library import Generation, Library, cite, may_read
+from gateway.knowledge.vectors import Matrix
+from gateway.types import Document, Passage, Principal, Standing
+
+WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
+NOBODY = Principal()
+STAFF = Principal("acme", frozenset({"staff"}))
+
+
+def embed(texts: Sequence[str]) -> Matrix:
+    """Unit vectors [texts, words + 1] of how often each of WORDS is in a text; the last is for all other words."""
+    counts = np.array([[text.lower().count(word) for word in WORDS] + [0.1] for text in texts], np.float32)
+    return np.asarray(counts / np.linalg.norm(counts, axis=1, keepdims=True), np.float32)
+
+
+def document(name: str, body: str, groups: frozenset[str] = frozenset()) -> Document:
+    answer = f"About the {name}."
+    return Document(name, name, f"https://help.example/{name}", "2026-01-01", answer, f"{answer}\n\n{body}\n", groups)
+
+
+CARD = document("card", "A card comes by post.\n\n## Lost\n\nA lost card is replaced.")
+FEE = document("fee", "A fee is taken for cash.\n\n## Tax\n\nNo tax is taken.")
+SECRET = document("loan", "A loan is approved by staff, by this rule: card first.", frozenset({"staff", "risk"}))
+DOCUMENTS = (CARD, FEE, SECRET)
+
+
+@pytest.fixture(scope="module")
+def library() -> Library:
+    return Library({"banking": Generation.build(DOCUMENTS, embed, version=7)})
+
+
+def query(text: str) -> Matrix:
+    return np.asarray(embed([text])[0], np.float32)
+
+
+def test_the_nearest_document_comes_first(library: Library) -> None:
+    evidence = library.search("banking", query("which fee?"), NOBODY, 2, 1)
+    assert [hit.document.id for hit in evidence.hits] == ["fee", "card"]
+    assert evidence.knowledge_version == 7
+
+
+def test_a_document_is_as_near_as_its_nearest_passage_and_its_average(library: Library) -> None:
+    hit = library.search("banking", query("card"), NOBODY, 1, 1).hits[0]
+    cosines = embed([passage.plain for passage in passages(CARD)]) @ query("card")
+    assert hit.similarity == pytest.approx((cosines.max() + cosines.mean()) / 2)
+
+
+def test_citations_are_the_nearest_passages_first(library: Library) -> None:
+    hit = library.search("banking", query("post"), NOBODY, 1, 2).hits[0]
+    assert hit.citations[0].quote == "A card comes by post."
+    assert len(hit.citations) == 2
+
+
+def test_a_quote_stands_in_the_document_and_has_the_right_hash(library: Library) -> None:
+    evidence = library.search("banking", query("card fee loan"), STAFF, 3, 9)
+    assert len(evidence.hits) == 3
+    for hit in evidence.hits:
+        for one in hit.citations:
+            assert hit.document.text[one.start : one.end] == one.quote
+            assert one.quote_sha256 == hashlib.sha256(one.quote.encode()).hexdigest()
+            assert (one.document_id, one.uri) == (hit.document.id, hit.document.uri)
+
+
+def test_a_passage_outside_of_its_document_is_never_cited() -> None:
+    with pytest.raises(SearchFailed, match="outside"):
+        cite(CARD, Passage("card", 0, len(CARD.text) - 2, len(CARD.text) + 2, ""), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("groups", "principal", "may"),
+    [
+        (frozenset(), NOBODY, True),
+        (frozenset(), STAFF, True),
+        (frozenset({"staff"}), STAFF, True),
+        (frozenset({"staff", "risk"}), STAFF, True),
+        (frozenset({"risk"}), STAFF, False),
+        (frozenset({"staff"}), NOBODY, False),
+        (frozenset({""}), NOBODY, False),
+        (frozenset({"acme"}), STAFF, False),
+    ],
+)
+def test_groups_fail_closed(groups: frozenset[str], principal: Principal, may: bool) -> None:
+    assert may_read(document("x", "", groups), principal) is may
+
+
+def test_what_may_not_be_read_is_not_found(library: Library) -> None:
+    asked = query("which loan rule?")
+    assert "loan" not in {hit.document.id for hit in library.search("banking", asked, NOBODY, 9, 1).hits}
+    assert library.search("banking", asked, STAFF, 9, 1).hits[0].document.id == "loan"
+
+
+@given(st.lists(st.sets(st.sampled_from("abc")), min_size=1, max_size=8), st.sets(st.sampled_from("abcd")))
+def test_no_search_shows_what_may_not_be_read(groups: list[set[str]], mine: set[str]) -> None:
+    documents = [document(f"card-{at}", "A card.", frozenset(some)) for at, some in enumerate(groups)]
+    library = Library({"x": Generation.build(documents, embed)})
+    principal = Principal("acme", frozenset(mine))
+    found = {hit.document.id for hit in library.search("x", query("card"), principal, 9, 1).hits}
+    assert found == {one.id for one in documents if not one.groups or one.groups & mine}
+
+
+@pytest.mark.parametrize(
+    ("document_id", "known", "principal", "standing"),
+    [
+        ("card", CARD.content_hash, NOBODY, Standing.CURRENT),
+        ("card", "", NOBODY, Standing.CURRENT),
+        ("card", FEE.content_hash, NOBODY, Standing.CHANGED),
+        ("gone", CARD.content_hash, NOBODY, Standing.WITHDRAWN),
+        ("loan", SECRET.content_hash, NOBODY, Standing.FORBIDDEN),
+        ("loan", CARD.content_hash, NOBODY, Standing.FORBIDDEN),
+        ("loan", SECRET.content_hash, STAFF, Standing.CURRENT),
+    ],
+)
+def test_standing(library: Library, document_id: str, known: str, principal: Principal, standing: Standing) -> None:
+    assert library.standing("banking", document_id, known, principal) is standing
+
+
+def test_reading_gives_the_document_with_its_nearest_passage(library: Library) -> None:
+    hit = library.read("banking", "card", query("post"), NOBODY, 1)
+    assert hit is not None
+    assert (hit.document, hit.citations[0].quote) == (CARD, "A card comes by post.")
+
+
+@pytest.mark.parametrize("document_id", ["loan", "gone"])
+def test_reading_what_is_forbidden_or_gone_is_none(library: Library, document_id: str) -> None:
+    assert library.read("banking", document_id, query("loan"), NOBODY, 1) is None
+
+
+def test_an_unknown_collection_is_named_with_those_that_there_are(library: Library) -> None:
+    for ask in (
+        lambda: library.search("legal", query("x"), NOBODY, 1, 1),
+        lambda: library.standing("legal", "card", "", NOBODY),
+        lambda: library.read("legal", "card", query("x"), NOBODY, 1),
+    ):
+        with pytest.raises(UnknownCollection, match="'legal'; there is banking"):
+            ask()
+
+
+def test_replacing_serves_the_new_generation_from_the_next_search_on() -> None:
+    library = Library({"banking": Generation.build([CARD], embed, version=1)})
+    before = library.generation("banking")
+    changed = replace(CARD, answer="Another.", text="Another.\n\nA card comes by post.\n")
+    library.replace("banking", Generation.build([changed, FEE], embed, version=2))
+    evidence = library.search("banking", query("card"), NOBODY, 1, 1)
+    assert (evidence.knowledge_version, evidence.hits[0].document) == (2, changed)
+    assert library.standing("banking", "card", CARD.content_hash, NOBODY) is Standing.CHANGED
+    assert before.documents == (CARD,)
+
+
+def test_an_encoder_that_gives_no_unit_vectors_is_refused() -> None:
+    with pytest.raises(SearchFailed, match="unit length"):
+        Generation.build([CARD], lambda texts: 2 * embed(texts))

@@ -1,0 +1,242 @@
+"""The policies: each one's table of what the tiers said and what is answered."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.cascade.policy import POLICIES, Choice, ModelSays, RetrievalSays, Thresholds, doubt, needs_retrieval
+from gateway.types import Policy, Reason, Route, Standing
+
+THRESHOLDS = Thresholds(answer=0.8, evidence=0.6, ensemble=0.5, weight=0.5)
+NOBODY = Choice(Route.ABSTAIN, Reason.BUDGET, 0.0)
+
+
+def says(
+    confidence: float = 0.9,
+    standing: Standing = Standing.CURRENT,
+    in_scope: bool = True,
+    document_id: str = "card",
+    known: dict[str, float] | None = None,
+) -> ModelSays:
+    return ModelSays(document_id, confidence, standing, in_scope, known or {document_id: 1.0})
+
+
+def found(confidence: float = 0.7, *documents: tuple[str, float]) -> RetrievalSays:
+    return RetrievalSays(documents or (("fees", 0.8), ("card", 0.5)), confidence)
+
+
+WEAK, STRONG = found(0.3), found(0.7)
+LOW, OUTSIDE = says(0.5), says(0.5, in_scope=False)
+CHANGED, WITHDRAWN, FORBIDDEN = (
+    says(standing=one) for one in (Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN)
+)
+BY_MODEL = Choice(Route.MODEL, Reason.CONFIDENT, 0.9, "card")
+NO_EVIDENCE = Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, 0.3)
+
+
+def by_retrieval(reason: Reason) -> Choice:
+    return Choice(Route.RETRIEVAL, reason, 0.7, "fees")
+
+
+@pytest.mark.parametrize(
+    ("model", "retrieval", "choice"),
+    [
+        (says(), None, BY_MODEL),
+        (says(), STRONG, BY_MODEL),
+        (LOW, None, NOBODY),
+        (LOW, WEAK, NO_EVIDENCE),
+        (LOW, STRONG, by_retrieval(Reason.LOW_CONFIDENCE)),
+        (OUTSIDE, STRONG, by_retrieval(Reason.OUT_OF_SCOPE)),
+        (OUTSIDE, WEAK, NO_EVIDENCE),
+        (CHANGED, None, NOBODY),
+        (CHANGED, STRONG, by_retrieval(Reason.ANSWER_CHANGED)),
+        (CHANGED, WEAK, NO_EVIDENCE),
+        (CHANGED, found(0.3, ("card", 0.8)), BY_MODEL),
+        (WITHDRAWN, None, NOBODY),
+        (WITHDRAWN, STRONG, by_retrieval(Reason.ANSWER_WITHDRAWN)),
+        (WITHDRAWN, WEAK, NO_EVIDENCE),
+        (FORBIDDEN, STRONG, by_retrieval(Reason.ANSWER_FORBIDDEN)),
+        (FORBIDDEN, WEAK, NO_EVIDENCE),
+        (None, None, NOBODY),
+        (None, STRONG, by_retrieval(Reason.MODEL_UNAVAILABLE)),
+        (None, WEAK, NO_EVIDENCE),
+    ],
+)
+def test_cascade_asks_retrieval_only_where_the_model_may_not_answer(
+    model: ModelSays | None, retrieval: RetrievalSays | None, choice: Choice
+) -> None:
+    assert POLICIES[Policy.CASCADE](model, retrieval, THRESHOLDS) == choice
+
+
+@pytest.mark.parametrize(
+    ("model", "retrieval", "choice"),
+    [
+        (says(0.9), STRONG, BY_MODEL),
+        (says(0.9), None, BY_MODEL),
+        (says(0.85), found(0.95), Choice(Route.RETRIEVAL, Reason.CONFIDENT, 0.95, "fees")),
+        (says(0.9), WEAK, BY_MODEL),
+        (says(0.95), found(0.95), Choice(Route.MODEL, Reason.CONFIDENT, 0.95, "card")),
+        (LOW, STRONG, by_retrieval(Reason.LOW_CONFIDENCE)),
+        (LOW, WEAK, NO_EVIDENCE),
+        (LOW, None, NOBODY),
+        (FORBIDDEN, STRONG, by_retrieval(Reason.ANSWER_FORBIDDEN)),
+        (WITHDRAWN, WEAK, NO_EVIDENCE),
+        (None, STRONG, by_retrieval(Reason.MODEL_UNAVAILABLE)),
+    ],
+)
+def test_parallel_takes_the_surer_of_those_that_may_answer(
+    model: ModelSays | None, retrieval: RetrievalSays | None, choice: Choice
+) -> None:
+    assert POLICIES[Policy.PARALLEL](model, retrieval, THRESHOLDS) == choice
+
+
+@pytest.mark.parametrize(
+    ("model", "choice"),
+    [
+        (says(), Choice(Route.MODEL, Reason.FORCED, 0.9, "card")),
+        (LOW, Choice(Route.ABSTAIN, Reason.LOW_CONFIDENCE, 0.5)),
+        (OUTSIDE, Choice(Route.ABSTAIN, Reason.OUT_OF_SCOPE, 0.5)),
+        (CHANGED, Choice(Route.ABSTAIN, Reason.ANSWER_CHANGED, 0.9)),
+        (WITHDRAWN, Choice(Route.ABSTAIN, Reason.ANSWER_WITHDRAWN, 0.9)),
+        (FORBIDDEN, Choice(Route.ABSTAIN, Reason.ANSWER_FORBIDDEN, 0.9)),
+        (None, Choice(Route.ABSTAIN, Reason.MODEL_UNAVAILABLE, 0.0)),
+    ],
+)
+def test_model_only_ignores_retrieval(model: ModelSays | None, choice: Choice) -> None:
+    assert POLICIES[Policy.MODEL_ONLY](model, found(0.99, ("card", 0.9)), THRESHOLDS) == choice
+
+
+@pytest.mark.parametrize(
+    ("retrieval", "choice"),
+    [
+        (STRONG, by_retrieval(Reason.FORCED)),
+        (WEAK, NO_EVIDENCE),
+        (None, NOBODY),
+    ],
+)
+def test_retrieval_only_ignores_the_model(retrieval: RetrievalSays | None, choice: Choice) -> None:
+    assert POLICIES[Policy.RETRIEVAL_ONLY](says(0.99), retrieval, THRESHOLDS) == choice
+
+
+def test_ensemble_adds_both_masses() -> None:
+    model = says(0.8, known={"card": 0.75, "fees": 0.25})
+    choice = POLICIES[Policy.ENSEMBLE](model, found(0.6, ("card", 0.9), ("fees", 0.85)), THRESHOLDS)
+    assert choice.route is Route.ENSEMBLE
+    assert choice.document_id == "card"
+    assert choice.confidence == pytest.approx(0.5 * 0.8 * 0.75 + 0.5 * 0.6 * 1.0)
+
+
+def test_ensemble_shares_decay_with_the_distance_from_the_first() -> None:
+    model = says(1.0, document_id="fees", known={"fees": 1.0})
+    choice = POLICIES[Policy.ENSEMBLE](model, found(0.5, ("card", 0.9), ("fees", 0.85)), THRESHOLDS)
+    assert choice.document_id == "fees"
+    assert choice.confidence == pytest.approx(0.5 + 0.5 * 0.5 * math.exp(-20 * 0.05))
+
+
+def test_ensemble_weight_is_the_model_share() -> None:
+    thresholds = Thresholds(answer=0.8, evidence=0.6, ensemble=0.0, weight=0.75)
+    choice = POLICIES[Policy.ENSEMBLE](says(0.8), found(0.4, ("fees", 0.9)), thresholds)
+    assert (choice.document_id, choice.confidence) == ("card", pytest.approx(0.6))
+
+
+@pytest.mark.parametrize("standing", [Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN])
+def test_ensemble_gives_nothing_to_what_is_not_current(standing: Standing) -> None:
+    thresholds = Thresholds(answer=0.8, evidence=0.6, ensemble=0.3, weight=0.5)
+    choice = POLICIES[Policy.ENSEMBLE](says(1.0, standing), found(0.7, ("fees", 0.9)), thresholds)
+    assert choice == Choice(Route.ENSEMBLE, Reason.CONFIDENT, pytest.approx(0.35), "fees")
+
+
+def test_ensemble_abstains_where_neither_side_has_enough() -> None:
+    choice = POLICIES[Policy.ENSEMBLE](LOW, WEAK, THRESHOLDS)
+    assert (choice.route, choice.reason, choice.document_id) == (Route.ABSTAIN, Reason.NO_EVIDENCE, "")
+
+
+def test_ensemble_without_evidence_of_anything_abstains() -> None:
+    choice = POLICIES[Policy.ENSEMBLE](WITHDRAWN, RetrievalSays((), 0.0), THRESHOLDS)
+    assert choice == Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, 0.0)
+
+
+def test_ensemble_without_time_for_retrieval_decides_as_the_cascade() -> None:
+    assert POLICIES[Policy.ENSEMBLE](says(), None, THRESHOLDS) == BY_MODEL
+    assert POLICIES[Policy.ENSEMBLE](LOW, None, THRESHOLDS) == NOBODY
+
+
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.MODEL_ONLY])
+def test_a_confidence_equal_to_the_threshold_is_accepted(policy: Policy) -> None:
+    assert POLICIES[policy](says(THRESHOLDS.answer), WEAK, THRESHOLDS).route is Route.MODEL
+
+
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.RETRIEVAL_ONLY])
+def test_evidence_equal_to_the_threshold_is_accepted(policy: Policy) -> None:
+    assert POLICIES[policy](LOW, found(THRESHOLDS.evidence), THRESHOLDS).route is Route.RETRIEVAL
+
+
+def test_an_ensemble_equal_to_the_threshold_is_accepted() -> None:
+    thresholds = Thresholds(answer=0.8, evidence=0.6, ensemble=0.5, weight=0.5)
+    assert POLICIES[Policy.ENSEMBLE](says(1.0), found(0.0, ("fees", 0.9)), thresholds).route is Route.ENSEMBLE
+
+
+@pytest.mark.parametrize(
+    ("policy", "model", "wanted"),
+    [
+        (Policy.CASCADE, says(), False),
+        (Policy.CASCADE, LOW, True),
+        (Policy.CASCADE, CHANGED, True),
+        (Policy.CASCADE, None, True),
+        (Policy.PARALLEL, says(), True),
+        (Policy.ENSEMBLE, says(), True),
+        (Policy.RETRIEVAL_ONLY, says(), True),
+        (Policy.MODEL_ONLY, LOW, False),
+    ],
+)
+def test_only_the_cascade_decides_by_the_model_whether_to_search(
+    policy: Policy, model: ModelSays | None, wanted: bool
+) -> None:
+    assert needs_retrieval(policy, model, THRESHOLDS) is wanted
+
+
+SHARES = st.floats(0, 1)
+MODELS = st.none() | st.builds(
+    ModelSays,
+    st.sampled_from("abc"),
+    SHARES,
+    st.sampled_from(Standing),
+    st.booleans(),
+    st.dictionaries(st.sampled_from("abc"), SHARES),
+)
+RETRIEVALS = st.none() | st.builds(
+    lambda similarities, confidence: RetrievalSays(
+        tuple(zip("abc", sorted(similarities, reverse=True), strict=True)), confidence
+    ),
+    st.lists(st.floats(-1, 1), min_size=3, max_size=3),
+    SHARES,
+)
+
+
+@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
+def test_nothing_answers_below_its_threshold(
+    policy: Policy, model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds
+) -> None:
+    choice = POLICIES[policy](model, retrieval, thresholds)
+    least = {
+        Route.MODEL: thresholds.answer,
+        Route.RETRIEVAL: thresholds.evidence,
+        Route.ENSEMBLE: thresholds.ensemble,
+        Route.ABSTAIN: 0.0,
+    }
+    assert choice.confidence >= least[choice.route]
+    assert (choice.document_id == "") == (choice.route is Route.ABSTAIN)
+
+
+@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
+def test_the_model_never_answers_with_what_is_gone_or_forbidden(
+    policy: Policy, model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds
+) -> None:
+    choice = POLICIES[policy](model, retrieval, thresholds)
+    if model and model.standing in (Standing.WITHDRAWN, Standing.FORBIDDEN):
+        assert choice.route is not Route.MODEL
+        assert doubt(model, thresholds) is not None

@@ -1,0 +1,208 @@
+"""A whole bundle in miniature: random weights that tell three made-up intents apart, written as the forge writes one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+from gateway.cascade.calibration import MODEL_FEATURES, Matrix, softmax
+from gateway.forge import graph
+from gateway.forge.shape import Shape
+from gateway.model import bundle as bundles
+from gateway.model.bundle import (
+    CalibrationPart,
+    CertificatePart,
+    GoldenPart,
+    LabelPart,
+    LogisticPart,
+    Manifest,
+    Precision,
+    ThresholdsPart,
+    VariantPart,
+)
+from gateway.model.packing import Tokenization, pack
+from gateway.types import CertificateStatus
+
+SHAPE = Shape(
+    vocab_size=100,
+    hidden_size=32,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=64,
+    layer_norm_eps=1e-12,
+)
+LABELS = ("red", "green", "blue")
+PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "fp32")
+WORDS = [f"word{number}" for number in range(SHAPE.vocab_size - 4)]
+MAX_TOKENS = 32
+WIDTH = 48
+"""Of the answer head's hidden layer."""
+
+
+def questions(count: int, seed: int = 0, longest: int = 12) -> list[str]:
+    """Texts of 1 to `longest` known words."""
+    chance = np.random.default_rng(seed)
+    return [" ".join(chance.choice(WORDS, chance.integers(1, longest + 1))) for _ in range(count)]
+
+
+def weights(seed: int = 0) -> graph.Weights:
+    """A Student's state by its names in torch. Large enough for labels and attention to depend on the words."""
+    chance = np.random.default_rng(seed)
+
+    def normal(*shape: int, scale: float) -> Matrix:
+        return np.asarray(chance.normal(scale=scale, size=shape), np.float32)
+
+    hidden, inner = SHAPE.hidden_size, SHAPE.intermediate_size
+    found = {
+        "tokens.weight": normal(SHAPE.vocab_size, hidden, scale=1.0),
+        "positions.weight": normal(SHAPE.max_position_embeddings, hidden, scale=0.3),
+        "widen.weight": normal(WIDTH, hidden, scale=0.3),
+        "widen.bias": normal(WIDTH, scale=0.1),
+        "answer.weight": normal(len(LABELS), WIDTH, scale=0.6),
+        "answer.bias": normal(len(LABELS), scale=0.1),
+        "retrieval.weight": normal(hidden, hidden, scale=0.3),
+    }
+    norms = ["norm", *(f"layers.{at}.{part}" for at in range(2) for part in ("attention_norm", "norm"))]
+    for norm in norms:
+        found |= {f"{norm}.weight": 1 + normal(hidden, scale=0.1), f"{norm}.bias": normal(hidden, scale=0.1)}
+    sizes = {part: (hidden, hidden) for part in ("query", "key", "value", "attention_out")}
+    for at in range(SHAPE.num_hidden_layers):
+        for part, (out, into) in (sizes | {"up": (inner, hidden), "down": (hidden, inner)}).items():
+            found[f"layers.{at}.{part}.weight"] = normal(out, into, scale=0.2)
+            found[f"layers.{at}.{part}.bias"] = normal(out, scale=0.1)
+    return found
+
+
+def merged() -> graph.Weights:
+    return graph.merge(weights(), SHAPE.num_hidden_layers)
+
+
+def tokenizer() -> Tokenizer:
+    vocabulary = {token: at for at, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *WORDS])}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+    )
+    return made
+
+
+def run(model: Path | bytes, tokens: Sequence[list[int]]) -> tuple[Matrix, Matrix]:
+    """(logits, embeddings) by a packed graph, without the gateway's session."""
+    session = onnxruntime.InferenceSession(
+        str(model) if isinstance(model, Path) else model, providers=["CPUExecutionProvider"]
+    )
+    logits, embedding = session.run(["logits", "embedding"], pack(tokens).inputs())
+    return logits, embedding
+
+
+def write(folder: Path, **changes: Any) -> Path:
+    """A valid bundle in `folder`, `changes` made to its manifest. Returns `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = merged()
+    models_by_name = {one: graph.build(SHAPE, whole, one) for one in PRECISIONS}
+    graph.save_sharing_weights({str(name): model for name, model in models_by_name.items()}, folder)
+    tokenizer().save(str(folder / "tokenizer.json"))
+    for precision in PRECISIONS:
+        prototypes = np.random.default_rng(1).normal(size=(len(LABELS), 2, SHAPE.hidden_size))
+        prototypes /= np.linalg.norm(prototypes, axis=2, keepdims=True)
+        np.save(folder / f"prototypes.{precision}.npy", prototypes.astype(np.float16))
+    files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir()) if path.name != bundles.MANIFEST}
+    made = Manifest(
+        format=1,
+        name="tiny",
+        version="1",
+        created="2026-01-02T03:04:05+00:00",
+        licence="Apache-2.0",
+        attribution=("nobody",),
+        base="random sha256:0",
+        teacher="none sha256:0",
+        layers=SHAPE.num_hidden_layers,
+        dim=SHAPE.hidden_size,
+        max_tokens=MAX_TOKENS,
+        labels=(LabelPart(name="red", document_id="red", content_hash="0" * 64), *map(_inline, LABELS[1:])),
+        variants={precision: _variant(precision, files) for precision in PRECISIONS},
+        golden=_golden(folder),
+        recipe={},
+        data={},
+        metrics={
+            "students": {"2": {"accuracy": 0.9, "per_second": 12345.0}, "1": {"accuracy": 0.8, "per_second": 23456.0}},
+            "parity": {
+                "questions": 10,
+                "reference_difference": 1e-6,
+                "agreement": {"int8": 0.999, "fp16": 1.0},
+                "neighbour_drift": 0.001,
+                "neighbour_flips": 0,
+            },
+        },
+        files=files,
+    )
+    rewrite(folder, made.model_copy(update=changes))
+    return folder
+
+
+def rewrite(folder: Path, manifest: Manifest) -> None:
+    (folder / bundles.MANIFEST).write_text(manifest.model_dump_json())
+
+
+def manifest(folder: Path) -> Manifest:
+    return Manifest.model_validate_json((folder / bundles.MANIFEST).read_bytes())
+
+
+def rehash(folder: Path, name: str) -> None:
+    """Vouch for `name` as it lies there now."""
+    digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    now = manifest(folder)
+    rewrite(folder, now.model_copy(update={"files": now.files | {name: digest}}))
+
+
+def _inline(label: str) -> LabelPart:
+    return LabelPart(name=label, text=f"It is {label}.")
+
+
+def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
+    count = len(MODEL_FEATURES)
+    return VariantPart(
+        graph=f"{precision}.onnx",
+        calibration=CalibrationPart(
+            temperature=1.0,
+            scope_floor=-1.0,
+            confidence=LogisticPart(weights=(1, *[0] * (count - 1)), bias=0, centre=(0,) * count, scale=(1,) * count),
+            evidence=LogisticPart(weights=(1, 0, 0), bias=0, centre=(0,) * 3, scale=(1,) * 3),
+        ),
+        certificate=CertificatePart(
+            status=CertificateStatus.VALID,
+            threshold=0.8,
+            risk=0.05,
+            assurance=0.95,
+            oos_share=0.1,
+            accepted=300,
+            wrong=6,
+            upper_bound=0.0391,
+            encoder_sha256=bundles.encoder_sha256(files, f"{precision}.onnx"),
+            data_sha256="0" * 64,
+        ),
+        thresholds=ThresholdsPart(evidence=0.5, ensemble=0.5, ensemble_weight=0.5),
+    )
+
+
+def _golden(folder: Path) -> tuple[GoldenPart, ...]:
+    """The three texts of which the fp32 graph is surest."""
+    texts = questions(60, seed=9)
+    logits, _ = run(folder / "fp32.onnx", Tokenization(folder / "tokenizer.json", MAX_TOKENS).encode_all(texts))
+    probabilities = softmax(logits)
+    return tuple(
+        GoldenPart(
+            text=texts[at],
+            label=LABELS[int(probabilities[at].argmax())],
+            probability=round(float(probabilities[at].max()), 4),
+        )
+        for at in np.argsort(-probabilities.max(axis=1))[:3]
+    )
