@@ -65,7 +65,8 @@ def startup(runs: int, arguments: tuple[str, ...]) -> None:
     except RuntimeError as error:
         raise click.ClickException(str(error)) from None
     warm = sorted(seconds[1:])
-    click.echo(f"first {seconds[0]:.2f} s; then min {warm[0]:.2f}, median {float(np.median(warm)):.2f}, max {warm[-1]:.2f} s")
+    middle = float(np.median(warm))
+    click.echo(f"first {seconds[0]:.2f} s; then min {warm[0]:.2f}, median {middle:.2f}, max {warm[-1]:.2f} s")
 
 
 def _timed(client: Client, text: str) -> tuple[Answer, float]:

@@ -123,6 +123,13 @@ def test_a_masked_search_finds_what_a_masked_scan_finds(graph: VectorIndex, exac
     assert sum(hits) / (10 * len(queries)) >= 0.95
 
 
+def test_what_the_graph_cannot_deliver_is_found_by_a_scan(graph: VectorIndex, exact: VectorIndex) -> None:
+    query = unit(1, seed=6)[0]
+    allowed = np.ones(ROWS, bool)
+    allowed[exact.search(query, 800)[0]] = False  # all that the graph would come across
+    assert graph.search(query, 10, allowed)[0].tolist() == exact.search(query, 10, allowed)[0].tolist()
+
+
 SMALL = {exact_up_to: VectorIndex(unit(40, 8), exact_up_to) for exact_up_to in (0, 100)}
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 from rich.console import Console
 
 from gateway.cascade.calibration import Logistic, Matrix, softmax
@@ -33,6 +32,7 @@ from gateway.model.bundle import (
     VariantPart,
 )
 from gateway.model.packing import Tokenization, pack
+from gateway.model.session import RUNS_ALONE
 from gateway.types import CertificateStatus, Document
 
 GOLDEN_TEXTS = 8
@@ -72,7 +72,7 @@ def make(
         fitted = {}
         for precision in export.PRECISIONS:
             console.print(f"calibrating and certifying {precision} ...")
-            run = _runner(scratch / f"{precision}.onnx", tokenization)
+            run = _runner(scratch / f"{precision}.onnx", tokenization, precision in RUNS_ALONE)
             fitted[precision] = fit(run, data, documents, document_of, recipe.confidence, recipe.data.seed)
             np.save(scratch / f"prototypes.{precision}.npy", fitted[precision].prototypes.astype(np.float16))
         metrics = {"students": measured, "parity": parity.summary(), "fitted": _summaries(fitted)}
@@ -93,9 +93,10 @@ def make(
     return out
 
 
-def _runner(path: Path, tokenization: Tokenization) -> Any:
-    """texts -> (logits, embeddings), by the graph in `path` on CPU, in packed rows of like length."""
+def _runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Any:
+    """texts -> (logits, embeddings), by the graph in `path` on CPU: `alone`, or in packed rows of like length."""
     session = export.session(path)
+    row_tokens = 1 if alone else PACKED_TOKENS
 
     def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
         questions = tokenization.encode_all(texts)
@@ -104,7 +105,7 @@ def _runner(path: Path, tokenization: Tokenization) -> Any:
         order = sorted(range(len(questions)), key=lambda row: len(questions[row]))
         for place, row in enumerate(order):
             batch.append(row)
-            full = sum(len(questions[one]) for one in batch) >= PACKED_TOKENS
+            full = sum(len(questions[one]) for one in batch) >= row_tokens
             if full or place + 1 == len(order):
                 logits, embedding = session.run(
                     ["logits", "embedding"], pack([questions[one] for one in batch]).inputs()
@@ -215,7 +216,3 @@ def _summaries(fitted: dict[Any, Fitted]) -> dict[str, dict[str, float]]:
         precision: {"accuracy": one.accuracy, "coverage": one.coverage, "threshold": one.certified.threshold}
         for precision, one in fitted.items()
     }
-
-
-def onnxruntime_version() -> str:
-    return str(onnxruntime.__version__)

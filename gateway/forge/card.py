@@ -31,7 +31,7 @@ def _students(manifest: Manifest) -> str:
         "| layers | " + " | ".join(name.replace("_", " ") for name in names) + " |",
         "|---" * (len(names) + 1) + "|",
     ]
-    for layers, one in sorted(measured.items()):
+    for layers, one in sorted(measured.items(), key=lambda item: int(item[0])):
         cells = [f"{one[name]:.1%}" if one.get(name, 2) <= 1 else f"{one.get(name, 0):,.0f}" for name in names]
         mark = " (this one)" if int(layers) == manifest.layers else ""
         rows.append(f"| {layers}{mark} | " + " | ".join(cells) + " |")
@@ -45,15 +45,18 @@ def _students(manifest: Manifest) -> str:
 
 def _fidelity(manifest: Manifest) -> str:
     parity = manifest.metrics["parity"]
-    rows = ["| precision | same label as fp32 | largest change when packed | labels that changes |", "|---|---|---|---|"]
+    rows = [
+        "| precision | same label as fp32 | largest change when packed | labels that changes |",
+        "|---|---|---|---|",
+    ]
     for precision, share in parity["agreement"].items():
         drift, flips = parity["packed_drift"][precision], parity["packed_flips"][precision]
         rows.append(f"| {precision} | {share:.2%} | {drift:.1e} | {flips} |")
     return (
         "## Fidelity of the graphs\n\n" + "\n".join(rows) + "\n\n"
-        f"On {parity['questions']} questions that trained nothing. The reference, fp32 ONNX, differs from torch by at most "
-        f"{parity['reference_difference']:.1e}. Packed: a question among 31 others against the question alone. The 8-bit "
-        "graph is not packed when it serves, so there nothing changes."
+        f"On {parity['questions']} questions that trained nothing. The reference, fp32 ONNX, differs from torch by at "
+        f"most {parity['reference_difference']:.1e}. Packed: a question among 31 others against the question alone. "
+        "The 8-bit graph is not packed when it serves, so there nothing changes."
     )
 
 

@@ -29,7 +29,7 @@ def on_grid(weight: Tensor, dim: int = 1) -> Tensor:
 
 
 class Layer(nn.Module):
-    """One post-norm transformer layer. With `gridded`, its matrices act as they will in 8 bits, and learn through that."""
+    """One post-norm transformer layer. With `gridded`, its matrices act as they will in 8 bits, and learn so."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()

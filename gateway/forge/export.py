@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,12 +87,14 @@ def parity(student: Student, base: Path, folder: Path, texts: Sequence[str], tok
     torch_logits, _ = outputs(student, base, texts)
     questions = tokenization.encode_all(texts)
     reference = run_alone(session(folder / REFERENCE), questions)
-    agreement, drift, flips = {}, {}, {}
+    agreement: dict[str, float] = {}
+    drift: dict[str, float] = {}
+    flips: dict[str, int] = {}
     for precision in PRECISIONS:
         opened = session(folder / f"{precision}.onnx")
         alone = run_alone(opened, questions)
         agreement[precision] = agree(alone, reference)
-        packed = in_batches(questions, lambda some, opened=opened: opened.run(["logits"], pack(some).inputs())[0])
+        packed = in_batches(questions, partial(run_packed, opened))
         drift[precision], flips[precision] = difference(packed, alone)
     return Parity(len(texts), float(np.abs(reference - torch_logits).max()), agreement, drift, flips)
 
@@ -105,8 +108,7 @@ def fidelity(bundle: Bundle, reference: Path, texts: Sequence[str]) -> dict[str,
     for precision in bundle.manifest.variants:
         served = Session(bundle, precision, "cpu", 1)
         alone = np.concatenate([served.run([one])[0] for one in questions])
-        batched = in_batches(questions, lambda some, served=served: served.run(some)[0])
-        drift, flips = difference(batched, alone)
+        drift, flips = difference(in_batches(questions, lambda some: served.run(some)[0]), alone)  # noqa: B023 - called here
         found[precision] = {
             "same_label_as_reference": agree(alone, expected),
             f"largest_change_in_batches_of_{NEIGHBOURS}": drift,
@@ -124,6 +126,11 @@ def session(path: Path) -> onnxruntime.InferenceSession:
 def run_alone(opened: onnxruntime.InferenceSession, questions: Sequence[Tokens]) -> Matrix:
     """Logits [questions, labels], each question by itself."""
     return np.concatenate([opened.run(["logits"], pack([one]).inputs())[0] for one in questions])
+
+
+def run_packed(opened: onnxruntime.InferenceSession, questions: Sequence[Tokens]) -> Matrix:
+    """Logits [questions, labels], all questions in one row."""
+    return np.asarray(opened.run(["logits"], pack(questions).inputs())[0])
 
 
 def agree(one: Matrix, other: Matrix) -> float:

@@ -159,7 +159,7 @@ class Builder:
         rounded = self.node("QuantizeLinear", [hidden, flat_scale, zeros], f"{out}.uint8", axis=0)
         values = self.constant(f"{name}.weight.int8", self.stored[f"{name}.weight"].values)
         columns = self.constant(f"{name}.weight.scale", self.stored[f"{name}.weight"].scale)
-        # The product and the columns' scales in one kernel. Its scale for rows is a scalar, so ours is a Mul of its own.
+        # The product and the columns' scales in one kernel. Its scale of rows is a scalar: ours is a Mul of its own.
         product = self.node(
             "MatMulIntegerToFloat",
             [rounded, values, self.constant("unit", 1.0), columns, zero],

@@ -23,6 +23,7 @@ from gateway.types import CertificateStatus
 FORMAT = 1
 Precision = Literal["int8", "fp16", "fp32"]
 MANIFEST = "manifest.json"
+TOKENIZER = "tokenizer.json"
 WEIGHTS = "weights.bin"
 """One file of weights for all graphs of a bundle; each precision unpacks the same 8-bit matrices."""
 MAX_BYTES = 512 * 2**20
@@ -178,6 +179,9 @@ class Bundle:
 def load(folder: Path) -> Bundle:
     """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong."""
     manifest = _manifest(folder)
+    for name in (WEIGHTS, TOKENIZER):
+        if name not in manifest.files:  # the graph and the tokenizer's library would read it unchecked
+            raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
     for name, expected in manifest.files.items():
         _check_file(folder, name, expected)
     for name, variant in manifest.variants.items():
@@ -189,7 +193,7 @@ def load(folder: Path) -> Bundle:
 
 def encoder_sha256(files: dict[str, str], graph: str) -> str:
     """One hash for all that decides what an encoder puts out: its graph, its weights, its tokenizer."""
-    parts = [files.get(name, "") for name in (graph, WEIGHTS, "tokenizer.json")]
+    parts = [files.get(name, "") for name in (graph, WEIGHTS, TOKENIZER)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
@@ -243,7 +247,8 @@ def _prototypes(folder: Path, precision: str, manifest: Manifest) -> Matrix:
     if name not in manifest.files:
         raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
     try:
-        found = np.load(io.BytesIO((folder / name).read_bytes()), allow_pickle=False).astype(np.float32)
+        content = io.BytesIO((folder / name).read_bytes())
+        found = np.lib.format.read_array(content, allow_pickle=False).astype(np.float32)
     except ValueError as error:
         raise BundleInvalid(f"{folder / name}: not an array: {error}") from error
     if found.ndim != 3 or found.shape[0] != len(manifest.labels) or found.shape[2] != manifest.dim:

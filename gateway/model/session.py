@@ -21,8 +21,8 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 GPU_ROW_TOKENS = 256
 RUNS_ALONE = frozenset({"int8"})
 """Precisions whose questions are run one by one. Rounding to 8 bits turns the last bit of a sum, which neighbours in a
-batch can change, into a whole step, and six layers amplify it: up to 0.016 in a probability was measured. Packing saves a
-CPU 2 % of its time; one by one, an answer is the same to the bit whoever else asks."""
+batch can change, into a whole step, and six layers amplify it: up to 0.016 in a probability was measured. Packing saves
+a CPU 2 % of its time; one by one, an answer is the same to the bit whoever else asks."""
 GOLDEN_TOLERANCE = 0.1
 """Of a probability: far more than a machine's rounding, far less than a saturated product is off."""
 

@@ -1,0 +1,137 @@
+"""The division of the data: no question serves two purposes, and every run divides alike."""
+
+from __future__ import annotations
+
+import csv
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+
+from gateway.forge.data import Data, load
+from gateway.forge.recipes import Recipe
+from gateway.forge.recipes import load as load_recipe
+from gateway.forge.texts import sha256
+from tests.test_recipes import MINIMAL
+
+PARTS = ("train", "dev", "calibrate", "certify", "unseen")
+ROWS = [(f"Question {number} about {label}?", label) for label in ("card", "fees", "loan") for number in range(40)]
+
+
+def recipe(folder: Path, rows: list[tuple[str, str]] = ROWS, data: str = "", seed: int = 7) -> Recipe:
+    with (folder / "train.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "category"), *rows])
+    (folder / "recipe.toml").write_text(
+        MINIMAL.replace('questions = "train.csv"', f'questions = "train.csv"\nseed = {seed}\n{data}')
+    )
+    return load_recipe(folder / "recipe.toml")
+
+
+def texts(found: Data, part: str) -> set[str]:
+    return {row.text for row in getattr(found, part)}
+
+
+def excluding(folder: Path, *intents: str) -> str:
+    (folder / "held_out.txt").write_text("\n".join(intents))
+    return 'exclude_intents = "held_out.txt"'
+
+
+def test_no_question_stands_in_two_parts(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, data=excluding(tmp_path, "loan")))
+    for one, other in combinations(PARTS, 2):
+        assert not texts(found, one) & texts(found, other)
+    assert sum(len(getattr(found, part)) for part in PARTS) == len(ROWS)
+
+
+def test_every_known_intent_is_in_every_part(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path))
+    for part in ("train", "dev", "calibrate", "certify"):
+        assert {row.category for row in getattr(found, part)} == {"card", "fees", "loan"}
+    assert [len(getattr(found, part)) for part in PARTS] == [3 * 33, 3 * 2, 3 * 2, 3 * 3, 0]
+
+
+def test_excluded_intents_are_only_unseen(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, data=excluding(tmp_path, "loan")))
+    assert found.labels == ("card", "fees")
+    assert {row.category for row in found.unseen} == {"loan"}
+    assert len(found.unseen) == 40
+    assert all(row.category != "loan" for part in PARTS[:-1] for row in getattr(found, part))
+
+
+def test_the_same_question_in_other_letters_counts_once(tmp_path: Path) -> None:
+    twice = [*ROWS, ("Question 1 about card?", "card"), ("QUESTION 1  about card?", "fees")]
+    assert load(recipe(tmp_path, twice)).train == load(recipe(tmp_path, ROWS)).train
+
+
+def test_a_tiny_intent_only_trains(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, [*ROWS, *((f"Rare {number}", "rare") for number in range(7))]))
+    assert sum(row.category == "rare" for row in found.train) == 7
+    assert all(row.category != "rare" for part in PARTS[1:] for row in getattr(found, part))
+
+
+def test_an_intent_of_eight_questions_is_divided(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, [*ROWS, *((f"Rare {number}", "rare") for number in range(8))]))
+    assert [sum(row.category == "rare" for row in getattr(found, part)) for part in PARTS] == [5, 1, 1, 1, 0]
+
+
+def test_a_seed_divides_alike_each_time(tmp_path: Path) -> None:
+    assert load(recipe(tmp_path)) == load(recipe(tmp_path))
+
+
+def test_another_seed_divides_otherwise(tmp_path: Path) -> None:
+    assert texts(load(recipe(tmp_path)), "certify") != texts(load(recipe(tmp_path, seed=8)), "certify")
+
+
+def test_a_new_intent_moves_no_question_of_another(tmp_path: Path) -> None:
+    before = load(recipe(tmp_path))
+    after = load(recipe(tmp_path, [*ROWS, *((f"New {number}", "new") for number in range(20))]))
+    assert texts(before, "certify") < texts(after, "certify")
+
+
+def test_questions_without_a_label_are_left_out(tmp_path: Path) -> None:
+    assert load(recipe(tmp_path, [*ROWS, ("No label", "")])).labels == ("card", "fees", "loan")
+
+
+def test_one_intent_is_nothing_to_classify(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.csv: 1 intents with labels; a classifier needs at least 2"):
+        load(recipe(tmp_path, data=excluding(tmp_path, "card", "fees")))
+
+
+def outliers(folder: Path, count: int = 100, more: str = "") -> str:
+    (folder / "far.txt").write_text("\n".join(f"Sentence {number}." for number in range(count)))
+    return f'[[data.outliers]]\nfile = "far.txt"\n{more}'
+
+
+def outlier_parts(found: Data) -> tuple[tuple[str, ...], ...]:
+    return found.outliers_train, found.outliers_calibrate, found.outliers_certify
+
+
+def test_outliers_are_halved_and_quartered(tmp_path: Path) -> None:
+    parts = outlier_parts(load(recipe(tmp_path, data=outliers(tmp_path))))
+    assert [len(one) for one in parts] == [50, 25, 25]
+    assert len(set().union(*parts)) == 100
+
+
+def test_outliers_are_thinned_and_bounded(tmp_path: Path) -> None:
+    parts = outlier_parts(load(recipe(tmp_path, data=outliers(tmp_path, more="every = 2\noffset = 1\nlimit = 30"))))
+    found = [one for part in parts for one in part]
+    assert len(found) == 30
+    assert all(int(one.split()[1].rstrip(".")) % 2 == 1 for one in found)
+
+
+def test_outliers_are_chosen_by_intent(tmp_path: Path) -> None:
+    (tmp_path / "far.json").write_text('{"train": [["a", "x"], ["b", "y"], ["c", "z"], ["d", "x"]]}')
+    section = '[[data.outliers]]\nfile = "far.json"\nsplit = "train"\n'
+    some = outlier_parts(load(recipe(tmp_path, data=section + 'only = ["x", "y"]\nexclude = ["y"]')))
+    assert sorted(one for part in some for one in part) == ["a", "d"]
+
+
+def test_an_outlier_of_two_files_stands_in_one_part(tmp_path: Path) -> None:
+    twice = outliers(tmp_path) + outliers(tmp_path)
+    parts = outlier_parts(load(recipe(tmp_path, data=twice)))
+    assert sum(map(len, parts)) == 100
+
+
+def test_every_file_is_vouched_for(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, data=excluding(tmp_path, "loan") + "\n" + outliers(tmp_path)))
+    assert found.hashes == {name: sha256(tmp_path / name) for name in ("train.csv", "held_out.txt", "far.txt")}

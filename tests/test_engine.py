@@ -1,0 +1,188 @@
+"""The engine on a tiny bundle: one answer at every precision and in every company, on the device asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.cascade.calibration import Matrix, softmax
+from gateway.deadline import Deadline
+from gateway.errors import DeadlineExceeded, DeviceUnavailable
+from gateway.model import bundle as bundles
+from gateway.model.bundle import Bundle, Precision
+from gateway.model.engine import Engine
+from gateway.model.packing import Tokenization
+from gateway.model.session import active_providers, candidates, open_session
+from tests import tiny
+
+TEXTS = tiny.questions(64, seed=3)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return bundles.load(tiny.write(tmp_path_factory.mktemp("bundles") / "tiny"))
+
+
+@pytest.fixture(scope="module")
+def engines(bundle: Bundle) -> dict[Precision, Engine]:
+    return {precision: Engine(bundle, "cpu", precision=precision) for precision in tiny.PRECISIONS}
+
+
+def probabilities(engine: Engine, texts: list[str]) -> Matrix:
+    return softmax(engine.outputs(texts)[0])
+
+
+def alone(engine: Engine, texts: list[str]) -> Matrix:
+    return np.concatenate([probabilities(engine, [text]) for text in texts])
+
+
+@pytest.mark.parametrize("precision", tiny.PRECISIONS)
+def test_company_changes_no_answer(engines: dict[Precision, Engine], precision: Precision) -> None:
+    engine, texts = engines[precision], TEXTS[:32]
+    one_by_one = alone(engine, texts)
+    tokenization = Tokenization(engine.bundle.path("tokenizer.json"), engine.bundle.manifest.max_tokens)
+    session = open_session(engine.bundle, tokenization, "cpu", 1, precision)
+    together = softmax(session.run(tokenization.encode_all(texts))[0])
+    assert together.argmax(axis=1).tolist() == one_by_one.argmax(axis=1).tolist()
+    assert np.abs(together - one_by_one).max() < 0.01
+
+
+def test_an_8_bit_answer_is_the_same_to_the_bit_in_any_company(engines: dict[Precision, Engine]) -> None:
+    one_by_one = np.concatenate([engines["int8"].outputs([text])[0] for text in TEXTS])
+    assert np.array_equal(engines["int8"].outputs(TEXTS)[0], one_by_one)
+
+
+@pytest.mark.parametrize("precision", ["int8", "fp16"])
+def test_precisions_agree_with_the_full_one(engines: dict[Precision, Engine], precision: Precision) -> None:
+    expected, found = probabilities(engines["fp32"], TEXTS), probabilities(engines[precision], TEXTS)
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+    assert np.abs(found - expected).max() < 0.05
+
+
+@pytest.mark.parametrize("precision", tiny.PRECISIONS)
+def test_embeddings_are_of_unit_length(engines: dict[Precision, Engine], precision: Precision) -> None:
+    embeddings = engines[precision].embed(TEXTS)
+    assert embeddings.shape == (len(TEXTS), 32)
+    assert np.linalg.norm(embeddings, axis=1).tolist() == pytest.approx([1.0] * len(TEXTS), abs=1e-4)
+
+
+def test_the_labels_depend_on_the_words(engines: dict[Precision, Engine]) -> None:
+    assert set(probabilities(engines["fp32"], TEXTS).argmax(axis=1).tolist()) == {0, 1, 2}
+
+
+def test_outputs_come_in_the_order_of_the_texts(engines: dict[Precision, Engine]) -> None:
+    texts = tiny.questions(100, seed=8, longest=30)  # far more than one pass holds, of all lengths
+    assert np.abs(probabilities(engines["fp32"], texts) - alone(engines["fp32"], texts)).max() < 1e-4
+
+
+def test_a_long_text_is_cut_at_the_model_s_length(engines: dict[Precision, Engine]) -> None:
+    engine = engines["fp32"]
+    long = " ".join(tiny.WORDS[:60])
+    assert np.isfinite(engine.outputs([long])[0]).all()
+    assert np.array_equal(engine.embed([long]), engine.embed([f"{long} word80"]))
+
+
+def test_words_that_nobody_knows_are_no_error(engines: dict[Precision, Engine]) -> None:
+    assert np.isfinite(engines["int8"].outputs(["what ever ☃", "", "?"])[0]).all()
+
+
+async def test_predictions_are_those_of_the_session(bundle: Bundle) -> None:
+    engine = Engine(bundle, "cpu")
+    engine.start()
+    try:
+        found = await asyncio.gather(*(engine.predict(text, Deadline.after(30)) for text in TEXTS))
+    finally:
+        await engine.stop()
+    assert np.abs(softmax(np.stack([one.logits for one in found])) - alone(engine, TEXTS)).max() < 0.01
+    assert {"tokenize", "queue", "infer"} == set(found[0].timings)
+    assert engine.waiting == 0
+
+
+async def test_a_passed_deadline_is_not_computed(bundle: Bundle) -> None:
+    engine = Engine(bundle, "cpu")
+    engine.start()
+    try:
+        with pytest.raises(DeadlineExceeded):
+            await engine.predict("word1", Deadline.after(-1))
+    finally:
+        await engine.stop()
+
+
+def test_a_cpu_runs_the_8_bit_graph(bundle: Bundle) -> None:
+    engine = Engine(bundle, "cpu")
+    assert (engine.precision, engine.provider) == ("int8", "CPUExecutionProvider")
+
+
+def test_auto_takes_the_cpu_where_there_is_nothing_else(bundle: Bundle) -> None:
+    if "CUDAExecutionProvider" in active_providers("auto"):
+        pytest.skip("this machine has an accelerator")
+    assert Engine(bundle, "auto").provider == "CPUExecutionProvider"
+
+
+def test_auto_tries_the_accelerator_first() -> None:
+    assert candidates("auto") == ("cuda", "cpu")
+    assert candidates("cuda") == ("cuda",)
+
+
+def test_cuda_without_cuda_says_so_and_takes_nothing_else(bundle: Bundle) -> None:
+    if "CUDAExecutionProvider" in active_providers("cuda"):
+        pytest.skip("this machine has an accelerator")
+    with pytest.raises(DeviceUnavailable, match="no session for device 'cuda': cuda: this onnxruntime has no CUDA"):
+        Engine(bundle, "cuda")
+
+
+@pytest.fixture
+def broken(bundle: Bundle, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle.folder, tmp_path / "tiny"))
+
+
+def with_wrong_8_bit(folder: Path) -> None:
+    """As on a machine whose 8-bit products saturate: that graph's probabilities are off, the others' are right."""
+    now = tiny.manifest(folder)
+    eight = now.variants["int8"]
+    flat = eight.model_copy(update={"calibration": eight.calibration.model_copy(update={"temperature": 50.0})})
+    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"int8": flat}}))
+
+
+def test_a_graph_that_fails_its_golden_answers_gives_way_to_the_full_one(broken: Path) -> None:
+    with_wrong_8_bit(broken)
+    assert Engine(bundles.load(broken), "cpu").precision == "fp32"
+
+
+def test_a_precision_that_was_asked_for_gives_way_to_no_other(broken: Path) -> None:
+    with_wrong_8_bit(broken)
+    with pytest.raises(DeviceUnavailable, match=r"cpu int8: the int8 graph gives .* on this machine"):
+        Engine(bundles.load(broken), "cpu", precision="int8")
+
+
+def test_golden_answers_that_no_graph_gives_stop_the_start(broken: Path) -> None:
+    now = tiny.manifest(broken)
+    others = {"red": "green", "green": "blue", "blue": "red"}
+    wrong = tuple(one.model_copy(update={"label": others[one.label]}) for one in now.golden)
+    tiny.rewrite(broken, now.model_copy(update={"golden": wrong}))
+    with pytest.raises(DeviceUnavailable, match=r"cpu int8: .*; cpu fp32: "):
+        Engine(bundles.load(broken), "cpu")
+
+
+def test_a_graph_that_does_not_load_stops_the_start(broken: Path) -> None:
+    for precision in tiny.PRECISIONS:
+        (broken / f"{precision}.onnx").write_bytes(b"no graph")
+        tiny.rehash(broken, f"{precision}.onnx")
+    now = tiny.manifest(broken)
+    variants = {
+        name: one.model_copy(
+            update={
+                "certificate": one.certificate.model_copy(
+                    update={"encoder_sha256": bundles.encoder_sha256(now.files, one.graph)}
+                )
+            }
+        )
+        for name, one in now.variants.items()
+    }
+    tiny.rewrite(broken, now.model_copy(update={"variants": variants}))
+    with pytest.raises(DeviceUnavailable, match="does not load"):
+        Engine(bundles.load(broken), "cpu")
