@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from gateway.cascade.calibration import MODEL_FEATURES, Matrix, softmax
+from gateway.cascade.calibration import Matrix, softmax
 from gateway.forge import graph
 from gateway.forge.shape import Shape
 from gateway.model import bundle as bundles
@@ -20,6 +20,7 @@ from gateway.model.bundle import (
     CertificatePart,
     GoldenPart,
     LabelPart,
+    ConfidencePart,
     LogisticPart,
     Manifest,
     Precision,
@@ -167,15 +168,20 @@ def _inline(label: str) -> LabelPart:
     return LabelPart(name=label, text=f"It is {label}.")
 
 
+def _plain(features: int) -> LogisticPart:
+    """The first feature as it is."""
+    rest = features - 1
+    return LogisticPart(weights=(1, *[0] * rest), bias=0, centre=(0,) * features, scale=(1,) * features)
+
+
 def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
-    count = len(MODEL_FEATURES)
     return VariantPart(
         graph=f"{precision}.onnx",
         calibration=CalibrationPart(
             temperature=1.0,
             scope_floor=-1.0,
-            confidence=LogisticPart(weights=(1, *[0] * (count - 1)), bias=0, centre=(0,) * count, scale=(1,) * count),
-            evidence=LogisticPart(weights=(1, 0, 0), bias=0, centre=(0,) * 3, scale=(1,) * 3),
+            confidence=ConfidencePart(right=_plain(2), scope=_plain(1), joint=_plain(1)),
+            evidence=_plain(3),
         ),
         certificate=CertificatePart(
             status=CertificateStatus.VALID,

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 
 MODEL_FEATURES = ("log_odds", "energy", "margin", "prototype", "prototype_gap")
+RIGHT_FEATURES = (0, 4)  # log_odds, prototype_gap
+SCOPE_FEATURES = (3,)  # prototype
 EVIDENCE_FEATURES = ("similarity", "gap", "spread")
 EVIDENCE_DEPTH = 5
 """How many documents the evidence's features look at."""
@@ -37,8 +39,31 @@ class Logistic:
 
 
 @dataclass(frozen=True, slots=True)
+class Confidence:
+    """P(right and in scope), as P(right, if in scope) by the logits times P(in scope) by the distance alone.
+
+    Apart, because no stand-in for an unknown intent has the logits of one: logits are surer of intents that came later
+    than of anything that can be fitted on, distances are not. `joint` makes the product a probability again.
+    """
+
+    right: Logistic
+    scope: Logistic
+    joint: Logistic
+
+    def __call__(self, features: Matrix) -> Matrix:
+        """[n] for features [n, len(MODEL_FEATURES)]."""
+        return self.joint(self.product(features))
+
+    def product(self, features: Matrix) -> Matrix:
+        """The log-odds of the product, [n, 1]."""
+        right, scope = self.right(features[:, RIGHT_FEATURES]), self.scope(features[:, SCOPE_FEATURES])
+        both = np.clip(right * scope, 1e-7, 1 - 1e-7)
+        return np.asarray(np.log(both / (1 - both))[:, None], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCalibration:
-    """Confidence = P(the answer is right and the question is in scope), for one precision variant.
+    """What makes probabilities of one precision's logits and embeddings.
 
     `prototypes` [labels, each, dim] are unit vectors, several for each label: centres of its training questions'
     embeddings. How near a question lies to one, and how much nearer than to another label's, tells what logits cannot:
@@ -49,7 +74,7 @@ class ModelCalibration:
     temperature: float
     scope_floor: float
     prototypes: Matrix
-    logistic: Logistic
+    confidence: Confidence
 
     def probabilities(self, logits: Matrix) -> Matrix:
         """Temperature-scaled softmax, [n, labels]."""

@@ -139,7 +139,7 @@ class Cascade:
                 known[key] = known.get(key, 0.0) + probability
         return ModelSays(
             document_id=label.document_id or label.name,
-            confidence=float(calibration.logistic(features)[0]),
+            confidence=float(calibration.confidence(features)[0]),
             standing=standing,
             in_scope=bool(calibration.in_scope(features)[0]),
             known=known,

@@ -24,6 +24,7 @@ from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     CalibrationPart,
     CertificatePart,
+    ConfidencePart,
     GoldenPart,
     LabelPart,
     LogisticPart,
@@ -184,7 +185,11 @@ def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: 
         calibration=CalibrationPart(
             temperature=fitted.temperature,
             scope_floor=fitted.scope_floor,
-            confidence=_part(fitted.confidence),
+            confidence=ConfidencePart(
+                right=_part(fitted.confidence.right),
+                scope=_part(fitted.confidence.scope),
+                joint=_part(fitted.confidence.joint),
+            ),
             evidence=_part(fitted.evidence),
         ),
         certificate=CertificatePart(

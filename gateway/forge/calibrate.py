@@ -15,11 +15,22 @@ from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 from scipy.optimize import minimize, minimize_scalar
 
-from gateway.cascade.calibration import Logistic, Matrix, model_features, softmax
+from gateway.cascade.calibration import (
+    RIGHT_FEATURES,
+    SCOPE_FEATURES,
+    Confidence,
+    Logistic,
+    Matrix,
+    model_features,
+    softmax,
+)
 
-PROTOTYPES = 8
-"""For each label. On BANKING77-OOS's unseen training questions: AUROC .868 with 1, .899 with 4, .912 with 8, .903 with
-16."""
+PROTOTYPES = 16
+"""For each label. AUROC of the distance, BANKING77-OOS's development questions in scope against training questions of its
+unseen intents: .915 with 8, .919 with 16, .915 with 24, .912 with 32."""
+
+
+IDENTITY = Logistic((1.0,), 0.0, (0.0,), (1.0,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +77,26 @@ def masked_features(outputs: Outputs, centres: Matrix, heat: float) -> Matrix:
         kept = np.arange(outputs.logits.shape[1]) != label
         rows.append(model_features(outputs.logits[own][:, kept], outputs.embedding[own], centres[kept], heat))
     return np.concatenate(rows)
+
+
+def confidence(
+    inside: Matrix, right: NDArray[np.bool_], masked: Matrix, outside: Matrix, oos_share: float
+) -> Confidence:
+    """From features of in-scope questions and whether they were answered rightly, of masked ones, and of outliers.
+
+    Whether the answer is right is learned in scope. Whether the question is in scope is learned from distances, against
+    masked questions, the nearest that there is. The product is made a probability on all, outsiders having `oos_share`.
+    """
+    by_logits = logistic(inside[:, RIGHT_FEATURES], right, np.ones(len(inside)))
+    near = np.concatenate([inside, masked])
+    is_inside = np.arange(len(near)) < len(inside)
+    by_distance = logistic(near[:, SCOPE_FEATURES], is_inside, shares((len(inside), len(masked)), (0.8, 0.2)))
+    everything = np.concatenate([near, outside])
+    target = np.concatenate([right, np.zeros(len(masked) + len(outside), bool)])
+    outer = oos_share / 2 if len(outside) else oos_share
+    weight = shares((len(inside), len(masked), len(outside)), (1 - oos_share, outer, outer))
+    product = Confidence(by_logits, by_distance, IDENTITY).product(everything)
+    return Confidence(by_logits, by_distance, logistic(product, target, weight))
 
 
 def logistic(features: Matrix, target: NDArray[np.bool_], weight: NDArray[np.float64], ridge: float = 1e-3) -> Logistic:

@@ -161,7 +161,7 @@ def _scores(profile: Profile, seen: Sequence[Seen]) -> dict[str, Matrix]:
     embedding = np.stack([one.prediction.embedding for one in seen])
     features = profile.model.features(logits, embedding)
     return {
-        "confidence": profile.model.logistic(features),
+        "confidence": profile.model.confidence(features),
         "energy": features[:, 1],
         "max_probability": profile.model.probabilities(logits).max(axis=1),
         "prototype": features[:, 3],

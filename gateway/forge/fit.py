@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.cascade.calibration import EVIDENCE_DEPTH, Logistic, Matrix, evidence_features, model_features, softmax
+from gateway.cascade.calibration import EVIDENCE_DEPTH, Confidence, Logistic, Matrix, evidence_features, model_features, softmax
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
 from gateway.forge import calibrate
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
@@ -23,6 +23,8 @@ Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 
 WRONG_COSTS = 1.0
 """A wrong answer costs what a right one gains; so retrieval answers from probability cost / (1 + cost) on."""
+LEAST_SHARE = 0.05
+"""Outsiders have at least this weight when the confidence is fitted, whatever share the certificate is for."""
 SCOPE_QUANTILE = 0.02
 WEIGHTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
@@ -34,7 +36,7 @@ class Fitted:
     prototypes: Matrix
     temperature: float
     scope_floor: float
-    confidence: Logistic
+    confidence: Confidence
     evidence: Logistic
     certified: Certified
     evidence_threshold: float
@@ -67,14 +69,10 @@ def fit(
     heat = calibrate.temperature(inside)
     features = model_features(inside.logits, inside.embedding, centres, heat)
     masked = masked_features(inside, centres, heat)
-    groups = [features, masked]
-    targets = [inside.right, np.zeros(len(masked), bool)]
+    far = np.empty((0, features.shape[1]), np.float32)
     if outside is not None:
-        groups.append(model_features(outside.logits, outside.embedding, centres, heat))
-        targets.append(np.zeros(len(groups[-1]), bool))
-    outer = section.oos_share / (len(groups) - 1)
-    weight = shares(tuple(map(len, groups)), (1 - section.oos_share, *[outer] * (len(groups) - 1)))
-    confidence = logistic(np.concatenate(groups), np.concatenate(targets), weight)
+        far = model_features(outside.logits, outside.embedding, centres, heat)
+    confidence = calibrate.confidence(features, inside.right, masked, far, max(section.oos_share, LEAST_SHARE))
 
     certified, accuracy, coverage = _certify(run, data, numbers, centres, heat, confidence, section)
     evidence = Logistic((0.0,) * 3, -30.0, (0.0,) * 3, (1.0,) * 3)  # without documents nothing is ever found
@@ -107,7 +105,7 @@ def _certify(
     numbers: dict[str, int],
     centres: Matrix,
     heat: float,
-    confidence: Logistic,
+    confidence: Confidence,
     section: ConfidenceSection,
 ) -> tuple[Certified, float, float]:
     logits, embedding = run([row.text for row in data.certify])
@@ -166,7 +164,7 @@ def _ensemble(
     masked: Matrix,
     centres: Matrix,
     heat: float,
-    confidence: Logistic,
+    confidence: Confidence,
     evidence: Logistic,
     data: Data,
     document_of: dict[str, str],

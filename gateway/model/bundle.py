@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.cascade.calibration import EvidenceCalibration, Logistic, Matrix, ModelCalibration
+from gateway.cascade.calibration import Confidence, EvidenceCalibration, Logistic, Matrix, ModelCalibration
 from gateway.cascade.cascade import Label, Profile
 from gateway.cascade.policy import Thresholds
 from gateway.errors import BundleInvalid
@@ -54,12 +54,23 @@ class LogisticPart(_Part):
         return Logistic(self.weights, self.bias, self.centre, self.scale)
 
 
+class ConfidencePart(_Part):
+    """See `cascade.calibration.Confidence`."""
+
+    right: LogisticPart
+    scope: LogisticPart
+    joint: LogisticPart
+
+    def value(self) -> Confidence:
+        return Confidence(self.right.value(), self.scope.value(), self.joint.value())
+
+
 class CalibrationPart(_Part):
     """The numbers of one precision variant, fitted on its own outputs."""
 
     temperature: Annotated[float, Field(gt=0)]
     scope_floor: float
-    confidence: LogisticPart
+    confidence: ConfidencePart
     evidence: LogisticPart
 
 
