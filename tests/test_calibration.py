@@ -10,6 +10,7 @@ import pytest
 from gateway.cascade.calibration import (
     EVIDENCE_FEATURES,
     MODEL_FEATURES,
+    Confidence,
     EvidenceCalibration,
     Logistic,
     Matrix,
@@ -95,7 +96,7 @@ def test_the_nearest_of_a_label_s_prototypes_counts() -> None:
 
 
 def test_scope_is_judged_by_the_nearest_prototype_with_equality_inside() -> None:
-    calibration = ModelCalibration(1.0, 0.5, np.ones((2, 1, 2), np.float32), PLAIN)
+    calibration = ModelCalibration(1.0, 0.5, np.ones((2, 1, 2), np.float32), Confidence(PLAIN, PLAIN, PLAIN))
     near = np.zeros((3, len(MODEL_FEATURES)), np.float32)
     near[:, MODEL_FEATURES.index("prototype")] = (0.49, 0.5, 0.51)
     assert calibration.in_scope(near).tolist() == [False, True, True]
@@ -120,3 +121,19 @@ def test_no_evidence_is_no_confidence() -> None:
     sure = EvidenceCalibration(Logistic((0.0,) * 3, 20.0, (0.0,) * 3, (1.0,) * 3))
     assert sure.confidence([]) == 0.0
     assert sure.confidence([0.1]) == pytest.approx(1.0)
+
+
+def test_confidence_is_the_product_of_being_right_and_being_in_scope() -> None:
+    even = Logistic(weights=(1.0, 0.0), bias=0.0, centre=(0.0, 0.0), scale=(1.0, 1.0))
+    confidence = Confidence(right=even, scope=PLAIN, joint=PLAIN)
+    features = np.zeros((2, len(MODEL_FEATURES)), np.float32)
+    features[:, MODEL_FEATURES.index("log_odds")] = (math.log(9), math.log(9))
+    features[:, MODEL_FEATURES.index("prototype")] = (0.0, math.log(4))
+    assert confidence(features).tolist() == pytest.approx([0.9 * 0.5, 0.9 * 0.8], abs=1e-5)
+
+
+def test_confidence_stays_finite_where_it_is_certain() -> None:
+    certain = Logistic(weights=(0.0, 0.0), bias=40.0, centre=(0.0, 0.0), scale=(1.0, 1.0))
+    sure = Logistic(weights=(0.0,), bias=40.0, centre=(0.0,), scale=(1.0,))
+    found = Confidence(certain, sure, PLAIN)(np.zeros((1, len(MODEL_FEATURES)), np.float32))
+    assert 0.99 < float(found[0]) <= 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import EvidenceCalibration, Logistic, ModelCalibration
+from gateway.cascade.calibration import Confidence, EvidenceCalibration, Logistic, ModelCalibration
 from gateway.cascade.cascade import SEARCH_MARGIN, Cascade, Label, Profile
 from gateway.cascade.policy import Thresholds
 from gateway.deadline import Deadline
@@ -88,13 +88,17 @@ class FakeKnowledge:
         return Hit(document(document_id), 0.8, ()) if document_id in self.readable else None
 
 
+CONFIDENCE = Confidence(
+    right=Logistic((1, 0), 0.0, (0.0,) * 2, (1.0,) * 2),
+    scope=Logistic((0,), 30.0, (0.0,), (1.0,)),
+    joint=Logistic((1,), 0.0, (0.0,), (1.0,)),
+)
+
 # Confidence is the sigmoid of the margin, 0.98 for SURE and 0.52 for UNSURE; evidence is 0.71 for a similarity of 0.9.
 PROFILE = Profile(
     bundle="banking/1",
     labels=(Label("where_is_my_card", "card", "hash"), Label("what_are_the_fees", "fees", "hash")),
-    model=ModelCalibration(
-        1.0, -1.0, np.eye(2, dtype=np.float32)[:, None], Logistic((0, 0, 1, 0, 0), 0.0, (0.0,) * 5, (1.0,) * 5)
-    ),
+    model=ModelCalibration(1.0, -1.0, np.eye(2, dtype=np.float32)[:, None], CONFIDENCE),
     evidence=EvidenceCalibration(Logistic((1, 0, 0), 0.0, (0.0,) * 3, (1.0,) * 3)),
     thresholds=Thresholds(answer=0.9, evidence=0.6, ensemble=0.3),
     certificate=CertificateStatus.VALID,

@@ -18,9 +18,9 @@ from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     CalibrationPart,
     CertificatePart,
+    ConfidencePart,
     GoldenPart,
     LabelPart,
-    ConfidencePart,
     LogisticPart,
     Manifest,
     Precision,
@@ -60,11 +60,12 @@ def weights(seed: int = 0) -> graph.Weights:
     def normal(*shape: int, scale: float) -> Matrix:
         return np.asarray(chance.normal(scale=scale, size=shape), np.float32)
 
+    # The first token is the same for every text: let the mean say more.
     hidden, inner = SHAPE.hidden_size, SHAPE.intermediate_size
     found = {
         "tokens.weight": normal(SHAPE.vocab_size, hidden, scale=1.0),
         "positions.weight": normal(SHAPE.max_position_embeddings, hidden, scale=0.3),
-        "widen.weight": normal(WIDTH, hidden, scale=0.3),
+        "widen.weight": np.concatenate([normal(WIDTH, hidden, scale=0.3), normal(WIDTH, hidden, scale=0.003)], axis=1),
         "widen.bias": normal(WIDTH, scale=0.1),
         "answer.weight": normal(len(LABELS), WIDTH, scale=0.6),
         "answer.bias": normal(len(LABELS), scale=0.1),

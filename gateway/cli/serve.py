@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -96,10 +97,15 @@ def _announcement(gateway: Gateway, console: Console) -> Callable[[server.Ports]
         console.print("\nAsk it something:", highlight=False)
         target = f"{host}:{ports.grpc}"
         console.print(
-            f'  gateway ask --target {target} "When will my card arrive?"',
+            f'  {_command()} ask --target {target} "When will my card arrive?"',
             soft_wrap=True,
             highlight=False,
             markup=False,
         )
 
     return announce
+
+
+def _command() -> str:
+    """How to call us from where we were called: the name alone only works in an active environment."""
+    return "gateway" if shutil.which("gateway") else sys.argv[0]

@@ -82,7 +82,7 @@ class Student(nn.Module):
         self.positions = nn.Embedding(shape.max_position_embeddings, shape.hidden_size)
         self.norm = nn.LayerNorm(shape.hidden_size, eps=shape.layer_norm_eps)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_hidden_layers))
-        self.widen = nn.Linear(shape.hidden_size, ANSWER_WIDTH)
+        self.widen = nn.Linear(2 * shape.hidden_size, ANSWER_WIDTH)
         self.answer = nn.Linear(ANSWER_WIDTH, labels)
         self.retrieval = nn.Linear(shape.hidden_size, shape.hidden_size, bias=False)
         nn.init.normal_(self.widen.weight, std=0.05)
@@ -93,8 +93,9 @@ class Student(nn.Module):
 
     def forward(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> tuple[Tensor, Tensor]:
         """`ids`, `positions`, `question`: int64 [rows, tokens]. Returns (logits, embedding) by question number."""
-        pooled = self.pool(ids, positions, question, questions)
-        return self.answer(F.gelu(self.widen(pooled))), F.normalize(self.retrieval(pooled).float(), dim=-1)
+        mean, first = self.pool(ids, positions, question, questions)
+        answered = self.answer(F.gelu(self.widen(torch.cat([mean, first], dim=1))))
+        return answered, F.normalize(self.retrieval(mean).float(), dim=-1)
 
     def use_grid(self) -> None:
         """From now on the layers' matrices act in 8 bits."""
@@ -109,17 +110,22 @@ class Student(nn.Module):
             for linear in layer.linears:
                 linear.weight.copy_(on_grid(linear.weight))
 
-    def pool(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> Tensor:
-        """The mean of each question's last hidden states, [questions, hidden]."""
+    def pool(self, ids: Tensor, positions: Tensor, question: Tensor, questions: int) -> tuple[Tensor, Tensor]:
+        """The mean of each question's last hidden states, and its first token's, [questions, hidden] each.
+
+        The mean is what the base's embedding is made of and has to stay. The first token is free to say what else the
+        answer head wants to know.
+        """
         mask = (question.unsqueeze(2) == question.unsqueeze(1)).unsqueeze(1)
         hidden = self.norm(self.tokens(ids) + self.positions(positions))
         hidden = F.dropout(hidden, self.dropout, self.training)
         for layer in self.layers:
             hidden = layer(hidden, mask, self.dropout)
-        flat, owner = hidden.flatten(0, 1), question.flatten()
-        flat, owner = flat[owner != FILLER], owner[owner != FILLER]
-        sums = flat.new_zeros(questions, flat.shape[1]).index_add(0, owner, flat)
-        return sums / torch.bincount(owner, minlength=questions).unsqueeze(1).to(sums.dtype)
+        flat, owner, place = hidden.flatten(0, 1), question.flatten(), positions.flatten()
+        real, opens = owner != FILLER, (owner != FILLER) & (place == 0)
+        sums = flat.new_zeros(questions, flat.shape[1]).index_add(0, owner[real], flat[real])
+        first = flat.new_zeros(questions, flat.shape[1]).index_add(0, owner[opens], flat[opens])
+        return sums / torch.bincount(owner[real], minlength=questions).unsqueeze(1).to(sums.dtype), first
 
 
 def from_base(folder: Path, layers: int, labels: int) -> Student:

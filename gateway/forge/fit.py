@@ -8,7 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.cascade.calibration import EVIDENCE_DEPTH, Confidence, Logistic, Matrix, evidence_features, model_features, softmax
+from gateway.cascade.calibration import (
+    EVIDENCE_DEPTH,
+    Confidence,
+    Logistic,
+    Matrix,
+    evidence_features,
+    model_features,
+    softmax,
+)
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
 from gateway.forge import calibrate
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
@@ -23,6 +31,8 @@ Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 
 WRONG_COSTS = 1.0
 """A wrong answer costs what a right one gains; so retrieval answers from probability cost / (1 + cost) on."""
+NO_ANSWER_SHARE = 0.05
+"""Of the questions, so many are taken to be about something else, and so many to lack just their document."""
 LEAST_SHARE = 0.05
 """Outsiders have at least this weight when the confidence is fitted, whatever share the certificate is for."""
 SCOPE_QUANTILE = 0.02
@@ -154,7 +164,7 @@ class _Found:
         features = [evidence_features([[value for _, value in one] for one in group]) for group in groups]
         right = np.array([one[0][0] == wanted for one, wanted in zip(first, self.wanted, strict=True)])
         targets = np.concatenate([right, np.zeros(sum(map(len, groups[1:])), bool)])
-        parts = (0.7, 0.2, 0.1)[: len(groups)]
+        parts = (1 - 2 * NO_ANSWER_SHARE, NO_ANSWER_SHARE, NO_ANSWER_SHARE)[: len(groups)]
         return logistic(np.concatenate(features), targets, shares(tuple(map(len, groups)), parts))
 
 

@@ -241,8 +241,8 @@ class Builder:
         same = self.node("Equal", [across, down], "owner.same")
         return self.node("Where", [same, self.constant("open", 0.0), self.constant("masked", MASKED)], "mask")
 
-    def pool(self, hidden: str, owner: str) -> str:
-        """The mean of the tokens of each question, [questions, hidden], as a product with a 0/1 matrix."""
+    def pool(self, hidden: str, owner: str, flat_positions: str) -> tuple[str, str]:
+        """The mean and the first of the tokens of each question, [questions, hidden], as products with 0/1 matrices."""
         flat_owner = self.node("Reshape", [owner, self.constant("everything", [-1])], "owner.flat")
         last = self.node("ReduceMax", [flat_owner], "owner.last", keepdims=0)
         one, zero = self.constant("one", np.asarray(1)), self.constant("nought", np.asarray(0))
@@ -254,11 +254,16 @@ class Builder:
         )
         total = self.node("MatMul", [belongs, hidden], "pooled.sum")
         lengths = self.node("ReduceSum", [belongs, self.constant("last", [-1])], "lengths", keepdims=1)
-        return self.node("Div", [total, lengths], "pooled")
+        opens = self.node(
+            "Cast", [self.node("Equal", [flat_positions, zero], "opens.bool")], "opens", to=self.onnx_dtype
+        )
+        first = self.node("MatMul", [self.node("Mul", [belongs, opens], "opening"), hidden], "first")
+        return self.node("Div", [total, lengths], "pooled"), first
 
-    def outputs(self, pooled: str) -> None:
+    def outputs(self, pooled: str, first: str) -> None:
         """float32 `logits` and unit-length float32 `embedding`."""
-        wide = self.node("MatMul", [pooled, self.small("widen.weight")], "widen.raw")
+        both = self.node("Concat", [pooled, first], "pooled.both", axis=1)
+        wide = self.node("MatMul", [both, self.small("widen.weight")], "widen.raw")
         wide = self.node("Gelu", [self.node("Add", [wide, self.small("widen.bias")], "widen.sum")], "widen.out")
         raw = self.node("MatMul", [wide, self.small("answer.weight")], "logits.raw")
         logits = self.node("Add", [raw, self.small("answer.bias")], "logits.own")
@@ -286,7 +291,7 @@ class Builder:
         mask = self.attention_mask(owner)
         for number in range(self.shape.num_hidden_layers):
             hidden = self.layer(hidden, number, mask, split_shape)
-        self.outputs(self.pool(hidden, owner))
+        self.outputs(*self.pool(hidden, owner, flat_positions))
         first = ["rows", "tokens"] if self.layout == "packed" else ["batch", "sequence"]
         graph = helper.make_graph(
             self.nodes,

@@ -84,12 +84,12 @@ class StudentSection(_Section):
     """Distillation. `passes` counts rounds over the transfer set (questions, variations, knowledge, outliers)."""
 
     layers: tuple[int, ...] = (3, 4, 6)
-    passes: Annotated[int, Field(ge=1)] = 3
+    passes: Annotated[int, Field(ge=1)] = 5
     variations: Annotated[int, Field(ge=0)] = 2
     batch: Annotated[int, Field(ge=8)] = 64
     learning_rate: float = 1.5e-4
     temperature: float = 2.0
-    hard_weight: float = 0.3
+    hard_weight: float = 0.5
     likeness_weight: float = 10.0
     evidence_weight: float = 0.6
     max_tokens: Annotated[int, Field(ge=16, le=512)] = 128
@@ -143,8 +143,10 @@ def load(source: Path, data: dict[str, Any] | None = None, student: dict[str, An
         raise FileNotFoundError(f"no such recipe: {source}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{source}: {error}") from error
-    content["data"] = content.get("data", {}) | (data or {})
-    content["student"] = content.get("student", {}) | (student or {})
+    for section, over in (("data", data), ("student", student)):
+        if not isinstance(content.setdefault(section, {}), dict):
+            raise ValueError(f"{source}: {section} must be a section, [{section}]")
+        content[section] |= over or {}
     try:
         return Recipe(source=source.resolve(), **content)
     except ValidationError as error:

@@ -68,6 +68,14 @@ class Generation:
         """The passages of a document."""
         return np.arange(self.first_passage[number], self.first_passage[number + 1])
 
+    def all_similarities(self, embedding: Vector, numbers: NDArray[np.int64]) -> tuple[Vector, NDArray[np.int64]]:
+        """Cosines with all passages of some documents, end to end, and where each document's begin, [documents + 1]."""
+        firsts = self.first_passage[numbers]
+        lengths = self.first_passage[numbers + 1] - firsts
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
+        return self.index.similarities(embedding, rows), starts
+
     def hit(self, number: int, similarity: float, rows: NDArray[np.int64], similarities: Vector, citations: int) -> Hit:
         """A document with its `citations` nearest passages as evidence."""
         document = self.documents[number]
@@ -105,16 +113,17 @@ class Library:
         """
         generation = self.generation(collection)
         rows, _ = generation.index.search(embedding, limit * PASSAGES_PER_DOCUMENT, generation.allowed(principal))
-        scored = []
-        for number in dict.fromkeys(generation.owner[rows].tolist()):
-            own = generation.rows(number)
-            similarities = generation.index.similarities(embedding, own)
-            scored.append((float(similarities.max() + similarities.mean()) / 2, number, own, similarities))
-        scored.sort(key=lambda one: -one[0])
-        hits = [
-            generation.hit(number, similarity, own, similarities, citations)
-            for similarity, number, own, similarities in scored[:limit]
-        ]
+        if not len(rows):
+            return Evidence((), generation.version)
+        numbers = np.unique(generation.owner[rows])
+        similarities, starts = generation.all_similarities(embedding, numbers)
+        lengths = np.diff(starts)
+        means = np.add.reduceat(similarities, starts[:-1]) / lengths
+        scores = (np.maximum.reduceat(similarities, starts[:-1]) + means) / 2
+        hits = []
+        for at in np.argsort(-scores, kind="stable")[:limit].tolist():
+            number, own = int(numbers[at]), similarities[starts[at] : starts[at + 1]]
+            hits.append(generation.hit(number, float(scores[at]), generation.rows(number), own, citations))
         return Evidence(tuple(hits), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:

@@ -89,6 +89,9 @@ class Batcher:
         with self._changed:
             if self._stopping or self._loop is None:
                 raise Unavailable("the model is not running")
+            if len(self._queue) >= self._limits.waiting:  # the dead must not keep out the living while a session hangs
+                self._queue = [waiting for waiting in self._queue if not waiting.future.done()]
+                heapq.heapify(self._queue)
             if len(self._queue) >= self._limits.waiting:
                 raise Overloaded(f"{len(self._queue)} questions wait already")
             heapq.heappush(self._queue, one)
