@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,16 @@ class Logistic:
 
     def __call__(self, features: Matrix) -> Matrix:
         """Probabilities [n] of features [n, features]."""
-        standard = (features - np.asarray(self.centre, np.float32)) / np.asarray(self.scale, np.float32)
-        activation = standard @ np.asarray(self.weights, np.float32) + np.float32(self.bias)
-        return (1 / (1 + np.exp(-np.clip(activation, -30, 30)))).astype(np.float32)
+        slopes, offset = _folded(self)
+        # The sigmoid by way of tanh, which cannot overflow and is one operation.
+        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * (features @ slopes + offset)), np.float32)
+
+
+@lru_cache(maxsize=64)
+def _folded(logistic: Logistic) -> tuple[Matrix, np.float32]:
+    """(slopes, offset) with the standardisation multiplied in, so that a call is one product and one sum."""
+    slopes = np.asarray(logistic.weights) / np.asarray(logistic.scale)
+    return slopes.astype(np.float32), np.float32(logistic.bias - slopes @ np.asarray(logistic.centre))
 
 
 @dataclass(frozen=True, slots=True)

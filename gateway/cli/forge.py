@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,10 @@ def forge() -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Where the bundle goes.  [<recipe's folder>/<version>]")
 @click.option("--work", type=click.Path(path_type=Path), help="Where finished steps are kept.  [build/forge/<name>]")
 @click.option("--layers", help="Depths to try instead of the recipe's, for example 3,6.")
-def run(recipe: Path, data: Path | None, out: Path | None, work: Path | None, layers: str | None) -> None:
+@click.option("--json", "is_json", is_flag=True, help="Print the bundle's metrics as JSON; progress goes to stderr.")
+def run(
+    recipe: Path, data: Path | None, out: Path | None, work: Path | None, layers: str | None, is_json: bool
+) -> None:
     """Distil, export, calibrate and certify what RECIPE describes.
 
     Finished steps are kept and not made again. GATEWAY_DATA names the folder that the recipe's data is in.
@@ -37,11 +41,15 @@ def run(recipe: Path, data: Path | None, out: Path | None, work: Path | None, la
             work or Path("build/forge") / wanted.bundle.name,
             out or wanted.source.parent / wanted.bundle.version,
             assembly.cache_folder() / "bases",
-            Console(),
+            Console(stderr=is_json),
         )
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
         raise ConfigInvalid(str(error)) from None
-    click.echo(f"try it: gateway serve --bundle {made}")
+    if is_json:
+        manifest = json.loads((made / "manifest.json").read_text())
+        click.echo(json.dumps({"bundle": str(made), "layers": manifest["layers"], **manifest["metrics"]}, indent=1))
+    else:
+        click.echo(f"try it: gateway serve --bundle {made}")
 
 
 @forge.command()
