@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -11,26 +13,33 @@ from typing import cast
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
-from gateway.config import Config, Precision
+from gateway.config import Config, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.library import Generation, Library
 from gateway.model import bundle as bundles
 from gateway.model.batcher import Limits
+from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
 from gateway.rpc.service import CollectionDescription, Description, Gateway
+from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.types import Answer, Evidence, Principal, Question
+
+log = logging.getLogger(__name__)
 
 
 class Assembled:
-    """The real gateway: one engine, one library, one cascade over both. See `rpc.service.Gateway`."""
+    """The real gateway: one engine, one library, one cascade over both. See `rpc.service.Gateway`.
+
+    A library without collections is no knowledge base: `default_collection` is then empty.
+    """
 
     def __init__(self, engine: Engine, library: Library, default_collection: str) -> None:
         self.engine = engine
         self.library = library
         self.default_collection = default_collection
-        self._cascade = Cascade(engine, library, engine.profile())
+        self._cascade = Cascade(engine, library if library.names() else None, engine.profile())
         self._loaded = time.time()
 
     def collections(self) -> Sequence[str]:
@@ -38,7 +47,7 @@ class Assembled:
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         answer = await self._cascade.answer(question, deadline)
-        if answer.knowledge_version:
+        if answer.knowledge_version or not question.collection:
             return answer
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
 
@@ -47,7 +56,12 @@ class Assembled:
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
         prediction = await self.engine.predict(text, deadline)
-        return self.library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
+        started = time.perf_counter()
+        evidence = self.library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
+        return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
+
+    def waiting(self) -> int:
+        return self.engine.waiting
 
     def describe(self) -> Description:
         profile, bundle = self.engine.profile(), self.engine.bundle
@@ -73,18 +87,46 @@ class Assembled:
 async def build(config: Config) -> Gateway:
     """Load, verify, index and start. Raises errors.GatewayError, naming what is wrong."""
     engine = load_engine(config)
-    library = load_library(engine, config.knowledge.collections, cache_folder())
-    gateway = Assembled(engine, library, config.knowledge.default)
+    collections = served(config.knowledge, engine.bundle)
+    library = load_library(engine, collections, cache_folder())
+    gateway = Assembled(engine, library, config.knowledge.default if collections else "")
     engine.start()
     return gateway
 
 
 def load_engine(config: Config) -> Engine:
     bundle = bundles.load(config.model.bundle)
-    asked = config.model.precision
-    precision = None if asked is Precision.AUTO else cast(bundles.Precision, asked.value)  # the same names
-    limits = Limits(tokens=config.model.max_batch_tokens)
-    return Engine(bundle, config.model.device.value, config.model.threads or 1, limits, precision)
+    # What admission lets in always finds room: a batch wider than its limit counts as the limit, so one more may come.
+    limits = Limits(tokens=config.model.max_batch_tokens, waiting=config.server.max_in_flight + MAX_BATCH_ITEMS)
+    return Engine(bundle, config.model.device.value, config.model.threads or 1, limits, precision_of(config.model))
+
+
+def precision_of(model: ModelSection) -> bundles.Precision | None:
+    """None leaves it to the device."""
+    return None if model.precision is Precision.AUTO else cast(bundles.Precision, model.precision.value)
+
+
+def served(knowledge: KnowledgeSection, bundle: Bundle) -> dict[str, Path]:
+    """The collections to serve: those that are configured, and the default ones only if the bundle knows them.
+
+    A bundle that was made from other data must not answer with our bank's articles because nobody said otherwise. So
+    the default collection is left out, with a note in the log, unless some label stands for one of its documents.
+    """
+    if not knowledge.is_default:
+        return knowledge.collections
+    wanted = {label.document_id for label in bundle.manifest.labels if label.document_id}
+    known = {
+        name: folder
+        for name, folder in knowledge.collections.items()
+        if wanted and not wanted.isdisjoint(document.id for document in documents.read_folder(folder))
+    }
+    if not known:
+        log.warning(
+            "%s is served without a knowledge base: no label of it stands for a document of the default collection. "
+            "Name its own with [knowledge.collections], or say --no-knowledge",
+            bundle.id,
+        )
+    return known
 
 
 def load_library(engine: Engine, collections: dict[str, Path], cache: Path) -> Library:
@@ -93,11 +135,17 @@ def load_library(engine: Engine, collections: dict[str, Path], cache: Path) -> L
     encoder = bundle.encoder_sha256(engine.precision)
     built = {}
     for name, folder in collections.items():
-        embed = EmbeddingCache(engine.embed, f"{name} {encoder}", bundle.manifest.dim, cache)
+        # The folder too: two collections of one name must not drop each other's texts.
+        embed = EmbeddingCache(engine.embed, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
         built[name] = Generation.build(documents.read_folder(folder), embed)
     return Library(built)
 
 
 def cache_folder() -> Path:
-    """Where what can be made again is kept."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cascade-gateway"
+    """Where what can be made again is kept; below the folder for temporary files where there is no home."""
+    if named := os.environ.get("XDG_CACHE_HOME"):
+        return Path(named) / "cascade-gateway"
+    try:
+        return Path.home() / ".cache" / "cascade-gateway"
+    except RuntimeError:  # a user id without an entry in passwd, as containers have them
+        return Path(tempfile.gettempdir()) / f"cascade-gateway-{os.getuid()}"

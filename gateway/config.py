@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from gateway.errors import ConfigInvalid
 from gateway.types import Policy
@@ -51,7 +51,7 @@ class ServerSection(_Section):
     admin_port: Port = 9464
     """Metrics, health and status over HTTP. 0 takes any free port."""
     default_timeout_ms: Annotated[int, Field(ge=1)] = 200
-    """For calls that state no deadline."""
+    """For calls that state no deadline. A batch gets so much for each item, up to max_timeout_ms."""
     max_timeout_ms: Annotated[int, Field(ge=1)] = 10_000
     """Longer deadlines are cut to this. Raising it lets slow callers hold permits for longer."""
     drain_delay_seconds: Annotated[float, Field(ge=0, le=300)] = 0.0
@@ -59,7 +59,7 @@ class ServerSection(_Section):
     drain_seconds: Annotated[float, Field(gt=0, le=300)] = 25.0
     """How long requests in flight may take to finish. Above max_timeout_ms nothing is cut off."""
     max_in_flight: Annotated[int, Field(ge=1, le=100_000)] = 1024
-    """Questions admitted at once; more are shed. Raising it trades refusals for waiting."""
+    """Questions admitted at once; more are shed. Raising it trades refusals for waiting. Bounds the queue too."""
     max_question_chars: Annotated[int, Field(ge=1, le=100_000)] = 2000
     reflection: bool = True
     """Lets grpcurl and `buf curl` read the API from the server."""
@@ -81,7 +81,8 @@ class ModelSection(_Section):
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO
     threads: Annotated[int, Field(ge=0, le=256)] = 0
-    """Of the session, within one operator. 0: as many as there are physical cores."""
+    """Of the session, within one operator. 0: one. A second thread has little to do in an operator of a small model,
+    and takes its core from the event loop, which every other question goes through."""
     max_batch_tokens: Annotated[int, Field(ge=64, le=65_536)] = 192
     """Tokens of one forward pass. Raising it trades latency for throughput, on a CPU with little to gain."""
 
@@ -90,14 +91,19 @@ class KnowledgeSection(_Section):
     """Which collections are served."""
 
     collections: dict[str, Path] = {"banking": Path("index/banking")}
-    """Name -> folder of documents. Giving any replaces the default one."""
+    """Name -> folder of documents. Giving any replaces the default one. None ({}, an empty variable, --no-knowledge):
+    nothing is searched, and only labels with a text of their own answer. The default one is served only with a bundle
+    that has a label for one of its documents, so that nobody's bundle answers with our bank's articles by accident."""
     default_collection: str = ""
     """For requests that name none. Empty: the first of `collections`."""
 
+    @field_validator("collections", mode="before")
+    @classmethod
+    def _none_by_an_empty_variable(cls, given: object) -> object:
+        return {} if given == "" else given
+
     @model_validator(mode="after")
     def _default_is_served(self) -> Self:
-        if not self.collections:
-            raise ValueError("collections is empty, so nothing could be answered")
         if self.default_collection and self.default_collection not in self.collections:
             raise ValueError(
                 f"default_collection is {self.default_collection!r}, which is none of {sorted(self.collections)}"
@@ -105,9 +111,14 @@ class KnowledgeSection(_Section):
         return self
 
     @property
+    def is_default(self) -> bool:
+        """Whether nobody said which collections to serve."""
+        return "collections" not in self.model_fields_set
+
+    @property
     def default(self) -> str:
-        """The collection of requests that name none."""
-        return self.default_collection or next(iter(self.collections))
+        """The collection of requests that name none; empty where there is none."""
+        return self.default_collection or next(iter(self.collections), "")
 
 
 class CascadeSection(_Section):
@@ -141,18 +152,31 @@ def load(
     settings: dict[tuple[str, ...], tuple[object, str]] = {}
     for found in (_from_file(file), _from_environment(environment), _from_flags(flags or {})):
         for path, value, origin in found:
-            _check_known(path, origin)
+            _check_known(path, value, origin)
+            # A whole table set later replaces what was set in it before.
+            settings = {known: setting for known, setting in settings.items() if known[: len(path)] != path}
             settings[path] = (value, origin)
-    tree: dict[str, Any] = {}
-    for path, (value, _) in settings.items():
-        branch = tree
-        for part in path[:-1]:
-            branch = branch.setdefault(part, {})
-        branch[path[-1]] = value
     try:
-        return Config.model_validate(tree)
+        return Config.model_validate(_tree(settings))
     except ValidationError as error:
         raise _explained(error, {path: origin for path, (_, origin) in settings.items()}) from None
+
+
+def _tree(settings: Mapping[tuple[str, ...], tuple[object, str]]) -> dict[str, Any]:
+    """Nested tables of dotted paths. Raises ConfigInvalid where a path leads through something that is no table."""
+    tree: dict[str, Any] = {}
+    for path, (value, origin) in settings.items():
+        branch = tree
+        for depth, part in enumerate(path[:-1], 1):
+            branch = branch.setdefault(part, {})
+            if not isinstance(branch, dict):
+                _, before = settings[path[:depth]]
+                raise ConfigInvalid(
+                    f"{'.'.join(path[:depth])} = {branch!r} (from {before}): must be a table, in which {origin} "
+                    f"sets {path[depth]}"
+                )
+        branch[path[-1]] = dict(value) if isinstance(value, dict) else value
+    return tree
 
 
 def _from_file(file: Path | None) -> Iterator[tuple[tuple[str, ...], object, str]]:
@@ -192,7 +216,7 @@ def _from_flags(flags: Mapping[str, object]) -> Iterator[tuple[tuple[str, ...], 
             yield tuple(name.split(".")), value, f"flag --{key.removeprefix('default_').replace('_', '-')}"
 
 
-def _check_known(path: tuple[str, ...], origin: str) -> None:
+def _check_known(path: tuple[str, ...], value: object, origin: str) -> None:
     """Raise ConfigInvalid, with the nearest name, for a section or key that does not exist."""
     sections = {name: field.annotation for name, field in Config.model_fields.items()}
     section = sections.get(path[0])
@@ -202,8 +226,8 @@ def _check_known(path: tuple[str, ...], origin: str) -> None:
     assert issubclass(section, _Section)
     keys = section.model_fields
     if len(path) == 1:
-        if path[0] in sections and origin.startswith(("environment", "flag")):
-            raise ConfigInvalid(f"{path[0]}: is a section, not a key (from {origin})")
+        if not isinstance(value, dict):
+            raise ConfigInvalid(f"{path[0]} = {value!r} (from {origin}): is a section, not a key")
         return
     if path[1] not in keys:
         raise ConfigInvalid(f"{path[0]}.{path[1]}: no such key (from {origin}); {_nearest(path[1], keys)}")

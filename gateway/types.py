@@ -156,10 +156,25 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What retrieval found, best document first, in one generation of the collection."""
+    """What retrieval found, best document first, in one generation of the collection.
+
+    `timings` are seconds by stage, where a whole search was asked for and not only the index.
+    """
 
     hits: tuple[Hit, ...]
     knowledge_version: int
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A document that a search found, as a caller of the API sees it: with its passages instead of its text."""
+
+    document_id: str
+    title: str
+    uri: str
+    similarity: float
+    citations: tuple[Citation, ...]
 
 
 @dataclass(frozen=True, slots=True)

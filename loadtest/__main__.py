@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 import random
-import subprocess
 import time
 from collections import Counter
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from gateway.cli import machine
 from gateway.client import CallFailed, Client
 from gateway.errors import GatewayError
 from gateway.forge.texts import read
@@ -56,9 +55,10 @@ def latency(target: str, questions: Path, count: int, warm: int, seed: int, is_j
 
 
 @main.command()
-@click.option("--runs", default=5, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True)
+@click.option("--json", "is_json", is_flag=True)
 @click.argument("arguments", nargs=-1)
-def startup(runs: int, arguments: tuple[str, ...]) -> None:
+def startup(runs: int, is_json: bool, arguments: tuple[str, ...]) -> None:
     """Seconds from the start of `gateway serve ARGUMENTS` until it is ready. The first run fills the caches."""
     try:
         seconds = [seconds_to_ready(list(arguments)) for _ in range(runs + 1)]
@@ -66,6 +66,14 @@ def startup(runs: int, arguments: tuple[str, ...]) -> None:
         raise click.ClickException(str(error)) from None
     warm = sorted(seconds[1:])
     middle = float(np.median(warm))
+    if is_json:
+        rounded = {"first": seconds[0], "min": warm[0], "median": middle, "max": warm[-1]}
+        found = machine.facts() | {
+            "runs": runs,
+            "seconds": {name: round(value, 3) for name, value in rounded.items()},
+        }
+        click.echo(json.dumps(found, indent=1))
+        return
     click.echo(f"first {seconds[0]:.2f} s; then min {warm[0]:.2f}, median {middle:.2f}, max {warm[-1]:.2f} s")
 
 
@@ -76,11 +84,9 @@ def _timed(client: Client, text: str) -> tuple[Answer, float]:
 
 
 def _found(answers: list[tuple[Answer, float]]) -> dict[str, object]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git
     stages = [sum(answer.timings.values()) for answer, _ in answers]
     return {
-        "machine": f"{platform.system()} {platform.machine()}, {platform.python_version()}",
-        "commit": commit.stdout.strip() or "unknown",
+        **machine.facts(),
         "bundle": answers[0][0].bundle,
         "questions": len(answers),
         "routes": {route.value: n / len(answers) for route, n in Counter(a.route for a, _ in answers).items()},

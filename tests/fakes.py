@@ -69,7 +69,7 @@ DOCUMENT = Document(
     text="Cards arrive within five days.",
 )
 
-EVIDENCE = Evidence(hits=(Hit(DOCUMENT, 0.75, (CITATION,)),), knowledge_version=7)
+EVIDENCE = Evidence((Hit(DOCUMENT, 0.75, (CITATION,)),), knowledge_version=7, timings={"infer": 0.002, "search": 0.001})
 
 
 async def _confident(question: Question, deadline: Deadline) -> Answer:
@@ -103,6 +103,9 @@ class FakeGateway:
     ) -> Evidence:
         self.searches.append((text, collection, principal, limit))
         return EVIDENCE
+
+    def waiting(self) -> int:
+        return 5
 
     def describe(self) -> Description:
         return Description(

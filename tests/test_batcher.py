@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
+from gateway.model import batcher
 from gateway.model.batcher import Batcher, Limits
 from gateway.types import Prediction
 
@@ -28,6 +29,8 @@ class FakeSession:
         self.gate = threading.Event()
         self.gate.set()
         self.poison: set[int] = set()
+        self.rows: int | None = None
+        """Of the output, where it is short."""
         self.error: Exception = RuntimeError("the session broke")
 
     def __call__(self, questions: Sequence[list[int]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -38,7 +41,7 @@ class FakeSession:
         if self.poison & set(batch):
             raise self.error
         logits = np.array([[one, np.nan if one < 0 else 0] for one in batch], np.float32)
-        return logits, np.ones((len(batch), 2), np.float32)
+        return logits[: self.rows], np.ones((len(batch), 2), np.float32)[: self.rows]
 
     async def is_entered(self) -> None:
         """Until the next batch has arrived."""
@@ -210,6 +213,30 @@ async def test_output_that_is_not_finite_fails_for_that_question_alone(room: Roo
         await bad
     assert label(await good) == 1
     assert room.session.batches == [[0], [-1, 1]]
+
+
+async def test_output_of_too_few_rows_does_not_end_the_thread(room: Room) -> None:
+    room.session.rows = 0
+    with pytest.raises(InferenceFailed, match="IndexError"):
+        await room.ask(1)
+    room.session.rows = 1  # of two: each is tried alone
+    await room.occupied()
+    tasks = [room.ask(2, 10), room.ask(3, 20)]
+    await room.queued(2)
+    room.session.gate.set()
+    assert [label(one) for one in await asyncio.gather(*tasks)] == [2, 3]
+    assert room.session.batches[-3:] == [[2, 3], [2], [3]]
+
+
+async def test_stopping_does_not_wait_for_a_hung_session(
+    room: Room, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(batcher, "STOP_SECONDS", 0.01)
+    task = await room.occupied()
+    await room.batcher.stop()
+    assert "is left alone" in caplog.text
+    room.session.gate.set()
+    assert label(await task) == 0
 
 
 async def test_the_queue_is_bounded() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateway.cascade.calibration import (
+    CERTAIN,
     EVIDENCE_FEATURES,
     MODEL_FEATURES,
     Confidence,
@@ -95,6 +96,16 @@ def test_the_nearest_of_a_label_s_prototypes_counts() -> None:
     assert found[MODEL_FEATURES.index("prototype")] == 1.0
 
 
+def test_a_single_label_leads_by_a_constant() -> None:
+    found = model_features(
+        matrix((3.0,), (-50.0,)), matrix((0.6, 0.8), (1.0, 0.0)), np.array([[[1, 0]]], np.float32), 2.0
+    )
+    named = dict(zip(MODEL_FEATURES, found.T.tolist(), strict=True))
+    assert named["margin"] == pytest.approx([CERTAIN] * 2, rel=1e-5)
+    assert named["log_odds"] == pytest.approx([CERTAIN] * 2, rel=1e-3)
+    assert named["prototype_gap"] == pytest.approx([1.6, 2.0])
+
+
 def test_scope_is_judged_by_the_nearest_prototype_with_equality_inside() -> None:
     calibration = ModelCalibration(1.0, 0.5, np.ones((2, 1, 2), np.float32), Confidence(PLAIN, PLAIN, PLAIN))
     near = np.zeros((3, len(MODEL_FEATURES)), np.float32)
@@ -115,6 +126,11 @@ def test_a_single_hit_leads_over_nothing() -> None:
 def test_evidence_beyond_the_depth_changes_nothing() -> None:
     first = [0.9, 0.7, 0.5, 0.4, 0.3]
     assert np.array_equal(evidence_features([[*first, 0.2]]), evidence_features([first]))
+
+
+def test_no_evidence_has_features_of_zero() -> None:
+    assert evidence_features([[], [0.4]])[0].tolist() == [0.0, 0.0, 0.0]
+    assert evidence_features([]).shape == (0, len(EVIDENCE_FEATURES))
 
 
 def test_no_evidence_is_no_confidence() -> None:

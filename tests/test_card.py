@@ -8,6 +8,7 @@ import pytest
 
 from gateway.forge import card
 from gateway.model.bundle import Manifest
+from gateway.types import CertificateStatus
 from tests import tiny
 
 
@@ -40,3 +41,25 @@ def test_students_are_in_order_of_depth(manifest: Manifest) -> None:
     students = {str(layers): {"accuracy": 0.9} for layers in (12, 6, 3)}
     written = card.write(manifest.model_copy(update={"metrics": manifest.metrics | {"students": students}}))
     assert written.index("| 3 |") < written.index("| 6 |") < written.index("| 12 |")
+
+
+def test_a_card_says_where_no_outliers_were_measured(manifest: Manifest) -> None:
+    assert "at an out-of-scope share of up to 10%" in card.write(manifest)
+    without = {
+        name: one.model_copy(update={"certificate": one.certificate.model_copy(update={"oos_share": 0.0})})
+        for name, one in manifest.variants.items()
+    }
+    assert "no outliers were measured" in card.write(manifest.model_copy(update={"variants": without}))
+
+
+@pytest.mark.parametrize(("needed", "said"), [(180.0, "About 180 would be needed"), (0.0, "would not help")])
+def test_an_insufficient_certificate_is_a_warning_with_numbers(manifest: Manifest, needed: float, said: str) -> None:
+    counts = {"certify_questions": 24, "certify_outliers": 0, "questions_needed": needed}
+    metrics = manifest.metrics | {"fitted": {"int8": counts}}
+    assert card.warning(manifest.model_copy(update={"metrics": metrics})) == ""
+    one = manifest.variants["int8"]
+    status = one.certificate.model_copy(update={"status": CertificateStatus.INSUFFICIENT})
+    variants = manifest.variants | {"int8": one.model_copy(update={"certificate": status})}
+    found = card.warning(manifest.model_copy(update={"metrics": metrics, "variants": variants}))
+    assert said in found
+    assert "24 certification questions and 0 outliers do not show that at most 5%" in found

@@ -15,6 +15,7 @@ from gateway.errors import DeadlineExceeded, SearchFailed
 from gateway.types import (
     Answer,
     CertificateStatus,
+    Citation,
     Document,
     Evidence,
     Hit,
@@ -34,6 +35,14 @@ EMBEDDING = np.array([1, 0], np.float32)
 
 def document(name: str) -> Document:
     return Document(name, f"Title of {name}", f"https://help.example/{name}", "2026-01-01", f"Answer of {name}.", "")
+
+
+def hit(name: str, similarity: float, citations: int) -> Hit:
+    cited = [
+        Citation(name, f"Title of {name}", "", "", at, at + 1, f"Passage {at} of {name}.", "", similarity - at / 100)
+        for at in range(citations)
+    ]
+    return Hit(document(name), similarity, tuple(cited))
 
 
 @dataclass
@@ -65,6 +74,7 @@ class FakeKnowledge:
     clock: ManualClock
     hits: tuple[tuple[str, float], ...] = (("fees", 0.9), ("card", 0.5))
     stands: Standing = Standing.CURRENT
+    stand_apart: dict[str, Standing] = field(default_factory=dict)
     readable: frozenset[str] = frozenset({"card", "fees"})
     seconds: float = 0.001
     fails: bool = False
@@ -76,16 +86,18 @@ class FakeKnowledge:
         self.clock.now += self.seconds
         if self.fails:
             raise SearchFailed("the index is gone")
-        return Evidence(tuple(Hit(document(name), similarity, ()) for name, similarity in self.hits), 7)
+        return Evidence(tuple(hit(name, similarity, citations) for name, similarity in self.hits), 7)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
-        return self.stands
+        return self.stand_apart.get(document_id, self.stands)
 
     def read(
         self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
     ) -> Hit | None:
         self.reads.append(document_id)
-        return Hit(document(document_id), 0.8, ()) if document_id in self.readable else None
+        if self.fails:
+            raise SearchFailed("the index is gone")
+        return hit(document_id, 0.8, citations) if document_id in self.readable else None
 
 
 CONFIDENCE = Confidence(
@@ -109,11 +121,11 @@ INLINE = replace(PROFILE, labels=(Label("card", text="Ask at the counter."), Lab
 class Room:
     """A cascade with its fakes, and one question for it."""
 
-    def __init__(self, profile: Profile = PROFILE) -> None:
+    def __init__(self, profile: Profile = PROFILE, has_knowledge: bool = True) -> None:
         self.clock = ManualClock()
         self.model = FakeModel(self.clock)
         self.knowledge = FakeKnowledge(self.clock)
-        self.cascade = Cascade(self.model, self.knowledge, profile, self.clock)
+        self.cascade = Cascade(self.model, self.knowledge if has_knowledge else None, profile, self.clock)
 
     async def ask(self, policy: Policy = Policy.CASCADE, seconds: float = 0.2) -> Answer:
         question = Question("Where is it?", "banking", Principal("acme"), policy, max_citations=2)
@@ -174,10 +186,31 @@ async def test_a_passed_deadline_propagates(room: Room) -> None:
         await room.ask(seconds=0)
 
 
-async def test_a_failed_search_propagates(room: Room) -> None:
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.ENSEMBLE, Policy.RETRIEVAL_ONLY])
+async def test_a_failed_search_is_an_abstention_and_in_the_log(
+    room: Room, policy: Policy, caplog: pytest.LogCaptureFixture
+) -> None:
     room.model.logits, room.knowledge.fails = UNSURE, True
-    with pytest.raises(SearchFailed):
-        await room.ask()
+    answer = await room.ask(policy)
+    assert (answer.route, answer.reason) == (Route.ABSTAIN, Reason.RETRIEVAL_UNAVAILABLE)
+    assert answer.retrieval_confidence is None
+    assert "search" in answer.timings
+    assert caplog.records[0].exc_info
+    assert "the index is gone" in caplog.text
+
+
+@pytest.mark.parametrize("policy", [Policy.PARALLEL, Policy.ENSEMBLE])
+async def test_a_sure_model_answers_although_the_search_failed(policy: Policy) -> None:
+    room = Room(INLINE)
+    room.knowledge.fails = True
+    answer = await room.ask(policy)
+    assert (answer.route, answer.reason, answer.label) == (Route.MODEL, Reason.CONFIDENT, "card")
+
+
+async def test_a_chosen_document_that_cannot_be_read_is_an_abstention(room: Room) -> None:
+    room.knowledge.fails = True
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.text) == (Route.ABSTAIN, Reason.RETRIEVAL_UNAVAILABLE, "")
 
 
 async def test_no_time_for_a_search_is_an_abstention(room: Room) -> None:
@@ -185,6 +218,7 @@ async def test_no_time_for_a_search_is_an_abstention(room: Room) -> None:
     answer = await room.ask(seconds=0.2)
     assert (answer.route, answer.reason, answer.text) == (Route.ABSTAIN, Reason.BUDGET, "")
     assert room.knowledge.searches == []
+    assert answer.confidence == answer.model_confidence
     assert "search" not in answer.timings
 
 
@@ -233,6 +267,13 @@ async def test_an_abstention_suggests_the_nearest_documents(room: Room) -> None:
     answer = await room.ask()
     assert (answer.route, answer.reason) == (Route.ABSTAIN, Reason.NO_EVIDENCE)
     assert answer.suggestions == ("fees", "card")
+    assert answer.confidence == max(answer.model_confidence or 0, answer.retrieval_confidence or 0)
+
+
+async def test_an_abstention_cites_the_best_passage_of_each_of_the_nearest(room: Room) -> None:
+    room.model.logits, room.knowledge.hits = UNSURE, (("fees", 0.1), ("card", 0.05), ("post", 0.01))
+    answer = await room.ask()
+    assert [one.quote for one in answer.citations] == ["Passage 0 of fees.", "Passage 0 of card."]
 
 
 async def test_an_answer_suggests_nothing(room: Room) -> None:
@@ -253,6 +294,51 @@ async def test_the_ensemble_adds_up_labels_of_one_document() -> None:
     answer = await room.ask(Policy.ENSEMBLE)
     assert (answer.route, answer.document_id) == (Route.ENSEMBLE, "card")
     assert answer.confidence == pytest.approx(0.5 * 0.5 * (0.5 + 0.5))
+
+
+@pytest.mark.parametrize(("logits", "label"), [((4.0, 0.0), "lost"), ((0.0, 4.0), "stolen")])
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.ENSEMBLE])
+async def test_of_labels_with_one_document_the_predicted_one_is_named(
+    policy: Policy, logits: tuple[float, ...], label: str
+) -> None:
+    room = Room(replace(PROFILE, labels=(Label("lost", "card"), Label("stolen", "card"))))
+    room.model.logits = logits
+    answer = await room.ask(policy)
+    assert (answer.document_id, answer.label) == ("card", label)
+
+
+async def test_the_ensemble_counts_only_labels_whose_documents_are_current(room: Room) -> None:
+    room.knowledge.stand_apart = {"card": Standing.CHANGED}
+    room.knowledge.hits = (("fees", 0.9), ("card", 0.5))
+    answer = await room.ask(Policy.ENSEMBLE)
+    probability = 1 - 1 / (1 + np.exp(-4))  # of fees, which stays in although it is not the best
+    evidence = answer.retrieval_confidence or 0
+    assert (answer.route, answer.document_id, answer.label) == (Route.ENSEMBLE, "fees", "")
+    assert answer.confidence == pytest.approx(0.5 * (answer.model_confidence or 0) * probability + 0.5 * evidence)
+
+
+async def test_the_ensemble_may_answer_with_a_label_s_own_text() -> None:
+    room = Room(INLINE)
+    room.knowledge.hits = (("card", -1.0),)
+    answer = await room.ask(Policy.ENSEMBLE)
+    assert (answer.route, answer.label, answer.text) == (Route.ENSEMBLE, "card", "Ask at the counter.")
+    assert answer.document_id == ""
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+async def test_without_a_knowledge_base_nothing_is_searched(policy: Policy) -> None:
+    room = Room(has_knowledge=False)
+    answer = await room.ask(policy)
+    wanted = Reason.ANSWER_WITHDRAWN if policy is Policy.MODEL_ONLY else Reason.NO_EVIDENCE
+    assert (answer.route, answer.reason, answer.citations) == (Route.ABSTAIN, wanted, ())
+    assert answer.retrieval_confidence is None
+    assert "search" not in answer.timings
+
+
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.ENSEMBLE, Policy.MODEL_ONLY])
+async def test_without_a_knowledge_base_labels_with_a_text_of_their_own_answer(policy: Policy) -> None:
+    answer = await Room(INLINE, has_knowledge=False).ask(policy)
+    assert (answer.label, answer.text) == ("card", "Ask at the counter.")
 
 
 async def test_every_entered_stage_is_timed(room: Room) -> None:

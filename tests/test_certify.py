@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gateway.forge.certify import GRID, MIN_ACCEPTED, Confidence, certify, lower, risk_bound, upper
+from gateway.forge.certify import GRID, Confidence, certify, lower, needed, risk_bound, starting_point, upper
 
 NOBODY = np.empty(0, np.float32)
 
@@ -67,7 +67,7 @@ def test_the_bound_is_never_under_what_was_seen(
 def test_the_loosest_threshold_within_the_risk_is_taken() -> None:
     confidence = sure((400, 0.9), (400, 0.7), (400, 0.5))
     right = np.repeat([True, True, False], 400)
-    found = certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, (0.8, 0.6, 0.4))
+    found = certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, 1.0, (0.8, 0.6, 0.4))
     assert (found.threshold, found.accepted, found.wrong) == (0.6, 800, 0)
     assert found.upper_bound == upper(0, 800, 0.05)
     assert found.holds
@@ -78,29 +78,55 @@ def test_the_sequence_ends_at_its_first_failure() -> None:
     right = np.repeat([True, False, True], (400, 100, 9000))
     grid = (0.8, 0.6, 0.4)
     assert risk_bound(0.4, confidence, right, NOBODY, 0.0, 0.05) < 0.05  # it would pass, were it asked
-    assert certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, grid).threshold == 0.8
+    assert certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, 1.0, grid).threshold == 0.8
 
 
 def test_a_first_failure_certifies_nothing() -> None:
-    found = certify(sure((100, 0.9), (9000, 0.5)), np.arange(9100) >= 50, NOBODY, 0.05, 0.95, 0.0, (0.8, 0.4))
+    found = certify(sure((100, 0.9), (9000, 0.5)), np.arange(9100) >= 50, NOBODY, 0.05, 0.95, 0.0, 1.0, (0.8, 0.4))
     assert not found.holds
     assert (found.threshold, found.accepted, found.upper_bound) == (2.0, 0, 1.0)
 
 
-def test_too_few_accepted_neither_pass_nor_fail() -> None:
-    confidence = sure((MIN_ACCEPTED - 1, 0.9), (941, 0.7))
-    right = np.append(np.zeros(5, bool), np.ones(995, bool))  # 5 of 59 would fail
-    assert certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, (0.8, 0.6)).threshold == 0.6
+def test_nothing_before_the_start_is_tried() -> None:
+    confidence = sure((59, 0.9), (941, 0.7))
+    right = np.append(np.zeros(5, bool), np.ones(995, bool))  # 5 of 59 fail
+    assert not certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, 1.0, (0.8, 0.6)).holds
+    assert certify(confidence, right, NOBODY, 0.05, 0.95, 0.0, 0.7, (0.8, 0.6)).threshold == 0.6
 
 
-def test_so_few_as_start_the_sequence_can_certify_the_default_risk() -> None:
-    assert upper(0, MIN_ACCEPTED, 0.05) < 0.05
+def test_without_outsiders_the_certificate_is_for_questions_in_scope() -> None:
+    confidence, right = sure((1000, 0.9)), np.ones(1000, bool)
+    assert certify(confidence, right, NOBODY, 0.05, 0.95, 0.1, 1.0, (0.8,)).oos_share == 0
+    assert certify(confidence, right, sure((500, 0.1)), 0.05, 0.95, 0.1, 1.0, (0.8,)).oos_share == 0.1
+
+
+def test_the_start_accepts_enough_and_few_that_are_doubtful() -> None:
+    confidence = sure((20, 0.99), (380, 0.97), (100, 0.5))
+    assert starting_point(confidence, np.arange(500) < 400, NOBODY, (500, 0), 0.95, 0.0, (0.98, 0.9, 0.4)) == 0.9
+
+
+def test_outsiders_move_the_start_to_where_they_are_not() -> None:
+    confidence = sure((300, 0.95), (200, 0.85))
+    right, far = np.ones(500, bool), sure((50, 0.85))
+    assert starting_point(confidence, right, NOBODY, (500, 0), 0.95, 0.1, (0.9, 0.8)) == 0.8
+    assert starting_point(confidence, right, far, (500, 500), 0.95, 0.1, (0.9, 0.8)) == 0.9
+
+
+def test_what_is_needed_falls_to_what_there_is() -> None:
+    right = np.ones(40, bool)
+    found = needed(sure((40, 0.9)), right, NOBODY, 0.05, 0.95, 0.0)
+    assert 59 <= found <= 80
+    assert needed(sure((400, 0.9)), np.ones(400, bool), NOBODY, 0.05, 0.95, 0.0) == 400
+
+
+def test_no_number_is_enough_for_a_model_that_is_wrong() -> None:
+    assert needed(sure((40, 0.9)), np.arange(40) % 2 == 0, NOBODY, 0.05, 0.95, 0.0) == 0
 
 
 def test_outsiders_that_look_in_scope_prevent_a_certificate() -> None:
     confidence, right = sure((1000, 0.9)), np.ones(1000, bool)
-    assert certify(confidence, right, sure((500, 0.1)), 0.05, 0.95, 0.1, (0.8,)).holds
-    assert not certify(confidence, right, sure((500, 0.9)), 0.05, 0.95, 0.1, (0.8,)).holds
+    assert certify(confidence, right, sure((500, 0.1)), 0.05, 0.95, 0.1, 1.0, (0.8,)).holds
+    assert not certify(confidence, right, sure((500, 0.9)), 0.05, 0.95, 0.1, 1.0, (0.8,)).holds
 
 
 def test_the_grid_runs_from_strict_to_loose() -> None:
@@ -134,11 +160,35 @@ def test_the_promise_is_kept_as_often_as_it_says(oos_share: float, count: int) -
     made = broken = 0
     for _ in range(DRAWS):
         confidence, right, outside = draw(chance, count)
-        found = certify(confidence, right, outside, RISK, ASSURANCE, oos_share, GRID_OF_DRAWS)
+        known, known_right, known_outside = draw(
+            chance, count
+        )  # calibration questions: the start is chosen by them alone
+        begin = starting_point(known, known_right, known_outside, (count, count), ASSURANCE, oos_share, GRID_OF_DRAWS)
+        found = certify(confidence, right, outside, RISK, ASSURANCE, oos_share, begin, GRID_OF_DRAWS)
         made += found.holds
         broken += found.holds and true_risk(found.threshold, oos_share) > RISK
     assert made > DRAWS / 4
     assert broken / DRAWS <= 1 - ASSURANCE + SLACK
+
+
+@pytest.mark.parametrize("outliers", [0, 900])
+def test_575_questions_of_smooth_confidence_get_a_certificate(outliers: int) -> None:
+    """Confidence that is right as often as it says, on the whole grid: no step to begin at by luck."""
+    chance = np.random.default_rng(5)
+
+    def some(count: int) -> tuple[Confidence, NDArray[np.bool_]]:
+        confidence = (1 - chance.beta(0.3, 5, count)).astype(np.float32)
+        return confidence, chance.random(count) < confidence
+
+    found = []
+    for _ in range(40):
+        (known, known_right), (confidence, right) = some(430), some(575)
+        far, outside = (chance.beta(1, 12, outliers).astype(np.float32) for _ in range(2))
+        begin = starting_point(known, known_right, far, (575, outliers), 0.95, 0.1)
+        found.append(certify(confidence, right, outside, 0.1, 0.95, 0.1, begin))
+    made = [one for one in found if one.holds]
+    assert len(made) >= 0.85 * len(found)
+    assert np.median([one.accepted for one in made]) > 0.6 * 575
 
 
 def test_a_threshold_without_a_bound_would_break_the_promise() -> None:

@@ -53,9 +53,20 @@ def test_completion_prints_a_script(shell: str) -> None:
 
 
 async def test_ask_prints_json(ports: Ports) -> None:
-    result = await asked("--json", "--target", f"127.0.0.1:{ports.grpc}", "why?")
+    result = await asked("--json", "--request-id", "r-1", "--target", f"127.0.0.1:{ports.grpc}", "why?")
     assert result.exit_code == 0
-    assert json.loads(result.output)["document_id"] == "card-arrival"
+    answer = json.loads(result.output)
+    assert (answer["document_id"], answer["request_id"]) == ("card-arrival", "r-1")
+    assert (answer["knowledge_version"], answer["confidence"]) == (7, 0.9375)
+
+
+async def test_ask_prints_errors_as_json_too(ports: Ports) -> None:
+    refused = await asked("--json", "--target", f"127.0.0.1:{ports.grpc}", " ")
+    absent = await asked("--json", "--target", "127.0.0.1:1", "why?")
+    assert (refused.exit_code, absent.exit_code) == (4, 3)
+    error = {"code": "INVALID_ARGUMENT", "message": "question: is blank", "reason": "INVALID_QUESTION"}
+    assert json.loads(refused.output) == {"error": error}
+    assert json.loads(absent.output)["error"]["code"] == "UNAVAILABLE"
 
 
 async def test_ask_says_who_asks(ports: Ports, gateway: FakeGateway) -> None:
@@ -87,6 +98,11 @@ def test_an_abstention_is_shown_as_one() -> None:
     assert "Nearest documents: card-arrival" in text
 
 
+TORCH_HINT = (
+    "Error: torch.nn is not installed: `make train` installs it (several GB), or pip install 'cascade-gateway[train]'"
+)
+
+
 @pytest.fixture
 def failing() -> Iterator[list[Exception]]:
     """A sub-command that raises what is put into the list."""
@@ -109,6 +125,21 @@ def failing() -> Iterator[list[Exception]]:
     [
         (ConfigInvalid("server.port: no"), 2, "Error: server.port: no"),
         (RuntimeError("broken"), 1, "Error: RuntimeError: broken (gateway --debug shows where)"),
+        (
+            ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),
+            1,
+            TORCH_HINT,
+        ),
+        (
+            ModuleNotFoundError("No module named 'hnswlib'", name="hnswlib"),
+            1,
+            "Error: hnswlib is not installed: `make run` installs it, or pip install 'cascade-gateway[cpu]', or [gpu]",
+        ),
+        (
+            ModuleNotFoundError("No module named 'gateway.gone'", name="gateway.gone"),
+            1,
+            "Error: ModuleNotFoundError: No module named 'gateway.gone' (gateway --debug shows where)",
+        ),
     ],
 )
 def test_errors_are_one_line_with_a_code(failing: list[Exception], error: Exception, code: int, text: str) -> None:

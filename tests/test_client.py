@@ -11,8 +11,8 @@ from gateway.client import AsyncClient, CallFailed, Client, as_json
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
 from gateway.rpc.server import Ports
-from gateway.types import Answer, Policy, Principal, Question
-from tests.fakes import ABSTENTION, ANSWER, FakeGateway
+from gateway.types import Answer, Found, Policy, Principal, Question
+from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
 
 STAFF = Principal("acme", frozenset({"staff"}))
 
@@ -80,3 +80,27 @@ def test_json_has_the_keys_of_the_api() -> None:
     assert answer["route"] == "ROUTE_ABSTAIN"
     assert answer["reason"] == "REASON_NO_EVIDENCE"
     assert answer["handoff"] == {"document_ids": ["card-arrival"]}
+
+
+def test_json_has_every_field_that_is_there() -> None:
+    answer = json.loads(as_json(ABSTENTION, "r-1"))
+    assert (answer["text"], answer["label"], answer["batch_size"], answer["timings"]) == ("", "", 0, [])
+    assert answer["request_id"] == "r-1"
+    assert answer["knowledge_version"] == 0
+    assert json.loads(as_json(ANSWER))["knowledge_version"] == 7
+    assert "model_confidence" not in answer
+    assert "handoff" not in json.loads(as_json(ANSWER))
+
+
+async def test_it_searches(ports: Ports, gateway: FakeGateway) -> None:
+    def search() -> list[Found]:
+        with Client(f"127.0.0.1:{ports.grpc}", STAFF, timeout=5) as client:
+            return client.search("card")
+
+    expected = [Found("card-arrival", CITATION.title, CITATION.uri, 0.75, (CITATION,))]
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", STAFF, timeout=5) as client:
+        assert await client.search("card", collection="legal", limit=2) == expected
+        with pytest.raises(CallFailed, match="limit"):
+            await client.search("card", limit=51)
+    assert await asyncio.to_thread(search) == expected
+    assert gateway.searches == [("card", "legal", STAFF, 2), ("card", "banking", STAFF, 5)]

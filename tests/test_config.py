@@ -49,6 +49,26 @@ def test_collections_can_come_from_file_or_environment(tmp_path: Path) -> None:
     assert both.knowledge.default == "legal"
 
 
+@pytest.mark.parametrize("way", ["file", "environment", "flag"])
+def test_there_may_be_no_collection(tmp_path: Path, way: str) -> None:
+    text = "[knowledge]\ncollections = {}" if way == "file" else "[knowledge.collections]\nlegal = 'index/legal'\n"
+    environment = {"GATEWAY_KNOWLEDGE__COLLECTIONS": ""} if way == "environment" else {}
+    config = load(written(tmp_path, text), environment, {"knowledge.collections": {} if way == "flag" else None})
+    assert (config.knowledge.collections, config.knowledge.default, config.knowledge.is_default) == ({}, "", False)
+
+
+def test_a_flag_for_no_collection_beats_the_environment(tmp_path: Path) -> None:
+    file = written(tmp_path, "[knowledge]\ncollections = {}")
+    added = {"GATEWAY_KNOWLEDGE__COLLECTIONS__TAX": "index/tax"}
+    assert load(file, added).knowledge.collections == {"tax": Path("index/tax")}
+    assert load(file, added, {"knowledge.collections": {}}).knowledge.collections == {}
+
+
+def test_collections_that_nobody_named_are_known_as_such() -> None:
+    assert load().knowledge.is_default
+    assert load(environment={"GATEWAY_KNOWLEDGE__DEFAULT_COLLECTION": "banking"}).knowledge.is_default
+
+
 def test_variables_without_a_double_underscore_are_left_alone() -> None:
     assert load(environment={"GATEWAY_SERVER_PORT": "tcp://10.0.0.1:50051", "GATEWAY_DATA": "/data"}) == Config()
 
@@ -87,12 +107,15 @@ def test_errors_name_key_value_origin_and_fix(environment: dict[str, str], parts
         ("[sever]\nport = 1", ["sever", "did you mean server?", "gateway.toml"]),
         ("[server]\nhots = 'x'", ["server.hots", "did you mean host?"]),
         ("server = 3", ["server", "3", "gateway.toml"]),
-        ("[knowledge]\ncollections = {}", ["collections is empty"]),
+        ("[knowledge]\ncollections = 5", ["knowledge.collections", "5", "must be a table", "COLLECTIONS__TAX"]),
+        ("[knowledge]\ncollections = {}\ndefault_collection = 'x'", ["default_collection is 'x'"]),
     ],
 )
-def test_files_are_checked(tmp_path: Path, text: str, parts: list[str]) -> None:
+@pytest.mark.parametrize("flags", [{}, {"server.port": 1}])
+def test_files_are_checked(tmp_path: Path, text: str, parts: list[str], flags: dict[str, object]) -> None:
+    environment = {"GATEWAY_KNOWLEDGE__COLLECTIONS__TAX": "index/tax"} if "= 5" in text else {}
     with pytest.raises(ConfigInvalid) as caught:
-        load(written(tmp_path, text))
+        load(written(tmp_path, text), environment, flags)
     for part in parts:
         assert part in str(caught.value)
 

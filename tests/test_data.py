@@ -97,6 +97,26 @@ def test_one_intent_is_nothing_to_classify(tmp_path: Path) -> None:
         load(recipe(tmp_path, data=excluding(tmp_path, "card", "fees")))
 
 
+def test_too_few_questions_are_counted(tmp_path: Path) -> None:
+    few = [(text, label) for text, label in ROWS if label != "loan" and int(text.split()[1]) < 10]
+    with pytest.raises(
+        ValueError, match=r"20 questions of 2 intents .* dev 2 \(needed: 4\), calibrate 2 \(needed: 4\)"
+    ):
+        load(recipe(tmp_path, few))
+
+
+@pytest.mark.parametrize("count", range(10, 30))
+def test_large_shares_leave_some_to_train(tmp_path: Path, count: int) -> None:
+    rows = [(text, label) for text, label in ROWS if int(text.split()[1]) < count]
+    found = load(recipe(tmp_path, rows, "dev = 0.3\ncalibrate = 0.3\ncertify = 0.15"))
+    assert {row.category for row in found.train} == {"card", "fees", "loan"}
+
+
+def test_shares_that_leave_nothing_to_train_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"may take 0\.75 together"):
+        recipe(tmp_path, data="dev = 0.3\ncalibrate = 0.3\ncertify = 0.3")
+
+
 def outliers(folder: Path, count: int = 100, more: str = "") -> str:
     (folder / "far.txt").write_text("\n".join(f"Sentence {number}." for number in range(count)))
     return f'[[data.outliers]]\nfile = "far.txt"\n{more}'
@@ -135,3 +155,11 @@ def test_an_outlier_of_two_files_stands_in_one_part(tmp_path: Path) -> None:
 def test_every_file_is_vouched_for(tmp_path: Path) -> None:
     found = load(recipe(tmp_path, data=excluding(tmp_path, "loan") + "\n" + outliers(tmp_path)))
     assert found.hashes == {name: sha256(tmp_path / name) for name in ("train.csv", "held_out.txt", "far.txt")}
+
+
+def test_files_of_one_name_are_both_vouched_for(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        outliers(tmp_path / folder, 10 if folder == "a" else 20)
+    both = "".join(f'[[data.outliers]]\nfile = "{folder}/far.txt"\n' for folder in ("a", "b"))
+    assert {"a/far.txt", "b/far.txt"} <= load(recipe(tmp_path, data=both)).hashes.keys()

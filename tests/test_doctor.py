@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import socket
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gateway.cli import doctor
 from gateway.cli.doctor import Level
+from gateway.cli.main import cli
+from gateway.config import Config, Device, KnowledgeSection, ModelSection
 from gateway.errors import BundleInvalid
+from tests import tiny
 
 
 def grpc_set(version: str) -> dict[str, str]:
@@ -48,11 +54,52 @@ def test_a_taken_port_fails() -> None:
     assert doctor.port("127.0.0.1", 0, "port").level is Level.OK
 
 
-def test_collections_need_documents(tmp_path: Path) -> None:
+ARTICLE = "---\nid: a\ntitle: A\nuri: u\nupdated: 2026-01-01\nanswer: Yes.\n---\nBody.\n"
+
+
+def test_collections_are_parsed(tmp_path: Path) -> None:
     assert doctor.collection("c", tmp_path / "absent").level is Level.FAIL
     assert doctor.collection("c", tmp_path).level is Level.FAIL
     (tmp_path / "a.md").touch()
-    assert doctor.collection("c", tmp_path).level is Level.OK
+    broken = doctor.collection("c", tmp_path)
+    assert (broken.level, "a.md" in broken.found) == (Level.FAIL, True)
+    (tmp_path / "a.md").write_text(ARTICLE)
+    assert doctor.collection("c", tmp_path) == doctor.Check("collection c", Level.OK, f"{tmp_path}: 1 documents")
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def test_the_session_is_really_opened(bundle: Path) -> None:
+    check = doctor.session(ModelSection(bundle=bundle, device=Device.CPU))
+    assert check.level is Level.OK
+    assert check.found == "int8 on CPUExecutionProvider for device cpu, golden answers match"
+
+
+def test_a_session_that_gave_way_is_a_warning(bundle: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = Path(shutil.copytree(bundle, tmp_path / "tiny"))
+    tiny.with_wrong_8_bit(folder)
+    check = doctor.session(ModelSection(bundle=folder, device=Device.CPU))
+    assert check.level is Level.WARN
+    assert check.found.startswith("fp32 on CPUExecutionProvider for device cpu; ")
+    assert "the int8 graph gives" in check.found
+    assert caplog.text == ""
+
+
+def test_the_default_collection_is_looked_at_only_where_it_would_be_served(bundle: Path) -> None:
+    config = Config(model=ModelSection(bundle=bundle))
+    assert [check.found[:5] for check in doctor.collections(config)] == ["none:"]
+    named = Config(model=ModelSection(bundle=bundle), knowledge=KnowledgeSection(collections={"c": Path("absent")}))
+    assert [check.level for check in doctor.collections(named)] == [Level.FAIL]
+
+
+def test_the_command_takes_bundle_and_device(bundle: Path) -> None:
+    result = CliRunner().invoke(cli, ["doctor", "--json", "--bundle", str(bundle), "--device", "cpu"])
+    found = {check["name"]: check["found"] for check in json.loads(result.output)}
+    assert str(bundle) in found["bundle"]
+    assert found["session"].startswith("int8 on CPU")
 
 
 @pytest.mark.parametrize("error", [BundleInvalid("model.onnx: changed"), OSError("gone")])

@@ -49,6 +49,12 @@ def test_groups_are_read(tmp_path: Path) -> None:
     assert read(written(tmp_path, groups="[staff, legal]")).groups == {"staff", "legal"}
 
 
+@pytest.mark.parametrize("groups", ["staff", "3", "false", "''", "[staff, 3]", "[staff, '']", "{staff: legal}"])
+def test_groups_must_be_a_list_of_names(tmp_path: Path, groups: str) -> None:
+    with pytest.raises(DocumentInvalid, match=r"fees\.md: groups must be a list of names"):
+        read(written(tmp_path, groups=groups))
+
+
 def test_an_answer_over_several_lines_becomes_one(tmp_path: Path) -> None:
     assert read(written(tmp_path, answer=">\n  There are\n  none.")).answer == "There are none."
 

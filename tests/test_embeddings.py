@@ -57,6 +57,14 @@ def test_only_what_is_new_is_embedded(tmp_path: Path, encoder: Encoder) -> None:
     assert encoder.asked[1:] == [["four"]]
 
 
+@pytest.mark.parametrize("now", [["two"], ["two", "four", "two"]])
+def test_what_is_no_longer_asked_for_is_forgotten(tmp_path: Path, encoder: Encoder, now: list[str]) -> None:
+    EmbeddingCache(encoder, "a", 8, tmp_path)(TEXTS)
+    EmbeddingCache(encoder, "a", 8, tmp_path)(now)
+    EmbeddingCache(encoder, "a", 8, tmp_path)(["one", *now])
+    assert encoder.asked[-1] == ["one"]
+
+
 def test_another_encoder_has_another_file(tmp_path: Path, encoder: Encoder) -> None:
     EmbeddingCache(encoder, "a", 8, tmp_path)(TEXTS)
     EmbeddingCache(encoder, "b", 8, tmp_path)(TEXTS)

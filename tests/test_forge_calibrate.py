@@ -131,6 +131,23 @@ def test_prototypes_are_the_same_for_a_seed() -> None:
     assert np.array_equal(prototypes(embedding, labels, 2, seed=3), prototypes(embedding, labels, 2, seed=3))
 
 
+def test_points_that_are_the_same_are_one_prototype() -> None:
+    embedding = np.repeat(np.eye(3, dtype=np.float32), 20, axis=0)
+    found = prototypes(embedding, np.zeros(60, np.int64), 1, seed=0)[0]
+    assert found.shape == (PROTOTYPES, 3)
+    assert {tuple(one) for one in found.round(3).tolist()} <= {(1, 0, 0), (0, 1, 0), (0, 0, 1)}
+
+
+def test_a_label_without_questions_has_no_prototypes() -> None:
+    with pytest.raises(ValueError, match="label number 1 has no training question"):
+        prototypes(np.eye(3, dtype=np.float32), np.array([0, 0, 2]), 3, seed=0)
+
+
+def test_two_labels_can_be_masked() -> None:
+    outputs = Outputs(2 * np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32), np.arange(2))
+    assert np.isfinite(masked_features(outputs, np.eye(2, dtype=np.float32)[:, None], 1.0)).all()
+
+
 def test_each_group_has_its_share_whatever_its_size() -> None:
     found = shares((2, 4), (0.9, 0.1))
     assert found.tolist() == pytest.approx([0.45, 0.45, 0.025, 0.025, 0.025, 0.025])

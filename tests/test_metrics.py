@@ -22,6 +22,7 @@ NAMES = {
     "gateway_confidence_threshold": "gauge",
     "gateway_certificate_status": "gauge",
     "gateway_inflight_requests": "gauge",
+    "gateway_queue_requests": "gauge",
     "gateway_batch_size": "histogram",
     "gateway_model_info": "gauge",
     "gateway_model_loaded_timestamp_seconds": "gauge",

@@ -8,11 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cascade.policy import POLICIES, Choice, ModelSays, RetrievalSays, Thresholds, doubt, needs_retrieval
+from gateway.cascade.policy import (
+    POLICIES,
+    Choice,
+    ModelSays,
+    Retrieval,
+    RetrievalSays,
+    Thresholds,
+    doubt,
+    needs_retrieval,
+)
 from gateway.types import Policy, Reason, Route, Standing
 
 THRESHOLDS = Thresholds(answer=0.8, evidence=0.6, ensemble=0.5, weight=0.5)
-NOBODY = Choice(Route.ABSTAIN, Reason.BUDGET, 0.0)
 
 
 def says(
@@ -22,7 +30,7 @@ def says(
     document_id: str = "card",
     known: dict[str, float] | None = None,
 ) -> ModelSays:
-    return ModelSays(document_id, confidence, standing, in_scope, known or {document_id: 1.0})
+    return ModelSays(document_id, confidence, standing, in_scope, known or {document_id: 1.0}, "where_is_my_card")
 
 
 def found(confidence: float = 0.7, *documents: tuple[str, float]) -> RetrievalSays:
@@ -34,8 +42,18 @@ LOW, OUTSIDE = says(0.5), says(0.5, in_scope=False)
 CHANGED, WITHDRAWN, FORBIDDEN = (
     says(standing=one) for one in (Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN)
 )
-BY_MODEL = Choice(Route.MODEL, Reason.CONFIDENT, 0.9, "card")
-NO_EVIDENCE = Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, 0.3)
+LATE, DOWN = Reason.BUDGET, Reason.RETRIEVAL_UNAVAILABLE
+
+
+def by_model(confidence: float = 0.9, reason: Reason = Reason.CONFIDENT) -> Choice:
+    return Choice(Route.MODEL, reason, confidence, "card", "where_is_my_card")
+
+
+def nothing(reason: Reason, confidence: float) -> Choice:
+    return Choice(Route.ABSTAIN, reason, confidence)
+
+
+BY_MODEL = by_model()
 
 
 def by_retrieval(reason: Reason) -> Choice:
@@ -45,29 +63,32 @@ def by_retrieval(reason: Reason) -> Choice:
 @pytest.mark.parametrize(
     ("model", "retrieval", "choice"),
     [
-        (says(), None, BY_MODEL),
+        (says(), LATE, BY_MODEL),
+        (says(), DOWN, BY_MODEL),
         (says(), STRONG, BY_MODEL),
-        (LOW, None, NOBODY),
-        (LOW, WEAK, NO_EVIDENCE),
+        (LOW, LATE, nothing(LATE, 0.5)),
+        (LOW, DOWN, nothing(DOWN, 0.5)),
+        (LOW, WEAK, nothing(Reason.NO_EVIDENCE, 0.5)),
+        (says(0.1), WEAK, nothing(Reason.NO_EVIDENCE, 0.3)),
         (LOW, STRONG, by_retrieval(Reason.LOW_CONFIDENCE)),
         (OUTSIDE, STRONG, by_retrieval(Reason.OUT_OF_SCOPE)),
-        (OUTSIDE, WEAK, NO_EVIDENCE),
-        (CHANGED, None, NOBODY),
+        (OUTSIDE, WEAK, nothing(Reason.NO_EVIDENCE, 0.5)),
+        (CHANGED, LATE, nothing(LATE, 0.9)),
         (CHANGED, STRONG, by_retrieval(Reason.ANSWER_CHANGED)),
-        (CHANGED, WEAK, NO_EVIDENCE),
+        (CHANGED, WEAK, nothing(Reason.NO_EVIDENCE, 0.9)),
         (CHANGED, found(0.3, ("card", 0.8)), BY_MODEL),
-        (WITHDRAWN, None, NOBODY),
+        (WITHDRAWN, DOWN, nothing(DOWN, 0.9)),
         (WITHDRAWN, STRONG, by_retrieval(Reason.ANSWER_WITHDRAWN)),
-        (WITHDRAWN, WEAK, NO_EVIDENCE),
+        (WITHDRAWN, WEAK, nothing(Reason.NO_EVIDENCE, 0.9)),
         (FORBIDDEN, STRONG, by_retrieval(Reason.ANSWER_FORBIDDEN)),
-        (FORBIDDEN, WEAK, NO_EVIDENCE),
-        (None, None, NOBODY),
+        (FORBIDDEN, WEAK, nothing(Reason.NO_EVIDENCE, 0.9)),
+        (None, LATE, nothing(LATE, 0.0)),
         (None, STRONG, by_retrieval(Reason.MODEL_UNAVAILABLE)),
-        (None, WEAK, NO_EVIDENCE),
+        (None, WEAK, nothing(Reason.NO_EVIDENCE, 0.3)),
     ],
 )
 def test_cascade_asks_retrieval_only_where_the_model_may_not_answer(
-    model: ModelSays | None, retrieval: RetrievalSays | None, choice: Choice
+    model: ModelSays | None, retrieval: Retrieval, choice: Choice
 ) -> None:
     assert POLICIES[Policy.CASCADE](model, retrieval, THRESHOLDS) == choice
 
@@ -76,20 +97,22 @@ def test_cascade_asks_retrieval_only_where_the_model_may_not_answer(
     ("model", "retrieval", "choice"),
     [
         (says(0.9), STRONG, BY_MODEL),
-        (says(0.9), None, BY_MODEL),
+        (says(0.9), LATE, BY_MODEL),
+        (says(0.9), DOWN, BY_MODEL),
         (says(0.85), found(0.95), Choice(Route.RETRIEVAL, Reason.CONFIDENT, 0.95, "fees")),
         (says(0.9), WEAK, BY_MODEL),
-        (says(0.95), found(0.95), Choice(Route.MODEL, Reason.CONFIDENT, 0.95, "card")),
+        (says(0.95), found(0.95), by_model(0.95)),
         (LOW, STRONG, by_retrieval(Reason.LOW_CONFIDENCE)),
-        (LOW, WEAK, NO_EVIDENCE),
-        (LOW, None, NOBODY),
+        (LOW, WEAK, nothing(Reason.NO_EVIDENCE, 0.5)),
+        (LOW, LATE, nothing(LATE, 0.5)),
+        (LOW, DOWN, nothing(DOWN, 0.5)),
         (FORBIDDEN, STRONG, by_retrieval(Reason.ANSWER_FORBIDDEN)),
-        (WITHDRAWN, WEAK, NO_EVIDENCE),
+        (WITHDRAWN, WEAK, nothing(Reason.NO_EVIDENCE, 0.9)),
         (None, STRONG, by_retrieval(Reason.MODEL_UNAVAILABLE)),
     ],
 )
 def test_parallel_takes_the_surer_of_those_that_may_answer(
-    model: ModelSays | None, retrieval: RetrievalSays | None, choice: Choice
+    model: ModelSays | None, retrieval: Retrieval, choice: Choice
 ) -> None:
     assert POLICIES[Policy.PARALLEL](model, retrieval, THRESHOLDS) == choice
 
@@ -97,7 +120,7 @@ def test_parallel_takes_the_surer_of_those_that_may_answer(
 @pytest.mark.parametrize(
     ("model", "choice"),
     [
-        (says(), Choice(Route.MODEL, Reason.FORCED, 0.9, "card")),
+        (says(), by_model(reason=Reason.FORCED)),
         (LOW, Choice(Route.ABSTAIN, Reason.LOW_CONFIDENCE, 0.5)),
         (OUTSIDE, Choice(Route.ABSTAIN, Reason.OUT_OF_SCOPE, 0.5)),
         (CHANGED, Choice(Route.ABSTAIN, Reason.ANSWER_CHANGED, 0.9)),
@@ -114,11 +137,12 @@ def test_model_only_ignores_retrieval(model: ModelSays | None, choice: Choice) -
     ("retrieval", "choice"),
     [
         (STRONG, by_retrieval(Reason.FORCED)),
-        (WEAK, NO_EVIDENCE),
-        (None, NOBODY),
+        (WEAK, nothing(Reason.NO_EVIDENCE, 0.3)),
+        (LATE, nothing(LATE, 0.0)),
+        (DOWN, nothing(DOWN, 0.0)),
     ],
 )
-def test_retrieval_only_ignores_the_model(retrieval: RetrievalSays | None, choice: Choice) -> None:
+def test_retrieval_only_ignores_the_model(retrieval: Retrieval, choice: Choice) -> None:
     assert POLICIES[Policy.RETRIEVAL_ONLY](says(0.99), retrieval, THRESHOLDS) == choice
 
 
@@ -144,12 +168,20 @@ def test_ensemble_weight_is_the_model_share() -> None:
     assert choice.confidence == pytest.approx(0.6)
 
 
-@pytest.mark.parametrize("standing", [Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN])
-def test_ensemble_gives_nothing_to_what_is_not_current(standing: Standing) -> None:
+def test_ensemble_gives_nothing_to_what_is_not_known_to_be_current() -> None:
     thresholds = Thresholds(answer=0.8, evidence=0.6, ensemble=0.3, weight=0.5)
-    choice = POLICIES[Policy.ENSEMBLE](says(1.0, standing), found(0.7, ("fees", 0.9)), thresholds)
+    model = says(1.0, Standing.WITHDRAWN, known={"fees": 0.25})
+    choice = POLICIES[Policy.ENSEMBLE](model, found(0.7, ("fees", 0.9)), thresholds)
     assert (choice.route, choice.document_id) == (Route.ENSEMBLE, "fees")
-    assert choice.confidence == pytest.approx(0.35)
+    assert choice.confidence == pytest.approx(0.5 * 0.25 + 0.35)
+
+
+def test_ensemble_names_the_label_only_of_what_the_model_predicted() -> None:
+    thresholds = Thresholds(answer=0.8, evidence=0.6, ensemble=0.1, weight=0.5)
+    by_both = POLICIES[Policy.ENSEMBLE](says(), found(0.3, ("fees", 0.9)), thresholds)
+    against = POLICIES[Policy.ENSEMBLE](says(0.2), found(0.9, ("fees", 0.9)), thresholds)
+    assert (by_both.document_id, by_both.label) == ("card", "where_is_my_card")
+    assert (against.document_id, against.label) == ("fees", "")
 
 
 def test_ensemble_abstains_where_neither_side_has_enough() -> None:
@@ -158,13 +190,15 @@ def test_ensemble_abstains_where_neither_side_has_enough() -> None:
 
 
 def test_ensemble_without_evidence_of_anything_abstains() -> None:
-    choice = POLICIES[Policy.ENSEMBLE](WITHDRAWN, RetrievalSays((), 0.0), THRESHOLDS)
+    model = ModelSays("card", 0.9, Standing.WITHDRAWN, True, {})
+    choice = POLICIES[Policy.ENSEMBLE](model, RetrievalSays((), 0.0), THRESHOLDS)
     assert choice == Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, 0.0)
 
 
-def test_ensemble_without_time_for_retrieval_decides_as_the_cascade() -> None:
-    assert POLICIES[Policy.ENSEMBLE](says(), None, THRESHOLDS) == BY_MODEL
-    assert POLICIES[Policy.ENSEMBLE](LOW, None, THRESHOLDS) == NOBODY
+@pytest.mark.parametrize("silence", [LATE, DOWN])
+def test_ensemble_without_retrieval_decides_as_the_cascade(silence: Reason) -> None:
+    assert POLICIES[Policy.ENSEMBLE](says(), silence, THRESHOLDS) == BY_MODEL
+    assert POLICIES[Policy.ENSEMBLE](LOW, silence, THRESHOLDS) == nothing(silence, 0.5)
 
 
 @pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.MODEL_ONLY])
@@ -210,7 +244,7 @@ MODELS = st.none() | st.builds(
     st.booleans(),
     st.dictionaries(st.sampled_from("abc"), SHARES),
 )
-RETRIEVALS = st.none() | st.builds(
+RETRIEVALS = st.sampled_from([LATE, DOWN]) | st.builds(
     lambda similarities, confidence: RetrievalSays(
         tuple(zip("abc", sorted(similarities, reverse=True), strict=True)), confidence
     ),
@@ -221,7 +255,7 @@ RETRIEVALS = st.none() | st.builds(
 
 @given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
 def test_nothing_answers_below_its_threshold(
-    policy: Policy, model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds
+    policy: Policy, model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds
 ) -> None:
     choice = POLICIES[policy](model, retrieval, thresholds)
     least = {
@@ -236,7 +270,7 @@ def test_nothing_answers_below_its_threshold(
 
 @given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
 def test_the_model_never_answers_with_what_is_gone_or_forbidden(
-    policy: Policy, model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds
+    policy: Policy, model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds
 ) -> None:
     choice = POLICIES[policy](model, retrieval, thresholds)
     if model and model.standing in (Standing.WITHDRAWN, Standing.FORBIDDEN):

@@ -43,13 +43,16 @@ def test_shipped_recipes_are_valid(path: Path) -> None:
 
 def test_data_and_student_are_laid_over_the_file(tmp_path: Path) -> None:
     path = written(tmp_path, MINIMAL + "[student]\nlayers = [6]\nbatch = 16\n")
-    recipe = load(path, {"questions": "mine.csv"}, {"layers": (2,)})
+    recipe = load(path, {"name": "mine"}, {"questions": "mine.csv"}, {"layers": (2,)})
+    assert recipe.bundle.name == "mine"
     assert (recipe.data.questions, recipe.student.layers, recipe.student.batch) == ("mine.csv", (2,), 16)
 
 
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
+        ("[student]\nlayers = []\n", "student.layers"),
+        ("[student]\nlayers = [3, 0]\n", "student.layers.1"),
         ("[student]\nlayer = [3]\n", "student.layer: Extra inputs"),
         ("[studnet]\n", "studnet: Extra inputs"),
         ("[confidence]\nrisk = 0.6\n", "confidence.risk: Input should be less than 0.5"),
@@ -100,3 +103,40 @@ def test_a_file_that_is_nowhere_says_where_it_was_looked_for(tmp_path: Path, mon
         "Set GATEWAY_DATA",
     ):
         assert part in str(caught.value)
+
+
+def test_the_template_is_ready_for_other_questions() -> None:
+    template = load(SHIPPED[0].parent.parent / "template" / "recipe.toml")
+    assert (template.data.questions, template.data.outliers, template.knowledge.collection) == ("train.csv", (), "")
+    other = next(load(path) for path in SHIPPED if path.parent.name == "banking")
+    assert template.student_base == other.student_base
+    assert template.teacher_base == other.teacher_base
+
+
+CREDITED = MINIMAL.replace('questions = "train.csv"', 'questions = "train.csv"\nattribution = ["questions"]').replace(
+    'name = "small"', 'name = "small"\nattribution = ["small base"]'
+).replace("[student_base]", 'exclude_intents = "gone.txt"\n[student_base]') + "".join(
+    f'[[data.outliers]]\nfile = "{name}"\nattribution = ["far {name}"]\n' for name in ("here.txt", "away.txt")
+)
+
+
+def test_everything_is_credited_once(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path, CREDITED.replace("away.txt", "here.txt")))
+    assert recipe.attribution == ("questions", "far here.txt", "small base")
+
+
+def test_other_questions_leave_out_what_is_not_there_and_its_credit(tmp_path: Path) -> None:
+    (tmp_path / "here.txt").touch()
+    recipe, left_out = load(written(tmp_path, CREDITED)).with_questions("/mine.csv")
+    assert recipe.data.questions == "/mine.csv"
+    assert recipe.data.exclude_intents == ""
+    assert [one.file for one in recipe.data.outliers] == ["here.txt"]
+    assert recipe.attribution == ("far here.txt", "small base")
+    assert left_out == ["exclude_intents 'gone.txt'", "outliers 'away.txt'"]
+
+
+def test_links_are_named_as_links(tmp_path: Path) -> None:
+    recipe = load(written(tmp_path))
+    (tmp_path / "blob").touch()
+    (tmp_path / "train.csv").symlink_to(tmp_path / "blob")
+    assert recipe.locate("train.csv") == tmp_path / "train.csv"

@@ -17,6 +17,7 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
 from gateway.rpc.convert import answer_from_proto
 from gateway.rpc.server import Ports, Server
+from gateway.rpc.servicers import GRACE
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
@@ -145,6 +146,15 @@ async def test_search_finds(knowledge: gateway_pb2_grpc.KnowledgeStub, gateway: 
     assert response.hits[0].citations[0].quote == CITATION.quote
 
 
+async def test_the_stages_of_a_search_are_counted(
+    knowledge: gateway_pb2_grpc.KnowledgeStub, metrics: Metrics, ports: Ports
+) -> None:
+    await knowledge.Search(pb.SearchRequest(query="card"))
+    for stage in ("infer", "search"):
+        assert value(metrics, "gateway_stage_duration_seconds_count", stage=stage) == 1
+    assert value(metrics, "gateway_queue_requests") == 5
+
+
 async def test_search_is_checked_too(knowledge: gateway_pb2_grpc.KnowledgeStub) -> None:
     for request, field in ((pb.SearchRequest(query=" "), "query"), (pb.SearchRequest(query="x", limit=51), "limit")):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -170,8 +180,6 @@ async def test_a_bad_tenant_is_refused(answers: gateway_pb2_grpc.AnswersStub) ->
     [
         b"\xff\xff\xff",
         b"\x0a\xff",  # a string longer than the message
-        b"\x0a\x02\xc3\x28",  # question is not UTF-8
-        b"\x0a\x03\xed\xa0\x80",  # question is a lone surrogate
     ],
 )
 async def test_bytes_that_are_not_the_message_are_invalid(
@@ -182,6 +190,27 @@ async def test_bytes_that_are_not_the_message_are_invalid(
         await raw(data)
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.details() == "request: is not a valid AnswerRequest"
+    assert gateway.questions == []
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "field"),
+    [
+        ("Answer", b"\x0a\x02\xc3\x28", "question"),
+        ("Answer", b"\x0a\x03\xed\xa0\x80", "question"),  # a lone surrogate
+        ("Answer", b"\x0a\x01x\x12\x01\xff", "collection"),
+        ("AnswerBatch", b"\x0a\x03\x0a\x01x\x0a\x03\x2a\x01\xff", "items[1].request_id"),
+    ],
+)
+async def test_a_string_that_is_not_utf8_is_named(
+    channel: grpc.aio.Channel, gateway: FakeGateway, method: str, data: bytes, field: str
+) -> None:
+    raw: Any = channel.unary_unary(f"/gateway.v1.Answers/{method}")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await raw(data)
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details() == f"{field}: is not UTF-8"
+    assert fields(caught.value) == [field]
     assert gateway.questions == []
 
 
@@ -299,6 +328,48 @@ async def test_more_than_the_limit_is_shed_with_pushback(
     assert value(metrics, "gateway_admission_rejected_total", reason="overload") == 1
     stuck.release.set()
     assert len(await asyncio.gather(*calls)) == 4
+
+
+@pytest.mark.parametrize("count", [0, 257])
+async def test_a_batch_of_the_wrong_size_is_the_callers_fault_even_when_busy(
+    answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, count: int
+) -> None:
+    gateway.behaviour = stuck = Stuck()
+    calls = [answers.Answer(pb.AnswerRequest(question="why?")) for _ in range(4)]
+    for _ in calls:
+        await stuck.entered.acquire()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answers.AnswerBatch(pb.AnswerBatchRequest(items=[pb.AnswerRequest(question="why?")] * count))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    stuck.release.set()
+    await asyncio.gather(*calls)
+
+
+async def test_late_items_are_errors_inside_the_batch(
+    answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway
+) -> None:
+    left: list[float] = []
+
+    async def late(question: Question, deadline: Deadline) -> Answer:
+        left.append(deadline.remaining())
+        if question.text == "late":
+            raise DeadlineExceeded("too slow")
+        return ANSWER
+
+    gateway.behaviour = late
+    items = [pb.AnswerRequest(question=text) for text in ("fine", "late")]
+    response = await answers.AnswerBatch(pb.AnswerBatchRequest(items=items), timeout=5)
+    assert response.items[0].HasField("answer")
+    assert response.items[1].error.reason == "DEADLINE_EXCEEDED"
+    assert 0 < max(left) <= 5 - GRACE  # so much is kept for sending this
+
+
+@pytest.mark.parametrize(("count", "least", "most"), [(1, 4, 5), (2, 9, 10), (4, 9, 10)])
+async def test_a_batch_without_a_deadline_gets_the_default_for_each_item(
+    answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, count: int, least: float, most: float
+) -> None:
+    await answers.AnswerBatch(pb.AnswerBatchRequest(items=[pb.AnswerRequest(question="why?")] * count))
+    assert least < gateway.deadlines[0].remaining() <= most
 
 
 async def test_a_call_without_a_deadline_gets_the_default(

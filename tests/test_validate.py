@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 from google.protobuf.message import DecodeError
@@ -72,6 +73,15 @@ def test_an_unknown_collection_is_echoed_only_if_it_could_be_one() -> None:
         question_of(pb.AnswerRequest(question="x", collection="legal"), Principal(), RULES)
     with pytest.raises(UnknownCollection, match=r"^no such collection here$"):
         question_of(pb.AnswerRequest(question="x", collection="<b>"), Principal(), RULES)
+
+
+def test_without_collections_there_are_answers_and_no_search() -> None:
+    rules = replace(RULES, collections=(), default_collection="")
+    assert question_of(pb.AnswerRequest(question="x"), Principal(), rules).collection == ""
+    with pytest.raises(UnknownCollection, match="'banking'"):
+        question_of(pb.AnswerRequest(question="x", collection="banking"), Principal(), rules)
+    with pytest.raises(UnknownCollection, match="no collection is served here"):
+        lookup_of(pb.SearchRequest(query="x"), rules)
 
 
 def test_batches_hold_between_1_and_256_items() -> None:

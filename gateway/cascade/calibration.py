@@ -19,6 +19,8 @@ MODEL_FEATURES = ("log_odds", "energy", "margin", "prototype", "prototype_gap")
 RIGHT_FEATURES = (0, 4)  # log_odds, prototype_gap
 SCOPE_FEATURES = (3,)  # prototype
 EVIDENCE_FEATURES = ("similarity", "gap", "spread")
+CERTAIN = 16.118
+"""Log-odds of 1 - 1e-7, the surest that is told from certainty."""
 EVIDENCE_DEPTH = 5
 """How many documents the evidence's features look at."""
 
@@ -120,12 +122,13 @@ def model_features(logits: Matrix, embedding: Matrix, prototypes: Matrix, temper
     """[n, len(MODEL_FEATURES)]: log-odds of the best label, energy, margin, and the same two by distance.
 
     Energy is T * logsumexp(logits / T) (Liu et al. 2020). Distances are cosines to the nearest prototype of the best
-    label, and of that minus the nearest of any other label.
+    label, and of that minus the nearest of any other label. A single label has nothing to lead over: its log-odds
+    and margin are CERTAIN, and the other label's cosine is taken to be -1.
     """
     scaled = logits / np.float32(temperature)
     top = scaled.max(axis=1)
     energy = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    second = np.partition(scaled, -2, axis=1)[:, -2]
+    second = np.partition(scaled, -2, axis=1)[:, -2] if scaled.shape[1] > 1 else top - np.float32(CERTAIN)
     log_p = top - energy
     log_odds = log_p - np.log(np.maximum(-np.expm1(log_p), 1e-7))
     labels, each, dim = prototypes.shape
@@ -139,9 +142,15 @@ def model_features(logits: Matrix, embedding: Matrix, prototypes: Matrix, temper
 
 
 def evidence_features(similarities: Sequence[Sequence[float]]) -> Matrix:
-    """[n, len(EVIDENCE_FEATURES)]: the best similarity, its lead over the second, and over the mean of the next."""
-    rows = []
+    """[n, len(EVIDENCE_FEATURES)]: the best similarity, its lead over the second, and over the mean of the next.
+
+    Zeros where nothing was found.
+    """
+    rows: list[tuple[float, ...]] = []
     for found in similarities:
+        if not found:
+            rows.append((0.0,) * len(EVIDENCE_FEATURES))
+            continue
         best, rest = found[0], list(found[1:EVIDENCE_DEPTH]) or [0.0]
         rows.append((best, best - rest[0], best - sum(rest) / len(rest)))
-    return np.asarray(rows, np.float32)
+    return np.asarray(rows, np.float32).reshape(-1, len(EVIDENCE_FEATURES))

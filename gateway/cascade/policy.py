@@ -1,6 +1,7 @@
 """The policies: pure functions from what the tiers said to what is answered. Every decision of a request is made here.
 
 Each reads like the sentence that describes it. They know documents, confidences and thresholds; no time, no I/O.
+`model` is None where the model is down, which nothing says yet: a failed pass still fails its question.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Thresholds:
 class ModelSays:
     """The model's best label as a document, how sure it is, and how that document stands for this caller.
 
-    `known` are the probabilities of all labels' documents, for the ensemble.
+    `known` are the probabilities of all documents that labels stand for and this caller may have as they are, for the
+    ensemble. A label with a text of its own counts as a document under a key that no document has.
     """
 
     document_id: str
@@ -33,6 +35,7 @@ class ModelSays:
     standing: Standing
     in_scope: bool
     known: dict[str, float]
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +50,22 @@ class RetrievalSays:
         return self.documents[0][0] if self.documents else ""
 
 
+Retrieval = RetrievalSays | Reason
+"""What retrieval said, or why it said nothing: BUDGET or RETRIEVAL_UNAVAILABLE."""
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which route answers with which document, and why. An abstention has no document."""
+    """Which route answers with which document, and why; `label` is the model's, if it predicted that document.
+
+    An abstention has no document, and the confidence of the best answer that was not given.
+    """
 
     route: Route
     reason: Reason
     confidence: float
     document_id: str = ""
+    label: str = ""
 
 
 NOT_ANSWERABLE = {
@@ -73,71 +84,82 @@ def doubt(model: ModelSays | None, thresholds: Thresholds) -> Reason | None:
     return NOT_ANSWERABLE.get(model.standing)
 
 
-def cascade(model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds) -> Choice:
-    """The model if confident; else retrieval if the evidence is good enough; else nothing.
-
-    `retrieval` is None where it was not asked: not needed, or no time left.
-    """
+def cascade(model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
+    """The model if confident; else retrieval if the evidence is good enough; else nothing."""
     why = doubt(model, thresholds)
     if model and why is None:
-        return Choice(Route.MODEL, Reason.CONFIDENT, model.confidence, model.document_id)
-    if retrieval is None:
-        return Choice(Route.ABSTAIN, Reason.BUDGET, 0.0)
+        return _by_model(model)
+    if isinstance(retrieval, Reason):
+        return _nothing(retrieval, model)
     if model and why is Reason.ANSWER_CHANGED and retrieval.document_id == model.document_id:
-        return Choice(Route.MODEL, Reason.CONFIDENT, model.confidence, model.document_id)
-    if retrieval.confidence >= thresholds.evidence:
-        return Choice(Route.RETRIEVAL, why or Reason.FORCED, retrieval.confidence, retrieval.document_id)
-    return Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, retrieval.confidence)
+        return _by_model(model)
+    if why and retrieval.confidence >= thresholds.evidence:
+        return Choice(Route.RETRIEVAL, why, retrieval.confidence, retrieval.document_id)
+    return _nothing(Reason.NO_EVIDENCE, model, retrieval)
 
 
-def parallel(model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds) -> Choice:
-    """Both have run; the better calibrated one answers, if it reaches its own threshold."""
+def parallel(model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
+    """Both have run; the better calibrated one answers, if it reaches its own threshold.
+
+    Where retrieval said nothing, the model alone decides, as in the cascade.
+    """
+    if isinstance(retrieval, Reason):
+        return cascade(model, retrieval, thresholds)
     why = doubt(model, thresholds)
-    if retrieval is None:
-        return cascade(model, None, thresholds)
-    model_first = model is not None and model.confidence >= retrieval.confidence
-    if model and why is None and (model_first or retrieval.confidence < thresholds.evidence):
-        return Choice(Route.MODEL, Reason.CONFIDENT, model.confidence, model.document_id)
-    if retrieval.confidence >= thresholds.evidence:
+    has_evidence = retrieval.confidence >= thresholds.evidence
+    if model and why is None and (model.confidence >= retrieval.confidence or not has_evidence):
+        return _by_model(model)
+    if has_evidence:
         return Choice(Route.RETRIEVAL, why or Reason.CONFIDENT, retrieval.confidence, retrieval.document_id)
-    return Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, max(retrieval.confidence, 0.0))
+    return _nothing(Reason.NO_EVIDENCE, model, retrieval)
 
 
-def ensemble(model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds) -> Choice:
+def ensemble(model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
     """One distribution over documents: weight * the model's + (1 - weight) * retrieval's; its best, if good enough.
 
     Each side's mass is its confidence, shared among its documents in proportion to its probabilities. A document that
-    the caller may not have, or whose text has changed, gets nothing from the model.
+    the caller may not have, or whose text has changed, gets nothing from the model. Where one side said nothing, the
+    other alone decides, as in the cascade; the best answer not given is otherwise the best of the blend.
     """
-    if model is None or retrieval is None:
+    if model is None or isinstance(retrieval, Reason):
         return cascade(model, retrieval, thresholds)
-    mass: dict[str, float] = {}
-    if model.standing is Standing.CURRENT:
-        for document_id, probability in model.known.items():
-            mass[document_id] = thresholds.weight * model.confidence * probability
+    mass = {
+        document_id: thresholds.weight * model.confidence * probability
+        for document_id, probability in model.known.items()
+    }
     for document_id, share in _shares(retrieval):
         mass[document_id] = mass.get(document_id, 0.0) + (1 - thresholds.weight) * retrieval.confidence * share
     best = max(mass, key=lambda one: mass[one], default="")
     if best and mass[best] >= thresholds.ensemble:
-        return Choice(Route.ENSEMBLE, Reason.CONFIDENT, mass[best], best)
+        label = model.label if best == model.document_id else ""
+        return Choice(Route.ENSEMBLE, Reason.CONFIDENT, mass[best], best, label)
     return Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, mass.get(best, 0.0))
 
 
-def model_only(model: ModelSays | None, _retrieval: RetrievalSays | None, thresholds: Thresholds) -> Choice:
+def model_only(model: ModelSays | None, _retrieval: Retrieval, thresholds: Thresholds) -> Choice:
     """The model, or nothing."""
     why = doubt(model, thresholds)
-    if model and why is None:
-        return Choice(Route.MODEL, Reason.FORCED, model.confidence, model.document_id)
-    return Choice(Route.ABSTAIN, why or Reason.FORCED, model.confidence if model else 0.0)
+    if why is not None:
+        return _nothing(why, model)
+    assert model is not None
+    return Choice(Route.MODEL, Reason.FORCED, model.confidence, model.document_id, model.label)
 
 
-def retrieval_only(_model: ModelSays | None, retrieval: RetrievalSays | None, thresholds: Thresholds) -> Choice:
-    """Retrieval, or nothing."""
-    if retrieval is None:
-        return Choice(Route.ABSTAIN, Reason.BUDGET, 0.0)
+def retrieval_only(_model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
+    """Retrieval, or nothing. Whatever the model says is no answer here, not even one that is not given."""
+    if isinstance(retrieval, Reason):
+        return Choice(Route.ABSTAIN, retrieval, 0.0)
     if retrieval.confidence >= thresholds.evidence:
         return Choice(Route.RETRIEVAL, Reason.FORCED, retrieval.confidence, retrieval.document_id)
     return Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, retrieval.confidence)
+
+
+def _by_model(model: ModelSays) -> Choice:
+    return Choice(Route.MODEL, Reason.CONFIDENT, model.confidence, model.document_id, model.label)
+
+
+def _nothing(reason: Reason, *tiers: ModelSays | RetrievalSays | None) -> Choice:
+    return Choice(Route.ABSTAIN, reason, max((tier.confidence for tier in tiers if tier), default=0.0))
 
 
 POLICIES = {

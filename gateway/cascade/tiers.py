@@ -33,5 +33,8 @@ class KnowledgeTier(Protocol):
     def read(
         self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
     ) -> Hit | None:
-        """That document with its passages nearest to the question; None if it is gone or may not be read."""
+        """That document with its passages nearest to the question; None if it is gone or may not be read.
+
+        Raises SearchFailed.
+        """
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 from rich.console import Console, Group
 from rich.markup import escape
@@ -25,7 +27,8 @@ BAR = 24  # characters of the longest stage
 @click.option("--timeout-ms", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--tenant", default="default", show_default=True, help="Who asks.")
 @click.option("--group", "groups", multiple=True, help="A group that the asker is in; may be repeated.")
-@click.option("--json", "is_json", is_flag=True, help="Print the answer with the keys of the API.")
+@click.option("--request-id", default="", help="A name of your own for the request, returned as it is.")
+@click.option("--json", "is_json", is_flag=True, help="Print the answer, or the error, with the keys of the API.")
 def ask(
     question: str,
     target: str,
@@ -34,16 +37,27 @@ def ask(
     timeout_ms: int,
     tenant: str,
     groups: tuple[str, ...],
+    request_id: str,
     is_json: bool,
 ) -> None:
     """Ask a running gateway QUESTION. An abstention is an answer, and ends with exit code 0."""
     with Client(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000) as client:
         try:
-            answer = client.answer(question, collection=collection, policy=Policy(policy) if policy else None)
+            answer = client.answer(
+                question,
+                collection=collection,
+                policy=Policy(policy) if policy else None,
+                request_id=request_id,
+            )
         except CallFailed as error:
-            raise _explained(error, target) from None
+            failure = _explained(error, target)
+            if not is_json:
+                raise failure from None
+            shown = {"code": error.code, "message": error.message, "reason": error.reason}
+            click.echo(json.dumps({"error": shown}, ensure_ascii=False, indent=2))
+            raise click.exceptions.Exit(failure.exit_code) from None
     if is_json:
-        click.echo(as_json(answer))
+        click.echo(as_json(answer, request_id))
     else:
         Console().print(rendered(answer))
 

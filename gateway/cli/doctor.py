@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import platform
 import resource
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -18,8 +20,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config, load
-from gateway.errors import GatewayError
+from gateway.config import Config, Device, ModelSection, load
+from gateway.errors import DocumentInvalid, GatewayError
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
 PACKAGES = ("cascade-gateway", "protobuf", "numpy", "tokenizers", "hnswlib", "uvloop", "pydantic", "aiohttp")
@@ -45,10 +47,12 @@ class Check:
 
 @click.command()
 @click.option("--config", "file", type=click.Path(path_type=Path), help="A TOML file of settings.")
+@click.option("--bundle", "bundle_folder", help="Folder of the model bundle.  [models/banking/1]")
+@click.option("--device", type=click.Choice([device.value for device in Device]), help="Where the model runs.  [auto]")
 @click.option("--json", "is_json", is_flag=True, help="Print the checks as JSON.")
-def doctor(file: Path | None, is_json: bool) -> None:
+def doctor(file: Path | None, bundle_folder: str | None, device: str | None, is_json: bool) -> None:
     """Check this machine and its files before serving. Exit code 1 if a check fails."""
-    config = load(file, os.environ)
+    config = load(file, os.environ, {"model.bundle": bundle_folder, "model.device": device})
     checks = list(examine(config))
     if is_json:
         click.echo(json.dumps([asdict(check) for check in checks], indent=2))
@@ -68,10 +72,9 @@ def examine(config: Config) -> Iterator[Check]:
         yield Check(name, level, found or "not installed", "" if found else "pip install 'cascade-gateway[cpu]'")
     yield grpc_set({name: versions[name] for name in GRPC_SET})
     yield runtimes(versions["onnxruntime"], versions["onnxruntime-gpu"])
-    yield guarded("provider", lambda: provider(config))
     yield guarded("bundle", lambda: bundle(config.model.bundle))
-    for name, folder in config.knowledge.collections.items():
-        yield collection(name, folder)
+    yield guarded("session", lambda: session(config.model))
+    yield from collections(config)
     yield port(config.server.host, config.server.port, "port")
     yield port(config.server.host, config.server.admin_port, "admin_port")
     yield files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -131,17 +134,6 @@ def guarded(name: str, look: Callable[[], Check]) -> Check:
         return Check(name, Level.FAIL, f"{type(error).__name__}: {error}", "install the package again")
 
 
-def provider(config: Config) -> Check:
-    """The execution provider that a session really gets, which is not always the one asked for."""
-    from gateway.model.session import active_providers  # without onnxruntime this fails, and the rest should still run
-
-    active = active_providers(config.model.device.value)
-    if not active:
-        fix = "pip install 'cascade-gateway[gpu]' in place of [cpu], or model.device = 'cpu'"
-        return Check("provider", Level.FAIL, f"none for device {config.model.device.value}", fix)
-    return Check("provider", Level.OK, f"{', '.join(active)} for device {config.model.device.value}")
-
-
 def bundle(folder: Path) -> Check:
     """Every file of the bundle against its hash."""
     from gateway.model.bundle import load as load_bundle
@@ -150,15 +142,69 @@ def bundle(folder: Path) -> Check:
     return Check("bundle", Level.OK, f"{folder}: complete, hashes match")
 
 
-def collection(name: str, folder: Path) -> Check:
-    if not folder.is_dir():
-        fix = (
-            f"set knowledge.collections.{name} to a folder of documents; relative paths start at the working directory"
+def session(model: ModelSection) -> Check:
+    """The session that serving would open: what it really runs on, and what gave way before it worked."""
+    from gateway import assembly  # without onnxruntime this fails, and the rest should still run
+    from gateway.model import session as sessions
+    from gateway.model.bundle import load as load_bundle
+    from gateway.model.packing import Tokenization
+
+    found = load_bundle(model.bundle)
+    tokenization = Tokenization(found.path("tokenizer.json"), found.manifest.max_tokens)
+    with _logged(sessions.log) as warnings:
+        opened = sessions.open_session(
+            found, tokenization, model.device.value, model.threads or 1, assembly.precision_of(model)
         )
-        return Check(f"collection {name}", Level.FAIL, f"{folder}: no such folder", fix)
-    count = sum(1 for _ in folder.glob("*.md"))
-    if not count:
-        return Check(f"collection {name}", Level.FAIL, f"{folder}: no documents (*.md)", "put documents there")
+    shown = f"{opened.precision} on {opened.provider} for device {model.device.value}"
+    if not warnings:
+        return Check("session", Level.OK, f"{shown}, golden answers match")
+    fix = f"mend that, or set model.device = '{opened.device}' and model.precision = '{opened.precision}'"
+    return Check("session", Level.WARN, f"{shown}; " + "; ".join(warnings), fix)
+
+
+@contextmanager
+def _logged(log: logging.Logger) -> Iterator[list[str]]:
+    """The messages of its warnings meanwhile, which are not shown."""
+    messages: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            messages.append(record.getMessage())
+
+    handler, log.propagate = Keep(), False
+    log.addHandler(handler)
+    try:
+        yield messages
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
+
+
+def collections(config: Config) -> Iterator[Check]:
+    """Those that would be served, which for the default one depends on the bundle."""
+    wanted = config.knowledge.collections
+    if config.knowledge.is_default:
+        with suppress(Exception):  # a broken bundle or collection is a finding of its own
+            from gateway import assembly
+            from gateway.model.bundle import load as load_bundle
+
+            with _logged(assembly.log):
+                wanted = assembly.served(config.knowledge, load_bundle(config.model.bundle))
+    for name, folder in wanted.items():
+        yield guarded(f"collection {name}", lambda name=name, folder=folder: collection(name, folder))  # type: ignore[misc]
+    if not wanted:
+        yield Check("collection", Level.OK, "none: only labels with a text of their own are answered")
+
+
+def collection(name: str, folder: Path) -> Check:
+    """Every article, parsed."""
+    from gateway.knowledge.documents import read_folder
+
+    try:
+        count = len(read_folder(folder))
+    except DocumentInvalid as error:
+        fix = f"mend the article, or set knowledge.collections.{name}; relative paths start at the working directory"
+        return Check(f"collection {name}", Level.FAIL, str(error), fix)
     return Check(f"collection {name}", Level.OK, f"{folder}: {count} documents")
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import click
 from rich.console import Console
 
 from gateway import assembly
+from gateway.cli import machine
 from gateway.cli.tables import show
 from gateway.config import Config, Device, ModelSection, Precision
 from gateway.errors import ConfigInvalid
@@ -26,7 +25,7 @@ COLLECTION = "evaluated"
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV with text,category.")
+@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV with text,category[,document].")
 @click.option("--oos", multiple=True, help="Texts that nothing answers: FILE or FILE#SPLIT; may be repeated.")
 @click.option("--oos-limit", type=int, default=2000, show_default=True, help="At most so many of each --oos file.")
 @click.option("--oos-offset", type=int, default=0, help="First line of each long --oos file to take.")
@@ -60,8 +59,10 @@ def evaluate(
     """Accuracy, coverage, AUROC, and, with documents, every policy end to end.
 
     Questions whose category the bundle knows are in scope; others are unseen, and right if retrieval finds the document
-    that the category's slug names. For --oos texts, abstaining is right.
+    that the category's slug names, or the column document where it says so. For --oos texts, abstaining is right.
     """
+    if json_file and str(json_file) != "-":
+        _check_writable(json_file)
     config = Config(model=ModelSection(bundle=bundle, device=Device(device), precision=Precision(precision)))
     try:
         rows = texts.read(questions)
@@ -76,7 +77,8 @@ def evaluate(
     seen = measuring.look(engine, library if folder else None, COLLECTION, wanted)
     profile = engine.profile()
     found: dict[str, Any] = {
-        "machine": _machine(engine),
+        "machine": machine.facts()
+        | {"bundle": engine.bundle.id, "provider": engine.provider, "precision": engine.precision},
         "model": measuring.model_measures(profile, seen),
         "milliseconds": measuring.stages(seen),
     }
@@ -110,40 +112,51 @@ def _outside(spec: str, offset: int, every: int, limit: int) -> list[str]:
     return [row.text for row in rows[:limit]]
 
 
+def _check_writable(path: Path) -> None:
+    """Before measuring for minutes. Leaves nothing behind."""
+    was_there = path.exists()
+    try:
+        path.open("a").close()
+    except OSError as error:
+        raise ConfigInvalid(f"--json {path}: cannot be written ({error.strerror})") from None
+    if not was_there:
+        path.unlink()
+
+
 def _recipe_collection(engine: Engine) -> Path | None:
     """The collection that the bundle was made with, if its documents are where its recipe says."""
-    named = str(engine.bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
-    if not named or not any(label.document_id for label in engine.bundle.manifest.labels):
+    if not any(label.document_id for label in engine.bundle.manifest.labels):
         return None
+    named = str(engine.bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
     folder = (engine.bundle.folder.parent / named).resolve()
-    return folder if folder.is_dir() else None
+    if named and folder.is_dir():
+        return folder
+    where = f"at {folder}" if named else "by the bundle's recipe"
+    click.echo(f"no documents found {where}: only the model is measured; name their folder with --knowledge", err=True)
+    return None
 
 
 def _cases(engine: Engine, library: Library, rows: list[texts.Labelled], outside: dict[str, list[str]]) -> list[Case]:
     labels = {label.name: label.document_id for label in engine.bundle.manifest.labels}
     documents = list(library.generation(COLLECTION).by_id) if library.names() else []
-    found = measuring.cases(rows, labels, documents)
+    found = [one for row in rows for one in _case(row, labels, documents)]
     if not found:
         raise ConfigInvalid("none of the questions has a category; --questions needs a CSV with text,category")
-    return found + [Case(text, Path(spec).name) for spec, some in outside.items() for text in some]
+    groups = _groups(list(outside))
+    return found + [Case(text, groups[spec]) for spec, some in outside.items() for text in some]
 
 
-def _machine(engine: Engine) -> dict[str, str]:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)  # noqa: S607 - whichever git
-    return {
-        "processor": _processor(),
-        "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "commit": commit.stdout.strip() or "unknown",
-        "bundle": engine.bundle.id,
-        "provider": engine.provider,
-        "precision": engine.precision,
-    }
+def _case(row: texts.Labelled, labels: dict[str, str], documents: list[str]) -> list[Case]:
+    """The row's case, or none if it says nothing. A document that it names is the right one, whatever the category."""
+    if not row.document:
+        return measuring.cases([row], labels, documents)
+    is_known = row.category in labels
+    group = measuring.IN_SCOPE if is_known else measuring.UNSEEN
+    return [Case(row.text, group, row.category if is_known else "", row.document)]
 
 
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} x {len(names)}" if names else platform.processor()
+def _groups(specs: list[str]) -> dict[str, str]:
+    """Each --oos file's group: the name of the file, or its whole path where another has that name too."""
+    names = {spec: Path(spec).name for spec in specs}
+    seen = list(names.values())
+    return {spec: name if seen.count(name) == 1 else spec for spec, name in names.items()}

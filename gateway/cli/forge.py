@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.console import Console
 
 from gateway import assembly
 from gateway.errors import ConfigInvalid
+
+if TYPE_CHECKING:
+    from gateway.forge.recipes import Recipe
 
 
 @click.group()
@@ -21,55 +24,116 @@ def forge() -> None:
 @forge.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="A CSV with text,category instead of the recipe's.")
-@click.option("--out", type=click.Path(path_type=Path), help="Where the bundle goes.  [<recipe's folder>/<version>]")
+@click.option("--name", help="What the bundle is called.  [the recipe's name]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="Where the bundle goes.  [<recipe's folder>/<version>; with --name, <name>/<version> beside that folder]",
+)
 @click.option("--work", type=click.Path(path_type=Path), help="Where finished steps are kept.  [build/forge/<name>]")
 @click.option("--layers", help="Depths to try instead of the recipe's, for example 3,6.")
 @click.option("--json", "is_json", is_flag=True, help="Print the bundle's metrics as JSON; progress goes to stderr.")
 def run(
-    recipe: Path, data: Path | None, out: Path | None, work: Path | None, layers: str | None, is_json: bool
+    recipe: Path,
+    data: Path | None,
+    name: str | None,
+    out: Path | None,
+    work: Path | None,
+    layers: str | None,
+    is_json: bool,
 ) -> None:
     """Distil, export, calibrate and certify what RECIPE describes.
 
     Finished steps are kept and not made again. GATEWAY_DATA names the folder that the recipe's data is in.
     """
-    from gateway.forge import bases, recipes, run  # torch and more: seconds to import
+    from gateway.forge import bases, run  # torch and more: seconds to import
 
+    console = Console(stderr=is_json)
     try:
-        wanted = recipes.load(recipe, {"questions": str(data.resolve())} if data else {}, _layers(layers))
+        wanted = settled(recipe, data, name, layers, console)
+        if data and not (name or out):
+            raise ConfigInvalid(f"--data makes another bundle than {wanted.bundle.name}: give it a --name")
         made = run.run(
             wanted,
-            work or Path("build/forge") / wanted.bundle.name,
-            out or wanted.source.parent / wanted.bundle.version,
+            work or default_work(wanted),
+            out or default_out(wanted, name),
             assembly.cache_folder() / "bases",
-            Console(stderr=is_json),
+            console,
         )
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
         raise ConfigInvalid(str(error)) from None
-    if is_json:
-        manifest = json.loads((made / "manifest.json").read_text())
-        click.echo(json.dumps({"bundle": str(made), "layers": manifest["layers"], **manifest["metrics"]}, indent=1))
-    else:
-        click.echo(f"try it: gateway serve --bundle {made}")
+    report(made, console, is_json)
 
 
 @forge.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.argument("path", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
+@click.option("--name", help="The name that the run was given.  [the recipe's name]")
 @click.option("--work", type=click.Path(path_type=Path), help="Where the run's steps are.  [build/forge/<name>]")
 @click.option("--layout", type=click.Choice(["packed", "padded"]), default="padded", show_default=True)
 @click.option("--precision", type=click.Choice(["int8", "fp16", "fp32"]), default="int8", show_default=True)
 @click.option("--layers", help="Which student, where the run made several.  [the shipped one]")
-def export(recipe: Path, path: Path, work: Path | None, layout: Any, precision: Any, layers: str | None) -> None:
+def export(
+    recipe: Path,
+    path: Path,
+    data: Path | None,
+    name: str | None,
+    work: Path | None,
+    layout: Any,
+    precision: Any,
+    layers: str | None,
+) -> None:
     """Write a finished run's student as one ONNX file, in the layout and precision that another server wants."""
-    from gateway.forge import bases, recipes, run
+    from gateway.forge import bases, run
 
+    console = Console(stderr=True)
     try:
-        wanted = recipes.load(recipe, {}, _layers(layers))
-        folder = work or Path("build/forge") / wanted.bundle.name
-        run.export_single(wanted, folder, assembly.cache_folder() / "bases", path, precision, layout)
+        wanted = settled(recipe, data, name, layers, console)
+        folder = work or default_work(wanted)
+        run.export_single(wanted, folder, assembly.cache_folder() / "bases", path, precision, layout, console)
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
         raise ConfigInvalid(str(error)) from None
     click.echo(f"{path}: {layout}, {precision}")
+
+
+def settled(path: Path, data: Path | None, name: str | None, layers: str | None, console: Console) -> Recipe:
+    """The recipe with what the command line says instead. What of its data is not there beside `data` is left out."""
+    from gateway.forge import recipes
+
+    recipe = recipes.load(path, bundle={"name": name} if name else {}, student=_layers(layers))
+    if data is None:
+        return recipe
+    recipe, left_out = recipe.with_questions(str(data.absolute()))
+    for one in left_out:
+        console.print(f"[yellow]warning:[/] {path} names {one}, which is not there; left out", highlight=False)
+    return recipe
+
+
+def default_work(recipe: Recipe) -> Path:
+    return Path("build/forge") / recipe.bundle.name
+
+
+def default_out(recipe: Recipe, name: str | None) -> Path:
+    """The recipe's own folder, or, for a bundle that is called otherwise, the one of its name beside it."""
+    folder = recipe.source.parent
+    return (folder.parent / name if name else folder) / recipe.bundle.version
+
+
+def report(made: Path, console: Console, is_json: bool) -> None:
+    """Say what was made, and what is wrong with it."""
+    from gateway.forge import card
+    from gateway.model import bundle as bundles
+
+    manifest = bundles.load(made).manifest
+    warning = card.warning(manifest)
+    if warning:
+        console.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
+    if is_json:
+        found = {"bundle": str(made), "layers": manifest.layers, "warning": warning, **manifest.metrics}
+        click.echo(json.dumps(found, indent=1))
+    else:
+        click.echo(f"try it: gateway serve --bundle {made}")
 
 
 def _layers(given: str | None) -> dict[str, Any]:

@@ -22,6 +22,8 @@ COMMANDS = {
     "forge": ("gateway.cli.forge:forge", "Make a bundle from a recipe."),
     "completion": ("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }
+TRAINING = ("huggingface_hub", "onnx", "safetensors", "scipy", "torch", "transformers")
+"""Modules that only the [train] extra brings; commands import some of them only on the way."""
 SETTINGS_ERRORS = (ConfigInvalid, BundleInvalid, DeviceUnavailable, DocumentInvalid)
 
 
@@ -67,20 +69,6 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except ModuleNotFoundError as error:
-            if (error.name or "gateway").startswith("gateway"):
-                raise
-            extra = "train" if args[:1] in (["forge"], ["evaluate"]) else "cpu"
-            raise Failure(
-                f"{error.name} is not installed, and `gateway {args[0]}` needs it: "
-                f"pip install 'cascade-gateway[{extra}]'"
-            ) from error
-
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -93,7 +81,21 @@ class LazyGroup(click.Group):
                 raise WrongSettings(str(error)) from None
             if isinstance(error, GatewayError):
                 raise Failure(str(error)) from None
+            if isinstance(error, ModuleNotFoundError) and (hint := _how_to_install(error.name or "")):
+                raise Failure(hint) from None
             raise Failure(f"{type(error).__name__}: {error} (gateway --debug shows where)") from None
+
+
+def _how_to_install(module: str) -> str:
+    """Nothing where a module of our own is missing: no package would bring it."""
+    package = module.partition(".")[0]
+    if package in ("", "gateway"):
+        return ""
+    if package in TRAINING:
+        return (
+            f"{module} is not installed: `make train` installs it (several GB), or pip install 'cascade-gateway[train]'"
+        )
+    return f"{module} is not installed: `make run` installs it, or pip install 'cascade-gateway[cpu]', or [gpu]"
 
 
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:

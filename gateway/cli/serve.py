@@ -36,6 +36,7 @@ histogram children stalled the loop for 10 ms."""
 @click.option("--admin-port", help="Port for metrics and health; 0 takes any free one.  [9464]")
 @click.option("--bundle", help="Folder of the model bundle.  [models/banking/1]")
 @click.option("--device", type=click.Choice([device.value for device in Device]), help="Where the model runs.  [auto]")
+@click.option("--no-knowledge", is_flag=True, help="Serve no collection: the model's own texts, or nothing.")
 @click.option("--policy", type=click.Choice([policy.value for policy in Policy]), help="The default one.  [cascade]")
 def serve(
     file: Path | None,
@@ -44,6 +45,7 @@ def serve(
     admin_port: str | None,
     bundle: str | None,
     device: str | None,
+    no_knowledge: bool,
     policy: str | None,
 ) -> None:
     """Answer questions over gRPC until SIGTERM or Ctrl-C.
@@ -56,6 +58,7 @@ def serve(
         "server.admin_port": admin_port,
         "model.bundle": bundle,
         "model.device": device,
+        "knowledge.collections": {} if no_knowledge else None,
         "cascade.default_policy": policy,
     }
     config = load(file, os.environ, flags)
@@ -93,6 +96,8 @@ def _announcement(gateway: Gateway, console: Console) -> Callable[[server.Ports]
         for each in now.collections:
             held = f"{each.documents} documents, {each.passages} passages, version {each.version}"
             lines.add_row("collection", f"{each.name}: {held}")
+        if not now.collections:
+            lines.add_row("collection", "none: only labels with a text of their own are answered")
         console.print(lines, soft_wrap=True, highlight=False)
         console.print("\nAsk it something:", highlight=False)
         target = f"{host}:{ports.grpc}"
@@ -108,4 +113,6 @@ def _announcement(gateway: Gateway, console: Console) -> Callable[[server.Ports]
 
 def _command() -> str:
     """How to call us from where we were called: the name alone only works in an active environment."""
+    if Path(sys.argv[0]).name == "__main__.py":
+        return f"{sys.executable} -m gateway"
     return "gateway" if shutil.which("gateway") else sys.argv[0]

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
-ROUTES = ("model", "retrieval", "ensemble", "abstain")
+ROUTES = ("model", "retrieval", "ensemble")
+GROUP_WIDTH = 20
+"""Characters; longer names are continued below, so that the table fits into 100 columns."""
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -51,17 +53,21 @@ def _auroc(measures: dict[str, dict[str, float]]) -> Table:
 
 
 def _end_to_end(ways: dict[str, dict[str, Any]]) -> Table:
-    table = Table("end to end", "questions", "right", "wrong", *(f"{route}: share (right)" for route in ROUTES))
+    """Percent of the group's questions. Whatever is neither right nor wrong was an abstention on an answerable one."""
+    table = Table(Column("end to end, %", no_wrap=True), Column("group", max_width=GROUP_WIDTH, overflow="fold"))
+    for name in ("right", "wrong", "abstained"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("answered by (right)", no_wrap=True)
     for way, groups in ways.items():
         for group, tally in groups.items():
-            cells = [
-                f"{100 * tally['share'][route]:.1f} % ({100 * tally['accuracy_by_route'][route]:.1f})"
-                if route in tally["share"]
-                else ""
+            answered = [
+                f"{route} {100 * tally['share'][route]:.1f} ({100 * tally['accuracy_by_route'][route]:.0f})"
                 for route in ROUTES
+                if route in tally["share"]
             ]
             name = way.replace("_", " ") if group == next(iter(groups)) else ""
-            table.add_row(name, group, _share(tally["accuracy"]), _share(tally["wrong_answers"]), *cells)
+            shares = (f"{100 * tally[key]:.2f}" for key in ("accuracy", "wrong_answers", "abstained"))
+            table.add_row(name, group, *shares, ", ".join(answered))
         table.add_section()
     return table
 

@@ -13,8 +13,8 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
-from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto
-from gateway.types import Answer, Policy, Principal
+from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
+from gateway.types import Answer, Found, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 
@@ -63,6 +63,7 @@ class AsyncClient:
     def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
+        self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
         self._metadata = _metadata(principal or Principal())
         self._timeout = timeout
 
@@ -73,10 +74,11 @@ class AsyncClient:
         collection: str = "",
         policy: Policy | None = None,
         max_citations: int = 0,
+        request_id: str = "",
         timeout: float | None = None,  # noqa: ASYNC109  # it becomes the call's deadline
     ) -> Answer:
         """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
-        request = _request(question, collection, policy, max_citations)
+        request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse = await self._answers.Answer(
                 request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
@@ -98,6 +100,24 @@ class AsyncClient:
             raise _failure(error) from None
         return [_item(item) for item in response.items]
 
+    async def search(
+        self,
+        query: str,
+        *,
+        collection: str = "",
+        limit: int = 0,
+        timeout: float | None = None,  # noqa: ASYNC109  # as above
+    ) -> list[Found]:
+        """The nearest documents, best first; nothing is decided. Raises CallFailed. `timeout` is in seconds."""
+        request = pb.SearchRequest(query=query, collection=collection, limit=limit)
+        try:
+            response: pb.SearchResponse = await self._knowledge.Search(
+                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return [found_from_proto(hit) for hit in response.hits]
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -116,6 +136,7 @@ class Client:
     def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._channel = grpc.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
+        self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
         self._metadata = _metadata(principal or Principal())
         self._timeout = timeout
 
@@ -126,10 +147,11 @@ class Client:
         collection: str = "",
         policy: Policy | None = None,
         max_citations: int = 0,
+        request_id: str = "",
         timeout: float | None = None,
     ) -> Answer:
         """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
-        request = _request(question, collection, policy, max_citations)
+        request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse = self._answers.Answer(
                 request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
@@ -151,6 +173,17 @@ class Client:
             raise _failure(error) from None
         return [_item(item) for item in response.items]
 
+    def search(self, query: str, *, collection: str = "", limit: int = 0, timeout: float | None = None) -> list[Found]:
+        """The nearest documents, best first; nothing is decided. Raises CallFailed. `timeout` is in seconds."""
+        request = pb.SearchRequest(query=query, collection=collection, limit=limit)
+        try:
+            response: pb.SearchResponse = self._knowledge.Search(
+                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+            )
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        return [found_from_proto(hit) for hit in response.hits]
+
     def close(self) -> None:
         self._channel.close()
 
@@ -163,16 +196,27 @@ class Client:
         self.close()
 
 
-def as_json(answer: Answer) -> str:
-    """The answer with the keys of the API."""
-    return json.dumps(
-        MessageToDict(answer_to_proto(answer), preserving_proto_field_name=True), ensure_ascii=False, indent=2
+def as_json(answer: Answer, request_id: str = "") -> str:
+    """The answer with the keys of the API, all of them but what is absent: a tier that did not run, no hand-off."""
+    found = MessageToDict(
+        answer_to_proto(answer, request_id), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
     )
+    # 64-bit numbers are strings in protobuf's JSON, for the sake of languages whose numbers are doubles.
+    found["knowledge_version"] = answer.knowledge_version
+    in_order = {one.name: found[one.name] for one in pb.AnswerResponse.DESCRIPTOR.fields if one.name in found}
+    return json.dumps(in_order, ensure_ascii=False, indent=2)
 
 
-def _request(question: str, collection: str, policy: Policy | None, max_citations: int = 0) -> pb.AnswerRequest:
-    number = pb.POLICY_UNSPECIFIED if policy is None else POLICY_TO_PROTO[policy]
-    return pb.AnswerRequest(question=question, collection=collection, policy=number, max_citations=max_citations)
+def _request(
+    question: str, collection: str, policy: Policy | None, max_citations: int = 0, request_id: str = ""
+) -> pb.AnswerRequest:
+    return pb.AnswerRequest(
+        question=question,
+        collection=collection,
+        policy=pb.POLICY_UNSPECIFIED if policy is None else POLICY_TO_PROTO[policy],
+        max_citations=max_citations,
+        request_id=request_id,
+    )
 
 
 def _batch(questions: Iterable[str], collection: str, policy: Policy | None) -> pb.AnswerBatchRequest:

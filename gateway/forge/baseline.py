@@ -22,13 +22,14 @@ def retrieval(bundle: Bundle, generation: Generation, wanted: Sequence[Case], ca
 
     Twice: with a document as near as its nearest passage, which is the usual way, and with our own rule.
     """
-    base = bases.find(BaseSection.model_validate(bundle.manifest.recipe["student_base"]), cache / "bases")
+    recipe, most = bundle.manifest.recipe, bundle.manifest.max_tokens
+    base = bases.find(BaseSection.model_validate(recipe["student_base"]), cache / "bases")
     student = from_base(base, all_layers(base), 2).eval()
-    passages = outputs(student, base, [passage.plain for passage in generation.passages])[1]
+    passages = outputs(student, base, [passage.plain for passage in generation.passages], most)[1]
     found: dict[str, Any] = {}
     for group in dict.fromkeys(case.group for case in wanted if case.document_id):
         some = [case for case in wanted if case.group == group and case.document_id]
-        cosines = outputs(student, base, [case.text for case in some])[1] @ passages.T
+        cosines = outputs(student, base, [case.text for case in some], most)[1] @ passages.T
         nearest, ours = [], []
         for number in range(len(generation.documents)):
             own = cosines[:, generation.rows(number)]

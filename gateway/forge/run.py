@@ -13,75 +13,115 @@ from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 
-from gateway.forge import bases, choose, data, export, measure, teacher, variations
+from gateway.forge import bases, choose, data, distil, export, folders, knowledge, measure, teacher, variations
 from gateway.forge import bundle as bundling
 from gateway.forge.data import Data
-from gateway.forge.distil import TransferSet, distil
+from gateway.forge.distil import TransferSet
 from gateway.forge.encoder import Student, from_base
 from gateway.forge.graph import Layout, Precision
-from gateway.forge.recipes import Recipe
-from gateway.forge.steps import Done, Report, Steps
-from gateway.knowledge.documents import passages, read_folder, slug
-from gateway.types import Document, Passage
-
-
-@dataclass(frozen=True, slots=True)
-class Knowledge:
-    """The documents that labels stand for, divided; `document_of` maps labels to document ids."""
-
-    documents: tuple[Document, ...]
-    passages: tuple[Passage, ...]
-    document_of: dict[str, str]
-
-    def before_launch(self, data: Data) -> list[Passage]:
-        """The passages that existed when the model was trained: not those of intents that it must not know."""
-        later = {self.document_of.get(row.category, "") for row in data.unseen}
-        return [passage for passage in self.passages if passage.document_id not in later]
+from gateway.forge.knowledge import Knowledge
+from gateway.forge.recipes import BaseSection, Recipe
+from gateway.forge.shape import Shape
+from gateway.forge.steps import Done, Report, Steps, is_made, key_of
 
 
 @dataclass(frozen=True, slots=True)
 class Forge:
-    """One run: the recipe with its data and knowledge, and where to work."""
+    """One run: the recipe with its data and knowledge, and where to work. Keys are what decides each step's result."""
 
     recipe: Recipe
     data: Data
     knowledge: Knowledge
-    steps: Steps
+    work: Path
     console: Console
     cache: Path
+
+    @property
+    def steps(self) -> Steps:
+        return Steps(self.work, self.console)
 
     @property
     def label_numbers(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.data.labels)}
 
+    def base(self, section: BaseSection) -> Path:
+        return bases.find(section, self.cache, self.recipe.locate)
+
+    def teacher_decides(self) -> list[object]:
+        recipe = self.recipe
+        base = [recipe.teacher_base.sha256, recipe.teacher_base.files]
+        divided = recipe.data.model_dump(exclude={"attribution": True, "outliers": {"__all__": {"attribution": True}}})
+        seen = [self.data.hashes, divided, sorted(self.data.labels)]
+        return [teacher.STEP_VERSION, seen, recipe.teacher.model_dump(), base]
+
+    def lessons_decides(self, taught: str) -> list[object]:
+        base = [self.recipe.student_base.sha256, self.recipe.student_base.files]
+        known = [passage.plain for passage in self.knowledge.before_launch(self.data)]
+        settings = [self.recipe.student.variations, self.recipe.student.max_tokens]
+        return [variations.STEP_VERSION, taught, settings, base, known]
+
+    def student_decides(self, lessons: str, layers: int) -> list[object]:
+        settings = self.recipe.student.model_dump(exclude={"layers", "variations"})
+        known = self.knowledge.before_launch(self.data)
+        stands_for = [self.knowledge.document_of, [passage.document_id for passage in known]]
+        return [distil.STEP_VERSION, lessons, settings, layers, stands_for]
+
+    def measure_decides(self, student: str) -> list[object]:
+        plain = [passage.plain for passage in self.knowledge.passages]
+        return [measure.STEP_VERSION, student, plain, self.knowledge.document_of]
+
+    def changed(self, layers: int) -> list[str]:
+        """The steps towards the student of `layers` layers that would be made anew."""
+        keys = {"teacher": key_of("teacher", self.teacher_decides())}
+        keys["lessons"] = key_of("lessons", self.lessons_decides(keys["teacher"]))
+        student, measured = f"student-{layers}", f"measure-{layers}"
+        keys[student] = key_of(student, self.student_decides(keys["lessons"], layers))
+        keys[measured] = key_of(measured, self.measure_decides(keys[student]))
+        return [name for name, key in keys.items() if not is_made(self.work, name, key)]
+
 
 def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) -> Path:
     """Make the bundle in `out`; `work` keeps finished steps, `cache` base weights. Returns `out`.
 
-    Raises FileNotFoundError or ValueError for the recipe's data, bases.BaseMissing for its weights.
+    Raises FileNotFoundError or ValueError for the recipe's data and for the folders, bases.BaseMissing for the weights.
     """
-    seen = data.load(recipe)
-    forge = Forge(recipe, seen, knowledge_of(recipe, seen), Steps(work, console), console, cache)
-    _say_sizes(forge)
-    taught = _teach(forge)
-    lessons = _lessons(forge, taught)
-    students = {layers: _student(forge, lessons, layers) for layers in recipe.student.layers}
-    measured = {layers: _measure(forge, done, layers) for layers, done in students.items()}
-    layers = choose.best(measured)
-    console.print(choose.table(measured, layers))
-    student = restore(forge, students[layers], layers)
-    return bundling.make(
-        forge.recipe,
-        forge.data,
-        forge.knowledge.documents,
-        forge.knowledge.document_of,
-        student,
-        bases.find(recipe.student_base, cache),
-        {str(key): value for key, value in measured.items()},
-        work / "export",
-        out,
-        console,
-    )
+    folders.check_out(out)
+    with folders.locked(work):
+        seen = data.load(recipe)
+        forge = Forge(recipe, seen, knowledge.of(recipe, seen), work, console, cache)
+        _say_sizes(forge)
+        base = forge.base(recipe.student_base)
+        _check_depths(recipe, Shape.read(base))
+        lessons = _lessons(forge, _teach(forge))
+        students = {layers: _student(forge, lessons, layers) for layers in recipe.student.layers}
+        measured = {layers: _measure(forge, done, layers) for layers, done in students.items()}
+        layers = choose.best(measured)
+        console.print(choose.table(measured, layers))
+        return bundling.make(
+            recipe,
+            seen,
+            forge.knowledge,
+            restore(forge, students[layers], layers),
+            base,
+            {str(key): value for key, value in measured.items()},
+            work / "export",
+            out,
+            console,
+        )
+
+
+def _check_depths(recipe: Recipe, shape: Shape) -> None:
+    """ValueError where the base cannot give what the recipe asks of it: said before anything is taught."""
+    deepest, most = max(recipe.student.layers), shape.max_position_embeddings
+    if deepest > shape.num_hidden_layers:
+        raise ValueError(
+            f"{recipe.source}: [student] layers: {deepest} of {recipe.student_base.name}'s {shape.num_hidden_layers}"
+        )
+    if recipe.student.max_tokens > most:
+        raise ValueError(
+            f"{recipe.source}: [student] max_tokens = {recipe.student.max_tokens}, but {recipe.student_base.name} has "
+            f"positions for {most}"
+        )
 
 
 def _say_sizes(forge: Forge) -> None:
@@ -94,16 +134,9 @@ def _say_sizes(forge: Forge) -> None:
 
 def _teach(forge: Forge) -> Done:
     recipe, seen = forge.recipe, forge.data
-    decides = [
-        seen.hashes,
-        recipe.data.model_dump(),
-        recipe.teacher.model_dump(),
-        recipe.teacher_base.sha256,
-        sorted(seen.labels),
-    ]
 
     def make(folder: Path, report: Report) -> None:
-        base = bases.find(recipe.teacher_base, forge.cache)
+        base = forge.base(recipe.teacher_base)
         numbers = forge.label_numbers
         questions = [row.text for row in seen.train], [numbers[row.category] for row in seen.train]
         made = teacher.fine_tune(
@@ -114,52 +147,50 @@ def _teach(forge: Forge) -> Done:
             folder / "teacher.safetensors",
         )
 
-    return forge.steps.run("teacher", decides, make)
+    return forge.steps.run("teacher", forge.teacher_decides(), make)
 
 
 def _lessons(forge: Forge, taught: Done) -> Done:
     """The transfer set: questions, variations, outliers and knowledge, with the teacher's word on each."""
     recipe, seen = forge.recipe, forge.data
     known = forge.knowledge.before_launch(seen)
-    decides = [taught.key, recipe.student.variations, recipe.student_base.sha256, [passage.plain for passage in known]]
 
     def make(folder: Path, report: Report) -> None:
         questions = [row.text for row in seen.train]
         varied = variations.vary(questions, recipe.student.variations, recipe.data.seed)
         passages = [passage.plain for passage in known]
         everything = [*questions, *varied, *seen.outliers_train, *passages]
-        base = bases.find(recipe.teacher_base, forge.cache)
+        base = forge.base(recipe.teacher_base)
         asked = teacher.Teacher(base, len(seen.labels))
         asked.load_state_dict(load_file(taught.folder / "teacher.safetensors"))
         logits, _ = teacher.ask(asked.eval().to(teacher.device()), base, everything, report)
-        reference = reference_embeddings(bases.find(recipe.student_base, forge.cache), everything)
+        reference = reference_embeddings(forge.base(recipe.student_base), everything, recipe.student.max_tokens)
         np.savez(folder / "lessons.npz", logits=logits, reference=reference)
         (folder / "texts.json").write_text(
             json.dumps({"texts": everything, "labelled": len(questions), "passages": len(passages)})
         )
 
-    return forge.steps.run("lessons", decides, make)
+    return forge.steps.run("lessons", forge.lessons_decides(taught.key), make)
 
 
-def reference_embeddings(base: Path, everything: Sequence[str]) -> NDArray[np.float32]:
+def reference_embeddings(base: Path, everything: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
     """What the student's own base makes of the texts: the likeness that distillation keeps."""
     untouched = from_base(base, measure.all_layers(base), 2).eval()
-    return measure.outputs(untouched, base, everything)[1]
+    return measure.outputs(untouched, base, everything, max_tokens)[1]
 
 
 def _student(forge: Forge, lessons: Done, layers: int) -> Done:
     recipe = forge.recipe
-    settings = recipe.student.model_dump(exclude={"layers", "variations"})
 
     def make(folder: Path, report: Report) -> None:
-        base = bases.find(recipe.student_base, forge.cache)
-        student = distil(base, layers, _transfer(forge, lessons), recipe.student, recipe.data.seed, report)
+        base = forge.base(recipe.student_base)
+        student = distil.distil(base, layers, _transfer(forge, lessons), recipe.student, recipe.data.seed, report)
         save_file(
             {name: value.cpu().contiguous() for name, value in student.state_dict().items()},
             folder / "student.safetensors",
         )
 
-    return forge.steps.run(f"student-{layers}", [lessons.key, settings, layers], make)
+    return forge.steps.run(f"student-{layers}", forge.student_decides(lessons.key, layers), make)
 
 
 def _transfer(forge: Forge, lessons: Done) -> TransferSet:
@@ -169,78 +200,77 @@ def _transfer(forge: Forge, lessons: Done) -> TransferSet:
     labels = np.full(len(kept["texts"]), -1, np.int64)
     labels[: kept["labelled"]] = [numbers[row.category] for row in forge.data.train]
     known = forge.knowledge.before_launch(forge.data)
-    stands_for = {
-        forge.knowledge.document_of[label]: number
-        for label, number in numbers.items()
-        if label in forge.knowledge.document_of
-    }
+    documents = forge.knowledge.numbers(forge.data.labels)
+    by_label = np.append(forge.knowledge.numbers_by_label(forge.data.labels), -1)  # the last is for label -1
     count = kept["passages"]
     return TransferSet(
         texts=kept["texts"],
         logits=arrays["logits"],
         labels=labels,
+        wanted=by_label[labels],
         reference=arrays["reference"],
         passages=[passage.plain for passage in known],
         passage_reference=arrays["reference"][len(labels) - count :],
-        document=np.array([stands_for.get(passage.document_id, -1) for passage in known], np.int64),
+        document=np.array([documents.get(passage.document_id, -1) for passage in known], np.int64),
     )
 
 
 def restore(forge: Forge, done: Done, layers: int) -> Student:
     """The student that a step left."""
-    student = from_base(bases.find(forge.recipe.student_base, forge.cache), layers, len(forge.data.labels))
+    student = from_base(forge.base(forge.recipe.student_base), layers, len(forge.data.labels))
     student.load_state_dict(load_file(done.folder / "student.safetensors"))
     return student.eval()
 
 
 def _measure(forge: Forge, done: Done, layers: int) -> choose.Measured:
     def make(folder: Path, report: Report) -> None:
-        base = bases.find(forge.recipe.student_base, forge.cache)
+        base = forge.base(forge.recipe.student_base)
         found = measure.measure(
             restore(forge, done, layers),
             base,
             forge.data,
             forge.knowledge.documents,
             forge.knowledge.document_of,
+            forge.recipe.student.max_tokens,
         )
         (folder / "measured.json").write_text(json.dumps(found))
         report(1, 1, "")
 
-    decides = [done.key, [passage.plain for passage in forge.knowledge.passages]]
-    made = forge.steps.run(f"measure-{layers}", decides, make)
+    made = forge.steps.run(f"measure-{layers}", forge.measure_decides(done.key), make)
     found: choose.Measured = json.loads((made.folder / "measured.json").read_text())
     return found
 
 
-def export_single(recipe: Recipe, work: Path, cache: Path, path: Path, precision: Precision, layout: Layout) -> None:
-    """Write the chosen student of a finished run as one graph. FileNotFoundError if the run has not got that far."""
+def export_single(
+    recipe: Recipe, work: Path, cache: Path, path: Path, precision: Precision, layout: Layout, console: Console
+) -> None:
+    """Write the chosen student of a finished run as one graph. FileNotFoundError if the run has not got that far.
+
+    Says so where the run was made from another recipe, data or code than they are now.
+    """
     measured = {layers: work / f"measure-{layers}" / "measured.json" for layers in recipe.student.layers}
     missing = [str(file) for file in measured.values() if not file.is_file()]
     if missing:
         raise FileNotFoundError(f"no finished run in {work} ({missing[0]} is not there): gateway forge run first")
     layers = choose.best({layers: json.loads(file.read_text()) for layers, file in measured.items()})
+    _say_changes(recipe, work, cache, layers, console)
     weights = load_file(work / f"student-{layers}" / "student.safetensors")
-    student = from_base(bases.find(recipe.student_base, cache), layers, len(weights["answer.bias"]))
+    student = from_base(bases.find(recipe.student_base, cache, recipe.locate), layers, len(weights["answer.bias"]))
     student.load_state_dict(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     export.single(student.eval(), path, precision, layout)
 
 
-def knowledge_of(recipe: Recipe, seen: Data) -> Knowledge:
-    """The recipe's documents, and which label stands for which: the one that its slug names, unless the recipe says."""
-    if not recipe.knowledge.collection:
-        return Knowledge((), (), {})
-    documents = read_folder(recipe.locate(recipe.knowledge.collection))
-    ids = {document.id for document in documents}
-    intents = {*seen.labels, *(row.category for row in seen.unseen)}
-    stands_for = {intent: recipe.knowledge.documents.get(intent, slug(intent)) for intent in sorted(intents)}
-    unknown = [stated for stated in recipe.knowledge.documents.values() if stated not in ids]
-    if unknown:
-        raise ValueError(
-            f"{recipe.source}: [knowledge.documents] names {unknown[0]!r}, which the collection does not have"
+def _say_changes(recipe: Recipe, work: Path, cache: Path, layers: int, console: Console) -> None:
+    try:
+        seen = data.load(recipe)
+        changed = Forge(recipe, seen, knowledge.of(recipe, seen), work, console, cache).changed(layers)
+    except (FileNotFoundError, ValueError) as error:
+        console.print(f"[yellow]warning:[/] not compared with the recipe as it is now: {error}", highlight=False)
+        return
+    if changed:
+        console.print(
+            f"[yellow]warning:[/] {work} was made from another recipe, data or code than they are now "
+            f"({', '.join(changed)}); this is the student of that run",
+            highlight=False,
         )
-    return Knowledge(
-        tuple(documents),
-        tuple(passage for document in documents for passage in passages(document)),
-        {intent: document_id for intent, document_id in stands_for.items() if document_id in ids},
-    )

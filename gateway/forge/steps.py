@@ -27,6 +27,17 @@ class Done:
     key: str
 
 
+def key_of(name: str, decides: object) -> str:
+    """The key of the step `name`, of everything that decides its result."""
+    return hashlib.sha256(json.dumps([name, decides], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_made(folder: Path, name: str, key: str) -> bool:
+    """Whether the step in `folder` is finished, and was made from what `key` stands for."""
+    kept = folder / name / KEY
+    return kept.is_file() and kept.read_text() == key
+
+
 class Steps:
     """Runs steps in `folder`, skipping those whose key is there already."""
 
@@ -40,9 +51,9 @@ class Steps:
         It works in a folder of its own, which takes the step's place when it has ended: a killed step leaves nothing
         that looks finished.
         """
-        key = hashlib.sha256(json.dumps([name, decides], sort_keys=True, default=str).encode()).hexdigest()
+        key = key_of(name, decides)
         folder = self._folder / name
-        if (folder / KEY).is_file() and (folder / KEY).read_text() == key:
+        if is_made(self._folder, name, key):
             self._console.print(f"[dim]{name}: already made[/]", highlight=False)
             return Done(folder, key)
         scratch = self._folder / f"{name}.part"

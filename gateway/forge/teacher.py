@@ -18,12 +18,17 @@ from torch.nn import functional as F
 from gateway.forge.recipes import TeacherSection
 from gateway.forge.steps import Report
 
+STEP_VERSION = 1
+"""Raised when a change of this code changes what it teaches, so that kept teachers are made again."""
 OUTLIER_SHARE = 8  # one outlier for so many questions in a batch
 OUTLIER_WEIGHT = 0.5
 
 
 class Teacher(nn.Module):
-    """A trunk from the hub's library, mean pooling, and a linear head. Any encoder that AutoModel loads will do."""
+    """A trunk from the hub's library, mean pooling, and a linear head.
+
+    Any encoder that AutoModel loads and that has `embeddings` and `encoder.layer`, for `freeze`: BERT, RoBERTa, MPNet.
+    """
 
     def __init__(self, folder: Path, labels: int) -> None:
         super().__init__()
@@ -43,9 +48,16 @@ class Teacher(nn.Module):
         return self.answer(dropped), F.normalize(pooled, dim=-1)
 
     def freeze(self, layers: int) -> None:
-        """Keep the token embeddings and the lowest `layers` as the base has them."""
-        self.trunk.embeddings.requires_grad_(False)
-        for layer in self.trunk.encoder.layer[:layers]:
+        """Keep the token embeddings and the lowest `layers` as the base has them. ValueError if it has none."""
+        embeddings = getattr(self.trunk, "embeddings", None)
+        stack = getattr(getattr(self.trunk, "encoder", None), "layer", None)
+        if embeddings is None or stack is None:
+            raise ValueError(
+                f"teacher_base: a {type(self.trunk).__name__} has no `embeddings` with `encoder.layer`, parts of which "
+                "are kept as they are; take a base like BERT, RoBERTa or MPNet"
+            )
+        embeddings.requires_grad_(False)
+        for layer in stack[:layers]:
             layer.requires_grad_(False)
 
 

@@ -15,25 +15,29 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Labelled:
-    """A question and its intent; `category` is empty where the file has no labels."""
+    """A question and its intent; `category` is empty where the file has no labels, `document` where it names none."""
 
     text: str
     category: str
+    document: str = ""
 
 
 def read(source: Path, split: str = "") -> list[Labelled]:
     """The questions in `source`, blank ones left out.
 
-    `.csv` needs a column `text` and may have `category`; `.jsonl` the same keys; `.json` is a mapping of splits to
-    [text, category] pairs, of which `split` is taken; anything else is one question a line. `.gz` is unpacked.
-    Raises FileNotFoundError or ValueError, naming the file and what it lacks.
+    `.csv` needs a column `text` and may have `category` and `document`; `.jsonl` the same keys; `.json` is a mapping of
+    splits to [text, category] pairs, of which `split` is taken; anything else is one question a line. `.gz` is
+    unpacked. Raises FileNotFoundError or ValueError, naming the file and what it lacks.
     """
     if not source.is_file():
         raise FileNotFoundError(f"no such file: {source}")
     kind = source.with_suffix("").suffix if source.suffix == ".gz" else source.suffix
     parse = {".csv": _csv, ".jsonl": _jsonl, ".json": _json}.get(kind, _lines)
     try:
-        rows = [Labelled(row.text.strip(), row.category.strip()) for row in parse(_content(source), split)]
+        rows = [
+            Labelled(row.text.strip(), row.category.strip(), row.document.strip())
+            for row in parse(_content(source), split)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{source}: not readable as {kind or 'text'}: {error!r}") from error
     rows = [row for row in rows if row.text]
@@ -59,14 +63,14 @@ def _csv(content: str, _split: str) -> Iterator[Labelled]:
     if "text" not in (reader.fieldnames or ()):
         raise KeyError(f"column 'text' (columns: {', '.join(reader.fieldnames or ())})")
     for row in reader:
-        yield Labelled(row["text"] or "", row.get("category") or "")
+        yield Labelled(row["text"] or "", row.get("category") or "", row.get("document") or "")
 
 
 def _jsonl(content: str, _split: str) -> Iterator[Labelled]:
     for line in content.split("\n"):
         if line.strip():
             row = json.loads(line)
-            yield Labelled(row["text"], row.get("category", ""))
+            yield Labelled(row["text"], row.get("category", ""), row.get("document", ""))
 
 
 def _json(content: str, split: str) -> Iterator[Labelled]:

@@ -10,6 +10,9 @@ import random
 import string
 from collections.abc import Sequence
 
+STEP_VERSION = 1
+"""Raised when a change of this code changes its texts, so that kept lessons are made again."""
+
 
 def vary(questions: Sequence[str], each: int, seed: int) -> list[str]:
     """`each` variations of every question, without repeats, in a fixed order for a seed."""

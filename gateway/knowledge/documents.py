@@ -61,8 +61,17 @@ def read(path: Path) -> Document:
         updated=str(matter["updated"]),
         answer=answer,
         text=f"{answer}\n\n{parts[2].strip()}\n",
-        groups=frozenset(map(str, matter.get("groups") or ())),
+        groups=_groups(path, matter.get("groups")),
     )
+
+
+def _groups(path: Path, given: Any) -> frozenset[str]:
+    """Anything but a list of names is refused: read in good faith it could open the article to everybody."""
+    if given is None:
+        return frozenset()
+    if not isinstance(given, list) or not all(isinstance(name, str) and name.strip() for name in given):
+        raise DocumentInvalid(f"{path}: groups must be a list of names, for example [staff], not {given!r}")
+    return frozenset(name.strip() for name in given)
 
 
 def passages(document: Document) -> list[Passage]:

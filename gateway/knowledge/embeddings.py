@@ -25,16 +25,17 @@ DIGEST = 32
 
 
 class EmbeddingCache:
-    """Wraps an encoder; `encoder_id` says which one it is. Used once, by the thread that builds."""
+    """Wraps an encoder. `identity` says which encoder and which collection: each pair has a file of its own, which
+    holds that collection's texts alone. Used once, by the thread that builds, with all texts at once."""
 
-    def __init__(self, embed: Embed, encoder_id: str, dim: int, folder: Path) -> None:
+    def __init__(self, embed: Embed, identity: str, dim: int, folder: Path) -> None:
         self._embed = embed
         self._dim = dim
-        self._path = folder / f"embeddings-{hashlib.sha256(encoder_id.encode()).hexdigest()[:16]}.npz"
+        self._path = folder / f"embeddings-{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         self._known: dict[bytes, Matrix] | None = None
 
     def __call__(self, texts: Sequence[str]) -> Matrix:
-        """Unit embeddings [texts, dim], from the cache where they are in it."""
+        """Unit embeddings [texts, dim], from the cache where they are in it. Whatever is not asked for is forgotten."""
         if self._known is None:
             self._known = self._read()
         keys = [hashlib.sha256(text.encode()).digest() for text in texts]
@@ -42,6 +43,8 @@ class EmbeddingCache:
         if missing:
             fresh = self._embed([texts[at] for at in missing])
             self._known |= {keys[at]: vector for at, vector in zip(missing, fresh, strict=True)}
+        if len(set(keys)) < len(self._known) or missing:
+            self._known = {key: self._known[key] for key in keys}
             self._write()
         return np.stack([self._known[key] for key in keys])
 

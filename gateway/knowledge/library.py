@@ -28,10 +28,14 @@ nearest passage is not among the first may still win by its average."""
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One collection at one knowledge version. `owner` [passages] numbers each passage's document."""
+    """One collection at one knowledge version. `owner` [passages] numbers each passage's document.
+
+    `hashes` are the documents' content hashes, kept because the ensemble asks for those of all labels.
+    """
 
     version: int
     documents: tuple[Document, ...]
+    hashes: tuple[str, ...]
     passages: tuple[Passage, ...]
     owner: NDArray[np.int64]
     first_passage: NDArray[np.int64]
@@ -49,6 +53,7 @@ class Generation:
         return Generation(
             version=version,
             documents=documents,
+            hashes=tuple(document.content_hash for document in documents),
             passages=flat,
             owner=np.repeat(np.arange(len(documents)), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts)]),
@@ -132,10 +137,9 @@ class Library:
         number = generation.by_id.get(document_id)
         if number is None:
             return Standing.WITHDRAWN
-        document = generation.documents[number]
-        if not may_read(document, principal):
+        if not may_read(generation.documents[number], principal):
             return Standing.FORBIDDEN
-        return Standing.CHANGED if known_hash and document.content_hash != known_hash else Standing.CURRENT
+        return Standing.CHANGED if known_hash and generation.hashes[number] != known_hash else Standing.CURRENT
 
     def read(
         self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,11 @@ from numpy.typing import NDArray
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
 from gateway.types import Prediction, Vector
+
+log = logging.getLogger(__name__)
+
+STOP_SECONDS = 10.0
+"""How long stopping waits for the batch that runs. A session that hangs longer is left to the end of the process."""
 
 Run = Callable[[Sequence[list[int]]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
@@ -70,7 +76,7 @@ class Batcher:
         self._thread.start()
 
     async def stop(self) -> None:
-        """Finish the batch that runs; whatever waits gets Unavailable."""
+        """Finish the batch that runs, within STOP_SECONDS; whatever waits gets Unavailable."""
         with self._changed:
             self._stopping = True
             left, self._queue = self._queue, []
@@ -78,7 +84,9 @@ class Batcher:
         for one in left:
             _settle(one.future, Unavailable("the gateway is stopping"))
         if self._thread.is_alive():
-            await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+            await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
+            if self._thread.is_alive():
+                log.warning("the session still computes after %g s and is left alone", STOP_SECONDS)
 
     async def submit(self, tokens: list[int], deadline: Deadline) -> Prediction:
         """The prediction for one question. Raises DeadlineExceeded, Overloaded, InferenceFailed, Unavailable."""
@@ -146,15 +154,16 @@ class Batcher:
         """One outcome for each question; if the batch fails, each is tried alone, so that a bad one fails alone."""
         try:
             logits, embeddings = self._run([one.tokens for one in batch])
+            seconds = self._clock() - started
+            # Inside too: output of fewer rows than questions must not end the thread.
+            return [
+                self._prediction(one, logits[row], embeddings[row], started, seconds, len(batch))
+                for row, one in enumerate(batch)
+            ]
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it and the thread lives on
             if len(batch) == 1:
                 return [error if isinstance(error, InferenceFailed) else InferenceFailed(repr(error))]
             return [self._compute([one], started)[0] for one in batch]
-        seconds = self._clock() - started
-        return [
-            self._prediction(one, logits[row], embeddings[row], started, seconds, len(batch))
-            for row, one in enumerate(batch)
-        ]
 
     def _prediction(
         self, one: _Waiting, logits: Vector, embedding: Vector, started: float, seconds: float, size: int

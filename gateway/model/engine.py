@@ -52,7 +52,7 @@ class Engine:
 
     @property
     def waiting(self) -> int:
-        """Questions in the queue now."""
+        """Questions in the queue now. From any thread."""
         return self._batcher.waiting
 
     def profile(self) -> Profile:

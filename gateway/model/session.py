@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,6 +29,8 @@ a CPU 2 % of its time; one by one, an answer is the same to the bit whoever else
 GOLDEN_TOLERANCE = 0.1
 """Of a probability: far more than a machine's rounding, far less than a saturated product is off."""
 
+log = logging.getLogger(__name__)
+
 onnxruntime.set_default_logger_severity(3)  # errors; its warnings about shapes are of no use to who runs a server
 
 
@@ -36,6 +41,11 @@ class Session:
         """Raises DeviceUnavailable if the provider is not the active one, InferenceFailed if it does not load."""
         self.precision = precision
         self.device = device
+        if device == "cuda":
+            # CUDA and cuDNN as the [gpu] extra installs them lie where no loader looks. What is missing it prints to
+            # stdout, where somebody may be reading JSON.
+            with contextlib.redirect_stdout(sys.stderr):
+                onnxruntime.preload_dlls()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -51,7 +61,8 @@ class Session:
         if self.provider != PROVIDERS[device]:
             raise DeviceUnavailable(
                 f"{device} was asked for, but ONNX Runtime runs on {self.provider}. "
-                "Install onnxruntime-gpu with CUDA 12 and cuDNN 9, or use --device cpu."
+                "Install the [gpu] extra, which brings CUDA and cuDNN as wheels, and a driver that is new enough for "
+                "them; or use --device cpu."
             )
         self._row_tokens = 0 if device == "cpu" else GPU_ROW_TOKENS
         self.runs_alone = precision in RUNS_ALONE
@@ -68,12 +79,6 @@ class Session:
         return logits, embedding
 
 
-def active_providers(device: Device) -> list[str]:
-    """The providers that ONNX Runtime would use for `device`, best first."""
-    available = onnxruntime.get_available_providers()
-    return [PROVIDERS[one] for one in candidates(device) if PROVIDERS[one] in available]
-
-
 def candidates(device: Device) -> tuple[str, ...]:
     return ("cuda", "cpu") if device == "auto" else (device,)
 
@@ -84,9 +89,10 @@ def open_session(
     """The first device of `device` that works, at its own precision, checked against the bundle's golden answers.
 
     A CPU whose 8-bit products saturate (AVX2 without VNNI) fails that check and gets the float graph, which shares its
-    weights. Raises DeviceUnavailable, naming why, if nothing is left.
+    weights: whatever was tried before is logged. Raises DeviceUnavailable, naming why, if nothing is left.
     """
     reasons: list[str] = []
+    failures: list[str] = []
     for one in candidates(device):
         if PROVIDERS[one] not in onnxruntime.get_available_providers():
             reasons.append(f"{one}: this onnxruntime has no {PROVIDERS[one]}")
@@ -95,9 +101,14 @@ def open_session(
             try:
                 session = Session(bundle, wanted, one, threads)
                 verify(session, bundle, tokenization)
-                return session
             except (InferenceFailed, DeviceUnavailable) as error:
                 reasons.append(f"{one} {wanted}: {error}")
+                failures.append(reasons[-1])
+                continue
+            # A runtime without the provider is no failure: `auto` means that.
+            for failure in failures:
+                log.warning("%s runs on %s instead: %s", session.precision, session.provider, failure)
+            return session
     raise DeviceUnavailable(f"no session for device {device!r}: " + "; ".join(reasons))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.types import Answer, CertificateStatus, Citation, Evidence, Hit, Policy, Reason, Route
+from gateway.types import Answer, CertificateStatus, Citation, Evidence, Found, Hit, Policy, Reason, Route
 from gateway.v1 import gateway_pb2 as pb
 
 
@@ -74,6 +74,16 @@ def answer_from_proto(message: pb.AnswerResponse) -> Answer:
 def evidence_to_proto(evidence: Evidence) -> pb.SearchResponse:
     return pb.SearchResponse(
         hits=[_hit_to_proto(hit) for hit in evidence.hits], knowledge_version=evidence.knowledge_version
+    )
+
+
+def found_from_proto(message: pb.SearchHit) -> Found:
+    return Found(
+        document_id=message.document_id,
+        title=message.title,
+        uri=message.uri,
+        similarity=message.similarity,
+        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
     )
 
 

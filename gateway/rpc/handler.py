@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError, Message
 from gateway.deadline import Clock, Deadline
 from gateway.errors import DeadlineExceeded, InvalidQuestion, Overloaded, Unavailable
 from gateway.rpc.admission import Admission
+from gateway.rpc.malformed import not_utf8
 from gateway.rpc.status import Refusal, refusal_of
 from gateway.rpc.validate import principal_of
 from gateway.telemetry.metrics import Code, MethodMetrics, Metrics, Rejection
@@ -35,9 +36,10 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Malformed:
-    """Stands for a request whose bytes are not the message, bad UTF-8 included."""
+    """Stands for a request whose bytes are not the message. `field`: the string that is not UTF-8, if it is that."""
 
     name: str
+    field: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,10 @@ def only_the_caller_cancels() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, Response]):
-    """One unary method. `questions` tells how many a request holds, and so how many permits it takes."""
+    """One unary method. `questions` tells how many a request holds, and so how many permits it takes.
+
+    It raises InvalidQuestion for a request of the wrong size: that is the caller's fault even when we are busy.
+    """
 
     service: str
     name: str
@@ -97,7 +102,7 @@ def _wrapped(method: Method[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any,
         try:
             message: Message = method.request.FromString(data)
         except (DecodeError, UnicodeDecodeError):
-            return Malformed(method.request.__name__)
+            return Malformed(method.request.__name__, not_utf8(method.request.DESCRIPTOR, data))
         return message
 
     metrics = door.metrics.method(method.service, method.name)
@@ -143,14 +148,17 @@ async def _handle(
 async def _admitted(
     method: Method[Any, Any], door: Door, request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]
 ) -> Message:
-    deadline = _deadline_of(context, door)
+    if isinstance(request, Malformed):
+        if request.field:
+            raise InvalidQuestion(request.field, "is not UTF-8")
+        raise InvalidQuestion("request", f"is not a valid {request.name}")
+    questions = method.questions(request)
+    deadline = _deadline_of(context, door, questions)
     if deadline.is_past():
         door.metrics.reject(Rejection.DEADLINE)
         deadline.check("admission")
-    if isinstance(request, Malformed):
-        raise InvalidQuestion("request", f"is not a valid {request.name}")
     principal = principal_of(context.invocation_metadata() or ())
-    with door.admission.permit(method.questions(request)):
+    with door.admission.permit(questions):
         try:
             # gRPC itself ends a call at its own deadline; this is for calls without one, and for those cut shorter.
             async with asyncio.timeout(deadline.remaining()) as scope:
@@ -163,10 +171,10 @@ async def _admitted(
             raise
 
 
-def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door) -> Deadline:
+def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door, questions: int) -> Deadline:
     remaining = context.time_remaining()
-    allowed = door.limits.default_timeout if remaining is None else min(remaining, door.limits.max_timeout)
-    return Deadline.after(allowed, door.clock)
+    wanted = door.limits.default_timeout * questions if remaining is None else remaining
+    return Deadline.after(min(wanted, door.limits.max_timeout), door.clock)
 
 
 def _refused(door: Door, error: BaseException) -> Refusal:

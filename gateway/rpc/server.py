@@ -74,6 +74,7 @@ class Server:
         )
         self._lag: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
+        metrics.watch_queue(gateway.waiting)
         self._register(gateway, config)
 
     def _register(self, gateway: Gateway, config: Config) -> None:
@@ -88,7 +89,7 @@ class Server:
         self._server.add_generic_rpc_handlers(
             (
                 generic_handler(ANSWERS, Answers(gateway, rules, self._metrics).methods(), door),
-                generic_handler(KNOWLEDGE, Knowledge(gateway, rules).methods(), door),
+                generic_handler(KNOWLEDGE, Knowledge(gateway, rules, self._metrics).methods(), door),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -38,7 +38,9 @@ class Gateway(Protocol):
     """Answers and searches. Called from the event loop only. `close` is called once, after the last answer."""
 
     @property
-    def default_collection(self) -> str: ...
+    def default_collection(self) -> str:
+        """For requests that name none; empty where no collection is served."""
+        ...
 
     def collections(self) -> Sequence[str]:
         """Names of the collections that are served."""
@@ -51,7 +53,14 @@ class Gateway(Protocol):
     async def search(
         self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
     ) -> Evidence:
-        """The nearest `limit` documents that the principal may read. Raises errors.GatewayError."""
+        """The nearest `limit` documents that the principal may read, with the stages' times.
+
+        Raises errors.GatewayError.
+        """
+        ...
+
+    def waiting(self) -> int:
+        """Questions that wait for the model now. Called from any thread, at every scrape."""
         ...
 
     def describe(self) -> Description:

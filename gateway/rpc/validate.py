@@ -27,7 +27,7 @@ _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]*")
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What is allowed here, of which only this much is configured."""
+    """What is allowed here, of which only this much is configured. Without collections the default one is empty."""
 
     collections: Sequence[str]
     default_collection: str
@@ -101,7 +101,10 @@ def lookup_of(request: pb.SearchRequest, rules: Rules) -> Lookup:
     _check_text("query", request.query, rules.max_question_chars)
     if request.limit > MAX_LIMIT:
         raise InvalidQuestion("limit", f"is {request.limit}, limit {MAX_LIMIT}")
-    return Lookup(request.query, _collection(request.collection, rules), request.limit or DEFAULT_LIMIT)
+    collection = _collection(request.collection, rules)
+    if not collection:
+        raise UnknownCollection("no collection is served here")
+    return Lookup(request.query, collection, request.limit or DEFAULT_LIMIT)
 
 
 def _check_text(field: str, text: str, limit: int) -> None:

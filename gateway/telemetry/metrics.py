@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import importlib.metadata
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -140,6 +140,7 @@ class Metrics:
 
     def _admission(self) -> None:
         self._in_flight = self._gauge("gateway_inflight_requests", "Questions admitted and not yet answered.")
+        self._queue = self._gauge("gateway_queue_requests", "Questions that wait for the model.")
         rejected = self._counter("gateway_admission_rejected_total", "Calls refused before work.", ("reason",))
         self._rejected = {reason: rejected.labels(reason.value) for reason in Rejection}
         self._cancelled = self._counter("gateway_cancelled_total", "Calls that the caller gave up.")
@@ -191,7 +192,11 @@ class Metrics:
             self._retrieval_score.observe(max(citation.similarity for citation in answer.citations))
         if answer.batch_size:
             self._batch_size.observe(answer.batch_size)
-        for stage, duration in answer.timings.items():
+        self.observe_stages(answer.timings)
+
+    def observe_stages(self, timings: Mapping[str, float]) -> None:
+        """Count what a question's stages took, in seconds."""
+        for stage, duration in timings.items():
             self._stage[stage if stage in _STAGES else Stage.OTHER.value].observe(duration)
 
     def observe_failure(self, seconds: float) -> None:
@@ -210,6 +215,10 @@ class Metrics:
     def watch_in_flight(self, count: Callable[[], int]) -> None:
         """Read the gauge from `count` at every scrape, so that no request pays for it."""
         self._in_flight.set_function(count)
+
+    def watch_queue(self, count: Callable[[], int]) -> None:
+        """As `watch_in_flight`."""
+        self._queue.set_function(count)
 
     def set_model(
         self,

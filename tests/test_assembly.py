@@ -1,0 +1,119 @@
+"""What is composed from which settings: collections, the queue's length, the cache's place."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from gateway import assembly
+from gateway.config import Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.deadline import Deadline
+from gateway.errors import UnknownCollection
+from gateway.model import bundle as bundles
+from gateway.types import Answer, Policy, Principal, Question, Reason, Route
+from tests import tiny
+
+ARTICLE = "---\nid: {id}\ntitle: Title\nuri: u\nupdated: 2026-01-01\nanswer: It is {id}.\n---\nBody of word1.\n"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+@pytest.fixture
+def articles(tmp_path: Path) -> Path:
+    folder = tmp_path / "articles"
+    folder.mkdir()
+    for name in ("red", "yellow"):
+        (folder / f"{name}.md").write_text(ARTICLE.format(id=name))
+    return folder
+
+
+def default(folder: Path) -> KnowledgeSection:
+    """As if that folder were the default one, and nobody had said anything."""
+    return KnowledgeSection.model_construct(collections={"banking": folder}, _fields_set=set())
+
+
+def test_the_default_collection_is_served_to_a_bundle_that_knows_it(bundle: Path, articles: Path) -> None:
+    assert assembly.served(default(articles), bundles.load(bundle)) == {"banking": articles}
+
+
+def test_the_default_collection_is_not_served_to_a_strangers_bundle(
+    bundle: Path, articles: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (articles / "red.md").unlink()
+    assert assembly.served(default(articles), bundles.load(bundle)) == {}
+    assert "tiny/1 is served without a knowledge base" in caplog.text
+
+
+def test_what_was_asked_for_is_served(bundle: Path, articles: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (articles / "red.md").unlink()
+    asked = KnowledgeSection(collections={"mine": articles})
+    assert assembly.served(asked, bundles.load(bundle)) == {"mine": articles}
+    assert assembly.served(KnowledgeSection(collections={}), bundles.load(bundle)) == {}
+    assert caplog.text == ""
+
+
+async def test_without_a_knowledge_base_only_own_texts_are_answered(bundle: Path) -> None:
+    config = Config(model=ModelSection(bundle=bundle), knowledge=KnowledgeSection(collections={}))
+    gateway = await assembly.build(config)
+    try:
+        assert (gateway.collections(), gateway.default_collection) == ((), "")
+        found: list[Answer] = [
+            await gateway.answer(Question(text, "", policy=Policy.PARALLEL), Deadline.after(30))
+            for text in tiny.questions(40, seed=5)
+        ]
+        with pytest.raises(UnknownCollection):
+            await gateway.search("word1", "", Principal(), 1, Deadline.after(30))
+    finally:
+        await gateway.close()
+    assert {(one.route, one.reason) for one in found} <= {
+        (Route.MODEL, Reason.CONFIDENT),
+        (Route.ABSTAIN, Reason.NO_EVIDENCE),
+    }
+    assert all(one.text == f"It is {one.label}." for one in found if one.route is Route.MODEL)
+    assert {one.knowledge_version for one in found} == {0}
+
+
+async def test_a_search_is_timed_by_stage(
+    bundle: Path, articles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    knowledge = KnowledgeSection(collections={"mine": articles})
+    gateway = await assembly.build(Config(model=ModelSection(bundle=bundle), knowledge=knowledge))
+    try:
+        evidence = await gateway.search("word1", "mine", Principal(), 1, Deadline.after(30))
+    finally:
+        await gateway.close()
+    assert set(evidence.timings) == {"tokenize", "queue", "infer", "search"}
+    assert len(list((tmp_path / "cache" / "cascade-gateway").iterdir())) == 1
+
+
+def test_collections_of_one_name_keep_their_embeddings_apart(bundle: Path, articles: Path, tmp_path: Path) -> None:
+    engine = assembly.load_engine(Config(model=ModelSection(bundle=bundle)))
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "a.md").write_text(ARTICLE.format(id="blue"))
+    for folder in (articles, other):
+        assembly.load_library(engine, {"mine": folder}, tmp_path / "cache")
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_what_is_admitted_finds_room_in_the_queue(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = []
+    monkeypatch.setattr(assembly, "Engine", lambda *arguments: limits.append(arguments[3]))
+    assembly.load_engine(Config(model=ModelSection(bundle=bundle), server=ServerSection(max_in_flight=3000)))
+    assert limits[0].waiting >= 3000 + 256
+
+
+def test_the_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert assembly.cache_folder() == Path.home() / ".cache" / "cascade-gateway"
+    monkeypatch.setattr(Path, "home", homeless)
+    assert assembly.cache_folder().parent == Path(tempfile.gettempdir())

@@ -1,0 +1,99 @@
+"""Fitting one precision: a made-up encoder whose questions say their label, with few labels and little data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from gateway.cascade.calibration import Matrix, model_features
+from gateway.forge.data import Data
+from gateway.forge.fit import Fitted, fit
+from gateway.forge.recipes import ConfidenceSection
+from gateway.forge.texts import Labelled
+from gateway.types import Document
+
+DIM = 8
+NAMES = ("red", "green", "blue")
+
+
+def encoder(labels: int) -> object:
+    """Texts are `label number`; outliers lie on the axes that no label has."""
+
+    def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
+        logits, embedding = np.zeros((len(texts), labels), np.float32), np.zeros((len(texts), DIM), np.float32)
+        for row, text in enumerate(texts):
+            name, *_, number = text.split()
+            chance = np.random.default_rng(int(number))
+            logits[row] = chance.normal(scale=0.5, size=labels)
+            embedding[row] = chance.normal(scale=0.1, size=DIM)
+            if name in NAMES:
+                logits[row, NAMES.index(name)] += 4
+            embedding[row, NAMES.index(name) if name in NAMES else DIM - 1] += 1
+        return logits, embedding / np.linalg.norm(embedding, axis=1, keepdims=True)
+
+    return run
+
+
+def rows(labels: int, start: int, count: int) -> tuple[Labelled, ...]:
+    return tuple(
+        Labelled(f"{name} {number}", name) for name in NAMES[:labels] for number in range(start, start + count)
+    )
+
+
+def data(labels: int, size: int, outliers: int) -> Data:
+    far = tuple(f"far {number}" for number in range(outliers))
+    return Data(
+        labels=NAMES[:labels],
+        train=rows(labels, 0, 30),
+        dev=rows(labels, 100, 5),
+        calibrate=rows(labels, 200, size),
+        certify=rows(labels, 1000, size),
+        unseen=(),
+        outliers_train=(),
+        outliers_calibrate=far,
+        outliers_certify=far,
+        hashes={},
+    )
+
+
+def document(name: str) -> Document:
+    return Document(id=name, title=name, uri="", updated="2026-01-01", answer=f"{name} 1", text=f"{name} 1\n\n{name} 2")
+
+
+def fitted(labels: int, size: int, outliers: int = 0, documents: Sequence[Document] = ()) -> Fitted:
+    made = data(labels, size, outliers)
+    stands_for = {label: one.id for label in made.labels for one in documents if one.id == label}
+    run = encoder(labels)
+    assert callable(run)
+    return fit(run, made, documents, stands_for, ConfidenceSection(), 7)
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize("outliers", [0, 300])
+def test_few_labels_are_fitted_and_certified(labels: int, outliers: int) -> None:
+    found = fitted(labels, 150, outliers)
+    assert found.certified.holds
+    assert found.coverage > 0.8
+    assert found.certified.oos_share == (0.1 if outliers else 0.0)
+    run = encoder(labels)
+    assert callable(run)
+    logits, embedding = run(["red 5000", "far 5000"])
+    sure = found.confidence(model_features(logits, embedding, found.prototypes, found.temperature))
+    assert np.isfinite(sure).all()
+    assert sure[0] > sure[1]
+
+
+def test_few_questions_certify_nothing_and_say_how_many_would() -> None:
+    found = fitted(2, 4)
+    assert not found.certified.holds
+    assert (found.questions, found.outliers, found.coverage) == (8, 0, 0.0)
+    assert 59 <= found.needed <= 80
+
+
+@pytest.mark.parametrize("names", [("red",), ("red", "green")])
+def test_one_document_is_fitted_although_nothing_is_left_without_it(names: tuple[str, ...]) -> None:
+    found = fitted(2, 30, documents=[document(name) for name in names])
+    assert np.isfinite(found.evidence.weights).all()
+    assert 0 < found.ensemble_weight < 1

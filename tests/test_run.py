@@ -1,0 +1,138 @@
+"""A run in torch, where torch is installed: what is refused before anything is taught, and what its keys stand for."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from gateway.forge import card, data, recipes
+from gateway.forge.knowledge import Knowledge
+from gateway.forge.shape import Shape
+from gateway.forge.texts import Labelled
+from tests import tiny
+from tests.test_data import recipe as written
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("safetensors")
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Any:
+    from gateway.forge.run import Forge  # torch must be there
+
+    recipe = written(tmp_path)
+    known = Knowledge((), (), {"card": "cards"})
+    return Forge(recipe, data.load(recipe), known, tmp_path / "work", Console(file=io.StringIO()), tmp_path)
+
+
+def test_a_folder_with_other_things_is_refused_before_any_work(forge: Any, tmp_path: Path) -> None:
+    from gateway.forge.run import run
+
+    with pytest.raises(ValueError, match=r"no manifest\.json"):
+        run(forge.recipe, tmp_path / "work", tmp_path, tmp_path, forge.console)
+    assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"), [({"layers": (2, 3)}, r"layers: 3 of small's 2"), ({"max_tokens": 128}, "positions for 64")]
+)
+def test_what_the_base_cannot_give_is_refused(forge: Any, change: dict[str, Any], problem: str) -> None:
+    from gateway.forge.run import _check_depths
+
+    student = forge.recipe.student.model_copy(update={"layers": (1, 2), "max_tokens": 32} | change)
+    with pytest.raises(ValueError, match=problem):
+        _check_depths(forge.recipe.model_copy(update={"student": student}), tiny.SHAPE)
+
+
+def test_steps_of_other_decisions_have_changed(forge: Any) -> None:
+    from gateway.forge.steps import Done, key_of
+
+    def make(name: str, decides: object) -> str:
+        done: Done = forge.steps.run(name, decides, lambda folder, report: report(1, 1, ""))
+        return done.key
+
+    taught = make("teacher", forge.teacher_decides())
+    lessons = make("lessons", forge.lessons_decides(taught))
+    student = make("student-3", forge.student_decides(lessons, 3))
+    make("measure-3", forge.measure_decides(student))
+    assert forge.changed(3) == []
+    other = replace(forge, knowledge=Knowledge((), (), {"card": "fees"}))
+    assert other.changed(3) == ["student-3", "measure-3"]
+    assert key_of("teacher", forge.teacher_decides()) == taught
+
+
+def test_credit_does_not_teach_anew(forge: Any) -> None:
+    section = forge.recipe.data.model_copy(update={"attribution": ("somebody",)})
+    credited = replace(forge, recipe=forge.recipe.model_copy(update={"data": section}))
+    assert credited.teacher_decides() == forge.teacher_decides()
+
+
+def test_questions_of_both_labels_of_a_document_want_its_passages() -> None:
+    from gateway.forge.distil import _by_document, _draw, _evidence_loss
+
+    wanted, document = np.array([0, 0, -1]), np.array([0, 1])
+    drawn = _draw(wanted, _by_document(document), 2, np.random.default_rng(0))
+    assert 0 in drawn
+    questions, passages = torch.eye(3), torch.eye(3)[:2]
+    loss = _evidence_loss(questions, passages, torch.from_numpy(wanted), torch.from_numpy(document))
+    own = torch.logsumexp(torch.tensor([20.0, 0.0]), 0) - 20
+    other = torch.logsumexp(torch.tensor([0.0, 20.0]), 0)
+    assert float(loss) == pytest.approx(float((own + other) / 2), rel=1e-4)
+
+
+def test_a_teacher_of_another_build_says_so() -> None:
+    from gateway.forge.teacher import Teacher
+
+    teacher = Teacher.__new__(Teacher)
+    torch.nn.Module.__init__(teacher)
+    teacher.trunk = torch.nn.Linear(2, 2)
+    with pytest.raises(ValueError, match="a Linear has no `embeddings`"):
+        teacher.freeze(0)
+
+
+def test_the_template_fits_its_base() -> None:
+    from gateway.forge.run import _check_depths
+
+    template = recipes.load(Path(__file__).parent.parent / "models" / "template" / "recipe.toml")
+    _check_depths(template, Shape(30522, 384, 6, 12, 1536, 512, 1e-12))
+
+
+def made_data(count: int) -> data.Data:
+    """Questions of made-up words: random weights answer them at random, which a bundle can be made of all the same."""
+    texts = tiny.questions(12 * count, seed=5)
+    rows = [Labelled(text, tiny.LABELS[at % 3]) for at, text in enumerate(dict.fromkeys(texts))]
+    train, dev, calibrate, certify = (tuple(rows[at * count : (at + 1) * count]) for at in range(4))
+    return data.Data(
+        tuple(sorted(tiny.LABELS)), train, dev, calibrate, certify, (), (), (), (), {"train.csv": "0" * 64}
+    )
+
+
+def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
+    from gateway.forge import bundle
+    from gateway.forge.encoder import Student
+
+    base = tmp_path / "base"
+    base.mkdir()
+    tiny.tokenizer().save(str(base / "tokenizer.json"))
+    torch.manual_seed(1)
+    student = Student(tiny.SHAPE, len(tiny.LABELS))
+    with torch.no_grad():
+        for parameter in student.parameters():
+            parameter.add_(0.15 * torch.randn_like(parameter))
+    student.settle()
+    recipe = written(tmp_path)
+    recipe = recipe.model_copy(update={"student": recipe.student.model_copy(update={"max_tokens": 32})})
+    out = tmp_path / "models" / "tiny" / "1"
+    console = Console(file=io.StringIO())
+    folders = tmp_path / "work", out, console
+    bundle.make(recipe, made_data(20), Knowledge((), (), {}), student.eval(), base, {"2": {"accuracy": 0.3}}, *folders)
+    manifest = tiny.manifest(out)
+    assert manifest.variants["int8"].certificate.oos_share == 0
+    assert "INSUFFICIENT" in card.warning(manifest)
+    assert [one.name for one in out.parent.iterdir()] == ["1"]
