@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gateway import assembly
 from gateway.errors import ConfigInvalid
+from gateway.knowledge.documents import slug
 
 if TYPE_CHECKING:
     from gateway.forge.recipes import Recipe
@@ -24,7 +25,7 @@ def forge() -> None:
 @forge.command()
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="A CSV with text,category instead of the recipe's.")
-@click.option("--name", help="What the bundle is called.  [the recipe's name]")
+@click.option("--name", help="What the bundle is called.  [the recipe's name, or that of --data]")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -50,9 +51,8 @@ def run(
 
     console = Console(stderr=is_json)
     try:
+        name = name or named_after(data)
         wanted = settled(recipe, data, name, layers, console)
-        if data and not (name or out):
-            raise ConfigInvalid(f"--data makes another bundle than {wanted.bundle.name}: give it a --name")
         made = run.run(
             wanted,
             work or default_work(wanted),
@@ -89,7 +89,7 @@ def export(
 
     console = Console(stderr=True)
     try:
-        wanted = settled(recipe, data, name, layers, console)
+        wanted = settled(recipe, data, name or named_after(data), layers, console)
         folder = work or default_work(wanted)
         run.export_single(wanted, folder, assembly.cache_folder() / "bases", path, precision, layout, console)
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
@@ -112,6 +112,11 @@ def settled(path: Path, data: Path | None, name: str | None, layers: str | None,
 
 def default_work(recipe: Recipe) -> Path:
     return Path("build/forge") / recipe.bundle.name
+
+
+def named_after(data: Path | None) -> str | None:
+    """Another file of questions makes another bundle, which must not take the recipe's name, steps or folder."""
+    return (slug(data.name.partition(".")[0]) or "mine") if data else None
 
 
 def default_out(recipe: Recipe, name: str | None) -> Path:
