@@ -219,6 +219,7 @@ async def test_output_of_too_few_rows_does_not_end_the_thread(room: Room) -> Non
     room.session.rows = 0
     with pytest.raises(InferenceFailed, match="IndexError"):
         await room.ask(1)
+    await room.session.is_entered()  # that batch's sign, so that `occupied` waits for its own
     room.session.rows = 1  # of two: each is tried alone
     await room.occupied()
     tasks = [room.ask(2, 10), room.ask(3, 20)]

@@ -17,7 +17,6 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
 from gateway.rpc.convert import answer_from_proto
 from gateway.rpc.server import Ports, Server
-from gateway.rpc.servicers import GRACE
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
@@ -361,7 +360,8 @@ async def test_late_items_are_errors_inside_the_batch(
     response = await answers.AnswerBatch(pb.AnswerBatchRequest(items=items), timeout=5)
     assert response.items[0].HasField("answer")
     assert response.items[1].error.reason == "DEADLINE_EXCEEDED"
-    assert 0 < max(left) <= 5 - GRACE  # so much is kept for sending this
+    # Less than was asked for, although gRPC rounds a timeout up by some milliseconds on its way.
+    assert 0 < max(left) < 5
 
 
 @pytest.mark.parametrize(("count", "least", "most"), [(1, 4, 5), (2, 9, 10), (4, 9, 10)])

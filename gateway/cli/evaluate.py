@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from gateway.knowledge.library import Library
 from gateway.model.engine import Engine
 
 COLLECTION = "evaluated"
+FILE_WIDTH = 120  # columns, where the tables go into a file
 
 
 @click.command()
@@ -100,7 +102,7 @@ def evaluate(
     if json_file and str(json_file) == "-":
         click.echo(json.dumps(found, indent=1))
     else:
-        show(found, Console())
+        show(found, Console(width=None if sys.stdout.isatty() else FILE_WIDTH))
 
 
 def _outside(spec: str, offset: int, every: int, limit: int) -> list[str]:
