@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from gateway.cascade.calibration import Matrix, softmax
-from gateway.forge import graph
+from gateway.forge import graph, sharing
 from gateway.forge.graph import Layout, Precision, Quantised
 from gateway.model.packing import pack
 from tests import tiny
@@ -88,7 +88,7 @@ def test_shared_weights_give_what_weights_inside_give(
     tmp_path: Path, packed: dict[Precision, onnxruntime.InferenceSession]
 ) -> None:
     models = {str(one): graph.build(tiny.SHAPE, tiny.merged(), one) for one in tiny.PRECISIONS}
-    graph.save_sharing_weights(models, tmp_path)
+    sharing.save(models, tmp_path)
     for precision in tiny.PRECISIONS:
         assert np.array_equal(tiny.run(tmp_path / f"{precision}.onnx", TOKENS)[0], ask(packed[precision], TOKENS)[0])
 
@@ -100,7 +100,7 @@ def test_two_weights_of_one_name_are_not_shared(tmp_path: Path) -> None:
         "other": graph.build(tiny.SHAPE, other, "int8"),
     }
     with pytest.raises(ValueError, match="two different weights called"):
-        graph.save_sharing_weights(models, tmp_path)
+        sharing.save(models, tmp_path)
 
 
 @given(st.integers(0, 10_000), st.sampled_from([0, 1]), st.floats(1e-6, 1e6))

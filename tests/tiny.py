@@ -12,7 +12,7 @@ import onnxruntime
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from gateway.cascade.calibration import Matrix, softmax
-from gateway.forge import graph
+from gateway.forge import graph, sharing
 from gateway.forge.shape import Shape
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
@@ -110,7 +110,7 @@ def write(folder: Path, **changes: Any) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     whole = merged()
     models_by_name = {one: graph.build(SHAPE, whole, one) for one in PRECISIONS}
-    graph.save_sharing_weights({str(name): model for name, model in models_by_name.items()}, folder)
+    sharing.save({str(name): model for name, model in models_by_name.items()}, folder)
     tokenizer().save(str(folder / "tokenizer.json"))
     for precision in PRECISIONS:
         prototypes = np.random.default_rng(1).normal(size=(len(LABELS), 2, SHAPE.hidden_size))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from gateway.forge import graph
+from gateway.forge import graph, sharing
 from gateway.forge.encoder import Student
 from gateway.forge.graph import Layout, Precision
 from gateway.forge.measure import outputs
@@ -27,7 +27,7 @@ NEIGHBOURS = 32
 def graphs(student: Student, folder: Path) -> None:
     """`int8.onnx`, `fp16.onnx`, `fp32.onnx` over one `weights.bin`, and `reference.onnx` with the trained weights."""
     merged = _merged(student)
-    graph.save_sharing_weights({one: graph.build(student.shape, merged, one) for one in PRECISIONS}, folder, WEIGHTS)
+    sharing.save({one: graph.build(student.shape, merged, one) for one in PRECISIONS}, folder, WEIGHTS)
     onnx.save(graph.build(student.shape, merged, "fp32", eight_bit_weights=False), folder / REFERENCE)
 
 
