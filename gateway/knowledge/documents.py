@@ -95,11 +95,14 @@ def slug(label: str) -> str:
 
 
 def _spans(text: str) -> Iterator[tuple[int, int]]:
-    """The answer, then blocks joined or cut at sentences to at most about MAX_WORDS; a heading opens a new span."""
+    """The answer, then blocks joined or cut at sentences to at most about MAX_WORDS.
+
+    A heading opens a new span, and never stands alone before what it is the heading of.
+    """
     blocks = [match.span() for match in _BLOCK.finditer(text)]
     yield blocks[0]
     start = end = blocks[0][1]
-    words = 0
+    words, bare = 0, False
     for block in blocks[1:]:
         pieces = [block]
         if _words(text, *block) > MAX_WORDS:
@@ -107,13 +110,14 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
         for piece_start, piece_end in pieces:
             size = _words(text, piece_start, piece_end)
             heading = text.startswith("#", piece_start)
-            if words and (words + size > MAX_WORDS or heading):
+            if words and not bare and (words + size > MAX_WORDS or heading):
                 yield start, end
                 words = 0
             if not words:
                 start = piece_start
             end = piece_end
             words += size
+            bare = heading and (bare or words == size)
     if words:
         yield start, end
 
