@@ -65,13 +65,14 @@ class Assembled:
 
     def describe(self) -> Description:
         profile, bundle = self.engine.profile(), self.engine.bundle
+        is_informed = profile.informed is not None and bool(self.library.names())
         return Description(
             bundle=profile.bundle,
             bundle_sha256=bundle.encoder_sha256(self.engine.precision),
             provider=self.engine.provider,
             precision=self.engine.precision,
-            threshold=profile.thresholds.answer,
-            certificate=profile.certificate,
+            threshold=profile.thresholds.informed if is_informed else profile.thresholds.answer,
+            certificate=profile.informed_certificate if is_informed else profile.certificate,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.library.names()),
         )

@@ -155,10 +155,18 @@ class Hit:
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What retrieval found, best document first, in one generation of the collection.
+class Ranking:
+    """Documents with their similarities to a question, nearest first, in one generation of the collection."""
 
-    `timings` are seconds by stage, where a whole search was asked for and not only the index.
+    documents: tuple[tuple[str, float], ...]
+    knowledge_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a search found, to be shown: best document first, in one generation of the collection.
+
+    `timings` are seconds by stage, where the whole search was asked for and not only the index.
     """
 
     hits: tuple[Hit, ...]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway.cascade.calibration import SCOPE_INFORMED
 from gateway.errors import BundleInvalid
 from gateway.model import bundle as bundles
 from gateway.types import CertificateStatus
@@ -52,7 +53,33 @@ def test_a_profile_is_what_the_manifest_says(whole: Path) -> None:
     assert [label.name for label in profile.labels] == ["red", "green", "blue"]
     assert (profile.labels[0].document_id, profile.labels[1].text) == ("red", "It is green.")
     assert (profile.thresholds.answer, profile.thresholds.evidence) == (0.8, 0.5)
-    assert profile.certificate is CertificateStatus.VALID
+    assert profile.certificate is profile.informed_certificate is CertificateStatus.VALID
+    assert profile.thresholds.informed == 0.75
+    assert profile.informed
+    assert profile.informed.confidence.scope_features == SCOPE_INFORMED
+
+
+def test_a_bundle_may_be_without_an_informed_confidence(folder: Path) -> None:
+    now = tiny.manifest(folder)
+    eight = now.variants["int8"]
+    plain = eight.model_copy(
+        update={
+            "calibration": eight.calibration.model_copy(update={"informed": None}),
+            "informed_certificate": None,
+        }
+    )
+    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"int8": plain}}))
+    profile = bundles.load(folder).profile("int8")
+    assert profile.informed is None
+    assert profile.thresholds.informed > 1
+
+
+def test_an_informed_confidence_without_its_certificate_is_refused(folder: Path) -> None:
+    now = tiny.manifest(folder)
+    bare = now.variants["int8"].model_copy(update={"informed_certificate": None})
+    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"int8": bare}}))
+    with pytest.raises(BundleInvalid, match="go together"):
+        bundles.load(folder)
 
 
 def test_a_missing_variant_is_named_with_those_that_there_are(folder: Path) -> None:

@@ -27,7 +27,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
         "| 1 | 80.0% | 23,456 |\n| 2 (this one) | 90.0% | 12,345 |",
         "| int8 | 99.90% | 1.6e-02 | 2 |\n| fp16 | 100.00% | 1.0e-03 | 0 |",
         "On 10 questions that trained nothing.",
-        "| int8 | valid | 0.800 | 300 | 6 | 3.91% |",
+        "| int8 | alone | valid | 0.800 | 300 | 6 | 3.91% |\n| int8 | informed | valid | 0.750 | 310 | 7 | 3.91% |",
         "With probability 95% over the certification questions, at most 5% of the model's answers are wrong",
         "Licence of the weights: Apache-2.0.",
         "- nobody",

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import Confidence, EvidenceCalibration, Logistic, ModelCalibration
+from gateway.cascade.calibration import (
+    SCOPE_INFORMED,
+    Confidence,
+    EvidenceCalibration,
+    InformedCalibration,
+    Logistic,
+    ModelCalibration,
+)
 from gateway.cascade.cascade import SEARCH_MARGIN, Cascade, Label, Profile
 from gateway.cascade.policy import Thresholds
 from gateway.deadline import Deadline
@@ -17,12 +25,12 @@ from gateway.types import (
     CertificateStatus,
     Citation,
     Document,
-    Evidence,
     Hit,
     Policy,
     Prediction,
     Principal,
     Question,
+    Ranking,
     Reason,
     Route,
     Standing,
@@ -75,18 +83,20 @@ class FakeKnowledge:
     hits: tuple[tuple[str, float], ...] = (("fees", 0.9), ("card", 0.5))
     stands: Standing = Standing.CURRENT
     stand_apart: dict[str, Standing] = field(default_factory=dict)
-    readable: frozenset[str] = frozenset({"card", "fees"})
+    readable: frozenset[str] = frozenset({"card", "fees", "post"})
     seconds: float = 0.001
     fails: bool = False
-    searches: list[tuple[str, Principal, int]] = field(default_factory=list)
+    searches: list[tuple[str, Principal, tuple[str, ...]]] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
 
-    def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
-        self.searches.append((collection, principal, citations))
+    def rank(
+        self, collection: str, embedding: Vector, principal: Principal, least: int, also: Sequence[str] = ()
+    ) -> Ranking:
+        self.searches.append((collection, principal, tuple(also)))
         self.clock.now += self.seconds
         if self.fails:
             raise SearchFailed("the index is gone")
-        return Evidence(tuple(hit(name, similarity, citations) for name, similarity in self.hits), 7)
+        return Ranking(self.hits, 7)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         return self.stand_apart.get(document_id, self.stands)
@@ -137,18 +147,27 @@ def room() -> Room:
     return Room()
 
 
-async def test_a_confident_model_answers_without_a_search(room: Room) -> None:
+async def test_a_confident_model_answers(room: Room) -> None:
     answer = await room.ask()
     assert (answer.route, answer.reason, answer.document_id) == (Route.MODEL, Reason.CONFIDENT, "card")
     assert answer.text == "Answer of card."
     assert answer.label == "where_is_my_card"
+
+
+async def test_the_search_ranks_the_label_s_document_too(room: Room) -> None:
+    await room.ask()
+    assert room.knowledge.searches == [("banking", Principal("acme"), ("card",))]
+
+
+async def test_the_model_alone_is_asked_without_a_search(room: Room) -> None:
+    assert (await room.ask(Policy.MODEL_ONLY)).route is Route.MODEL
     assert room.knowledge.searches == []
 
 
 async def test_an_answer_says_what_it_rests_on(room: Room) -> None:
     answer = await room.ask()
     assert answer.model_confidence == answer.confidence == pytest.approx(1 / (1 + np.exp(-4)))
-    assert answer.retrieval_confidence is None
+    assert answer.retrieval_confidence == pytest.approx(1 / (1 + np.exp(-0.9)))
     assert (answer.threshold, answer.certificate, answer.bundle) == (0.9, CertificateStatus.VALID, "banking/1")
     assert answer.batch_size == 2
 
@@ -159,7 +178,7 @@ async def test_an_unsure_model_hands_over_to_retrieval(room: Room) -> None:
     assert (answer.route, answer.reason, answer.document_id) == (Route.RETRIEVAL, Reason.LOW_CONFIDENCE, "fees")
     assert answer.text == "Answer of fees."
     assert (answer.label, answer.knowledge_version) == ("", 7)
-    assert room.knowledge.searches == [("banking", Principal("acme"), 2)]
+    assert len(answer.citations) == 2
 
 
 async def test_a_question_far_from_every_prototype_is_out_of_scope() -> None:
@@ -208,7 +227,7 @@ async def test_a_sure_model_answers_although_the_search_failed(policy: Policy) -
 
 
 async def test_a_chosen_document_that_cannot_be_read_is_an_abstention(room: Room) -> None:
-    room.knowledge.fails = True
+    room.knowledge.fails = True  # the search too: the model was sure enough without it
     answer = await room.ask()
     assert (answer.route, answer.reason, answer.text) == (Route.ABSTAIN, Reason.RETRIEVAL_UNAVAILABLE, "")
 
@@ -281,10 +300,10 @@ async def test_an_answer_suggests_nothing(room: Room) -> None:
     assert (await room.ask()).suggestions == ()
 
 
-async def test_a_document_that_was_found_is_not_read_again(room: Room) -> None:
+async def test_only_what_is_answered_is_read(room: Room) -> None:
     room.model.logits = UNSURE
     await room.ask()
-    assert room.knowledge.reads == []
+    assert room.knowledge.reads == ["fees"]
 
 
 async def test_the_ensemble_adds_up_labels_of_one_document() -> None:
@@ -348,4 +367,86 @@ async def test_every_entered_stage_is_timed(room: Room) -> None:
 
 
 async def test_a_stage_that_was_not_entered_is_not_timed(room: Room) -> None:
-    assert set((await room.ask()).timings) == {"queue", "infer", "calibrate", "render"}
+    assert set((await room.ask(Policy.MODEL_ONLY)).timings) == {"queue", "infer", "calibrate", "render"}
+
+
+# Informed, the confidence is the product of the sigmoids of the margin and of ten times the lead over the rival.
+INFORMED = InformedCalibration(
+    confidence=Confidence(
+        right=Logistic((1, 0), 0.0, (0.0,) * 2, (1.0,) * 2),
+        scope=Logistic((0, 0, 10), 0.0, (0.0,) * 3, (1.0,) * 3),
+        joint=Logistic((1,), 0.0, (0.0,), (1.0,)),
+        scope_features=SCOPE_INFORMED,
+    ),
+    sharpness=10.0,
+    blend=Logistic((1, 0), 0.0, (0.0,) * 2, (1.0,) * 2),
+)
+KNOWING = replace(
+    PROFILE,
+    informed=INFORMED,
+    thresholds=replace(PROFILE.thresholds, informed=0.85),
+    informed_certificate=CertificateStatus.INSUFFICIENT,
+)
+
+
+def sigmoid(value: float) -> float:
+    return float(1 / (1 + np.exp(-value)))
+
+
+async def test_a_sure_model_yields_to_a_nearer_document_that_it_cannot_know() -> None:
+    room = Room(KNOWING)
+    room.knowledge.hits = (("post", 0.9), ("card", 0.5))
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.document_id) == (Route.RETRIEVAL, Reason.LOW_CONFIDENCE, "post")
+    assert answer.label == ""
+    assert answer.model_confidence == pytest.approx(sigmoid(4) * sigmoid(-4), rel=1e-4)
+    assert answer.confidence == answer.retrieval_confidence == pytest.approx(1 - sigmoid(-4), rel=1e-4)
+
+
+async def test_documents_of_other_labels_are_no_rivals() -> None:
+    room = Room(KNOWING)
+    room.knowledge.hits = (("fees", 0.9), ("card", 0.8), ("post", 0.3))
+    answer = await room.ask()
+    assert (answer.route, answer.document_id) == (Route.MODEL, "card")
+    assert answer.confidence == pytest.approx(sigmoid(4) * sigmoid(5), rel=1e-4)
+
+
+async def test_an_informed_answer_names_the_threshold_and_the_certificate_that_it_met() -> None:
+    room = Room(KNOWING)
+    room.knowledge.hits = (("card", 0.9), ("post", 0.1))
+    answer = await room.ask()
+    assert (answer.threshold, answer.certificate) == (0.85, CertificateStatus.INSUFFICIENT)
+    alone = await room.ask(Policy.PARALLEL)
+    assert (alone.threshold, alone.certificate) == (0.9, CertificateStatus.VALID)
+
+
+async def test_a_doubtful_model_and_the_search_may_agree_on_its_document() -> None:
+    room = Room(KNOWING)
+    room.model.logits, room.knowledge.hits = (1.0, 0.0), (("card", 0.9), ("post", 0.1))
+    answer = await room.ask()
+    assert (answer.route, answer.reason, answer.document_id) == (Route.RETRIEVAL, Reason.LOW_CONFIDENCE, "card")
+    assert answer.label == "where_is_my_card"
+    assert answer.confidence == pytest.approx(sigmoid(8) * sigmoid(1), rel=1e-4)
+
+
+@pytest.mark.parametrize("standing", [Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN])
+async def test_of_a_document_that_is_not_as_it_was_each_tier_speaks_for_itself(standing: Standing) -> None:
+    room = Room(KNOWING)
+    room.knowledge.stands = standing
+    assert (await room.ask()).model_confidence == pytest.approx(sigmoid(4))
+
+
+async def test_a_document_that_was_not_ranked_informs_nobody() -> None:
+    room = Room(KNOWING)
+    room.knowledge.hits = (("post", 0.9),)
+    assert (await room.ask()).model_confidence == pytest.approx(sigmoid(4))
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.001])
+async def test_a_search_that_fails_or_does_not_fit_leaves_the_model_to_itself(seconds: float) -> None:
+    room = Room(KNOWING)
+    room.knowledge.fails = seconds > 0.1
+    room.model.seconds = 0.001
+    answer = await room.ask(Policy.CASCADE, seconds)
+    assert answer.model_confidence == pytest.approx(sigmoid(4))
+    assert (answer.threshold, answer.certificate) == (0.9, CertificateStatus.VALID)

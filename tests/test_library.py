@@ -54,6 +54,27 @@ def test_the_nearest_document_comes_first(library: Library) -> None:
     assert evidence.knowledge_version == 7
 
 
+def test_a_ranking_is_as_the_search_finds_it(library: Library) -> None:
+    ranking = library.rank("banking", query("card fee loan"), STAFF, 3)
+    evidence = library.search("banking", query("card fee loan"), STAFF, 3, 1)
+    assert ranking.documents == tuple((hit.document.id, hit.similarity) for hit in evidence.hits)
+    assert ranking.knowledge_version == 7
+
+
+def test_a_ranking_has_the_documents_that_were_named_however_far() -> None:
+    many = [document(f"fee {number}", "A fee.\n\nA fee.") for number in range(9)]
+    library = Library({"x": Generation.build([*many, document("card", "By post.")], embed)})
+    assert "card" not in dict(library.rank("x", query("fee"), NOBODY, 1).documents)
+    ranked = library.rank("x", query("fee"), NOBODY, 1, ("card", "gone")).documents
+    assert ranked[-1][0] == "card"
+    assert "gone" not in dict(ranked)
+
+
+def test_a_named_document_that_may_not_be_read_is_not_ranked(library: Library) -> None:
+    assert "loan" not in dict(library.rank("banking", query("loan"), NOBODY, 1, ("loan",)).documents)
+    assert "loan" in dict(library.rank("banking", query("loan"), STAFF, 1, ("loan",)).documents)
+
+
 def test_a_document_is_as_near_as_its_nearest_passage_and_its_average(library: Library) -> None:
     hit = library.search("banking", query("card"), NOBODY, 1, 1).hits[0]
     cosines = embed([passage.plain for passage in passages(CARD)]) @ query("card")

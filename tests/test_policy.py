@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,13 +11,13 @@ from hypothesis import strategies as st
 
 from gateway.cascade.policy import (
     POLICIES,
+    SEARCHES,
     Choice,
     ModelSays,
     Retrieval,
     RetrievalSays,
     Thresholds,
     doubt,
-    needs_retrieval,
 )
 from gateway.types import Policy, Reason, Route, Standing
 
@@ -87,7 +88,7 @@ def by_retrieval(reason: Reason) -> Choice:
         (None, WEAK, nothing(Reason.NO_EVIDENCE, 0.3)),
     ],
 )
-def test_cascade_asks_retrieval_only_where_the_model_may_not_answer(
+def test_cascade_takes_retrieval_only_where_the_model_may_not_answer(
     model: ModelSays | None, retrieval: Retrieval, choice: Choice
 ) -> None:
     assert POLICIES[Policy.CASCADE](model, retrieval, THRESHOLDS) == choice
@@ -216,23 +217,25 @@ def test_an_ensemble_equal_to_the_threshold_is_accepted() -> None:
     assert POLICIES[Policy.ENSEMBLE](says(1.0), found(0.0, ("fees", 0.9)), thresholds).route is Route.ENSEMBLE
 
 
-@pytest.mark.parametrize(
-    ("policy", "model", "wanted"),
-    [
-        (Policy.CASCADE, says(), False),
-        (Policy.CASCADE, LOW, True),
-        (Policy.CASCADE, CHANGED, True),
-        (Policy.CASCADE, None, True),
-        (Policy.PARALLEL, says(), True),
-        (Policy.ENSEMBLE, says(), True),
-        (Policy.RETRIEVAL_ONLY, says(), True),
-        (Policy.MODEL_ONLY, LOW, False),
-    ],
-)
-def test_only_the_cascade_decides_by_the_model_whether_to_search(
-    policy: Policy, model: ModelSays | None, wanted: bool
-) -> None:
-    assert needs_retrieval(policy, model, THRESHOLDS) is wanted
+def test_only_the_model_alone_asks_for_no_search() -> None:
+    assert frozenset(Policy) - SEARCHES == {Policy.MODEL_ONLY}
+
+
+def test_an_informed_confidence_has_a_threshold_of_its_own() -> None:
+    thresholds = Thresholds(answer=0.8, evidence=0.6, informed=0.95)
+    informed = replace(says(0.9), is_informed=True)
+    assert POLICIES[Policy.CASCADE](says(0.9), WEAK, thresholds).route is Route.MODEL
+    assert POLICIES[Policy.CASCADE](informed, WEAK, thresholds).route is Route.ABSTAIN
+    assert POLICIES[Policy.CASCADE](replace(informed, confidence=0.95), WEAK, thresholds).route is Route.MODEL
+
+
+def test_without_a_threshold_of_its_own_no_informed_confidence_is_enough() -> None:
+    assert doubt(replace(says(1.0), is_informed=True), THRESHOLDS) is Reason.LOW_CONFIDENCE
+
+
+def test_retrieval_names_the_label_of_what_the_model_predicted_too() -> None:
+    choice = POLICIES[Policy.CASCADE](LOW, found(0.7, ("card", 0.8)), THRESHOLDS)
+    assert choice == Choice(Route.RETRIEVAL, Reason.LOW_CONFIDENCE, 0.7, "card", "where_is_my_card")
 
 
 SHARES = st.floats(0, 1)
@@ -243,6 +246,7 @@ MODELS = st.none() | st.builds(
     st.sampled_from(Standing),
     st.booleans(),
     st.dictionaries(st.sampled_from("abc"), SHARES),
+    is_informed=st.booleans(),
 )
 RETRIEVALS = st.sampled_from([LATE, DOWN]) | st.builds(
     lambda similarities, confidence: RetrievalSays(
@@ -253,13 +257,13 @@ RETRIEVALS = st.sampled_from([LATE, DOWN]) | st.builds(
 )
 
 
-@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
+@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES, SHARES))
 def test_nothing_answers_below_its_threshold(
     policy: Policy, model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds
 ) -> None:
     choice = POLICIES[policy](model, retrieval, thresholds)
     least = {
-        Route.MODEL: thresholds.answer,
+        Route.MODEL: thresholds.of(model) if model else 0.0,
         Route.RETRIEVAL: thresholds.evidence,
         Route.ENSEMBLE: thresholds.ensemble,
         Route.ABSTAIN: 0.0,
@@ -268,7 +272,7 @@ def test_nothing_answers_below_its_threshold(
     assert (choice.document_id == "") == (choice.route is Route.ABSTAIN)
 
 
-@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES))
+@given(st.sampled_from(Policy), MODELS, RETRIEVALS, st.builds(Thresholds, SHARES, SHARES, SHARES, SHARES, SHARES))
 def test_the_model_never_answers_with_what_is_gone_or_forbidden(
     policy: Policy, model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds
 ) -> None:

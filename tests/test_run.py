@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from rich.console import Console
 
@@ -57,33 +56,49 @@ def test_steps_of_other_decisions_have_changed(forge: Any) -> None:
         done: Done = forge.steps.run(name, decides, lambda folder, report: report(1, 1, ""))
         return done.key
 
-    taught = make("teacher", forge.teacher_decides())
+    sections = forge.recipe.teachers
+    taught = [make(f"teacher-{number}", forge.teacher_decides(one)) for number, one in enumerate(sections, 1)]
     lessons = make("lessons", forge.lessons_decides(taught))
     student = make("student-3", forge.student_decides(lessons, 3))
     make("measure-3", forge.measure_decides(student))
     assert forge.changed(3) == []
     other = replace(forge, knowledge=Knowledge((), (), {"card": "fees"}))
     assert other.changed(3) == ["student-3", "measure-3"]
-    assert key_of("teacher", forge.teacher_decides()) == taught
+    assert [key_of(f"teacher-{at}", forge.teacher_decides(one)) for at, one in enumerate(sections, 1)] == taught
+
+
+def test_each_teacher_is_of_its_own_base_and_seed(forge: Any) -> None:
+    large, small = forge.recipe.teachers
+    assert forge.teacher_base(large) == forge.recipe.teacher_base
+    assert forge.teacher_base(small) == forge.recipe.student_base
+    assert forge.teacher_decides(large) != forge.teacher_decides(large.model_copy(update={"seed": 1}))
 
 
 def test_credit_does_not_teach_anew(forge: Any) -> None:
     section = forge.recipe.data.model_copy(update={"attribution": ("somebody",)})
     credited = replace(forge, recipe=forge.recipe.model_copy(update={"data": section}))
-    assert credited.teacher_decides() == forge.teacher_decides()
+    section = forge.recipe.teachers[0]
+    assert credited.teacher_decides(section) == forge.teacher_decides(section)
 
 
-def test_questions_of_both_labels_of_a_document_want_its_passages() -> None:
-    from gateway.forge.distil import _by_document, _draw, _evidence_loss
+def test_documents_are_scored_as_the_library_ranks_them() -> None:
+    from gateway.forge.distil import document_scores
 
-    wanted, document = np.array([0, 0, -1]), np.array([0, 1])
-    drawn = _draw(wanted, _by_document(document), 2, np.random.default_rng(0))
-    assert 0 in drawn
-    questions, passages = torch.eye(3), torch.eye(3)[:2]
-    loss = _evidence_loss(questions, passages, torch.from_numpy(wanted), torch.from_numpy(document))
-    own = torch.logsumexp(torch.tensor([20.0, 0.0]), 0) - 20
-    other = torch.logsumexp(torch.tensor([0.0, 20.0]), 0)
-    assert float(loss) == pytest.approx(float((own + other) / 2), rel=1e-4)
+    similarities = torch.tensor([[0.9, 0.1, 0.4, 0.6]])
+    scores = document_scores(similarities, torch.tensor([0, 0, 1, 1]))
+    assert scores[0].tolist() == pytest.approx([(0.9 + 0.5) / 2, (0.6 + 0.5) / 2])
+
+
+def test_only_questions_that_want_a_document_seek_it_among_all() -> None:
+    from gateway.forge.distil import _evidence_loss
+
+    wanted, document = torch.tensor([0, 1, -1]), torch.tensor([0, 1, 2])
+    questions, passages = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]]), torch.eye(3)
+    every = torch.logsumexp(torch.tensor([20.0, 0.0, 0.0]), 0)
+    found, missed = every - 20, every - 0
+    loss = _evidence_loss(questions, passages, wanted, document)
+    assert float(loss) == pytest.approx(float((found + missed) / 2), rel=1e-4)
+    assert float(_evidence_loss(questions, passages, torch.tensor([-1, -1, -1]), document)) == 0
 
 
 def test_a_teacher_of_another_build_says_so() -> None:

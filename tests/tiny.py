@@ -20,6 +20,7 @@ from gateway.model.bundle import (
     CertificatePart,
     ConfidencePart,
     GoldenPart,
+    InformedPart,
     LabelPart,
     LogisticPart,
     Manifest,
@@ -184,26 +185,33 @@ def _plain(features: int) -> LogisticPart:
 
 
 def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
+    certificate = CertificatePart(
+        status=CertificateStatus.VALID,
+        threshold=0.8,
+        risk=0.05,
+        assurance=0.95,
+        oos_share=0.1,
+        accepted=300,
+        wrong=6,
+        upper_bound=0.0391,
+        encoder_sha256=bundles.encoder_sha256(files, f"{precision}.onnx"),
+        data_sha256="0" * 64,
+    )
     return VariantPart(
         graph=f"{precision}.onnx",
         calibration=CalibrationPart(
             temperature=1.0,
             scope_floor=-1.0,
             confidence=ConfidencePart(right=_plain(2), scope=_plain(1), joint=_plain(1)),
+            informed=InformedPart(
+                confidence=ConfidencePart(right=_plain(2), scope=_plain(3), joint=_plain(1)),
+                sharpness=10.0,
+                blend=_plain(2),
+            ),
             evidence=_plain(3),
         ),
-        certificate=CertificatePart(
-            status=CertificateStatus.VALID,
-            threshold=0.8,
-            risk=0.05,
-            assurance=0.95,
-            oos_share=0.1,
-            accepted=300,
-            wrong=6,
-            upper_bound=0.0391,
-            encoder_sha256=bundles.encoder_sha256(files, f"{precision}.onnx"),
-            data_sha256="0" * 64,
-        ),
+        certificate=certificate,
+        informed_certificate=certificate.model_copy(update={"threshold": 0.75, "accepted": 310, "wrong": 7}),
         thresholds=ThresholdsPart(evidence=0.5, ensemble=0.5, ensemble_weight=0.5),
     )
 

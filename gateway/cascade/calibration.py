@@ -16,9 +16,13 @@ from numpy.typing import NDArray
 Matrix = NDArray[np.float32]
 
 MODEL_FEATURES = ("log_odds", "energy", "margin", "prototype", "prototype_gap")
+KNOWLEDGE_FEATURES = ("own", "lead")
+"""What a search adds: how near the label's document is, and how much nearer than any that no label stands for."""
 RIGHT_FEATURES = (0, 4)  # log_odds, prototype_gap
-SCOPE_FEATURES = (3,)  # prototype
+SCOPE_ALONE = (3,)  # prototype
+SCOPE_INFORMED = (3, 5, 6)  # prototype, own, lead
 EVIDENCE_FEATURES = ("similarity", "gap", "spread")
+BLEND_FEATURES = ("log_odds", "similarity")
 CERTAIN = 16.118
 """Log-odds of 1 - 1e-7, the surest that is told from certainty."""
 EVIDENCE_DEPTH = 5
@@ -54,21 +58,44 @@ class Confidence:
 
     Apart, because no stand-in for an unknown intent has the logits of one: logits are surer of intents that came later
     than of anything that can be fitted on, distances are not. `joint` makes the product a probability again.
+    `scope_features` are the columns that `scope` looks at: SCOPE_ALONE, or SCOPE_INFORMED where a search was made.
     """
 
     right: Logistic
     scope: Logistic
     joint: Logistic
+    scope_features: tuple[int, ...] = SCOPE_ALONE
 
     def __call__(self, features: Matrix) -> Matrix:
-        """[n] for features [n, len(MODEL_FEATURES)]."""
+        """[n] for features [n, MODEL_FEATURES, and KNOWLEDGE_FEATURES if informed]."""
         return self.joint(self.product(features))
+
+    def in_scope(self, features: Matrix) -> Matrix:
+        """P(in scope), [n]."""
+        return self.scope(features[:, self.scope_features])
 
     def product(self, features: Matrix) -> Matrix:
         """The log-odds of the product, [n, 1]."""
-        right, scope = self.right(features[:, RIGHT_FEATURES]), self.scope(features[:, SCOPE_FEATURES])
-        both = np.clip(right * scope, 1e-7, 1 - 1e-7)
-        return np.asarray(np.log(both / (1 - both))[:, None], np.float32)
+        both = self.right(features[:, RIGHT_FEATURES]) * self.in_scope(features)
+        return log_odds(both)[:, None]
+
+
+@dataclass(frozen=True, slots=True)
+class InformedCalibration:
+    """What a search tells about the model's answer, and the model's answer about what was found.
+
+    `confidence` is the model's, looking at KNOWLEDGE_FEATURES too: an intent that was launched after training has no
+    label, but it has a document, and questions about it lie nearer to that than to the document of any label. `blend`
+    is P(the better of the two candidates answers); see `candidates`.
+    """
+
+    confidence: Confidence
+    sharpness: float
+    blend: Logistic
+
+    def blended(self, mass: float, similarity: float) -> float:
+        """P(right) of a candidate with this mass and similarity."""
+        return float(self.blend(blend_features([(mass, similarity)]))[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +137,12 @@ class EvidenceCalibration:
         if not similarities:
             return 0.0
         return float(self.logistic(evidence_features([similarities]))[0])
+
+
+def log_odds(probability: Matrix) -> Matrix:
+    """Of probabilities, which are kept from 0 and 1."""
+    inside = np.clip(probability, 1e-7, 1 - 1e-7)
+    return np.asarray(np.log(inside / (1 - inside)), np.float32)
 
 
 def softmax(logits: Matrix) -> Matrix:
@@ -154,3 +187,9 @@ def evidence_features(similarities: Sequence[Sequence[float]]) -> Matrix:
         best, rest = found[0], list(found[1:EVIDENCE_DEPTH]) or [0.0]
         rows.append((best, best - rest[0], best - sum(rest) / len(rest)))
     return np.asarray(rows, np.float32).reshape(-1, len(EVIDENCE_FEATURES))
+
+
+def blend_features(candidates: Sequence[tuple[float, float]]) -> Matrix:
+    """[n, len(BLEND_FEATURES)] of (mass, similarity)."""
+    rows = np.asarray(candidates, np.float32).reshape(-1, 2)
+    return np.stack([log_odds(rows[:, 0]), rows[:, 1]], axis=1)

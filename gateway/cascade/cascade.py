@@ -8,27 +8,27 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.cascade.calibration import EVIDENCE_DEPTH, EvidenceCalibration, ModelCalibration
-from gateway.cascade.policy import (
-    POLICIES,
-    Choice,
-    ModelSays,
-    Retrieval,
-    RetrievalSays,
-    Thresholds,
-    needs_retrieval,
+from gateway.cascade import rivals
+from gateway.cascade.calibration import (
+    EVIDENCE_DEPTH,
+    EvidenceCalibration,
+    InformedCalibration,
+    Matrix,
+    ModelCalibration,
 )
+from gateway.cascade.policy import POLICIES, SEARCHES, Choice, ModelSays, Retrieval, RetrievalSays, Thresholds
+from gateway.cascade.rivals import Rivalry
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Clock, Deadline
 from gateway.errors import SearchFailed
 from gateway.types import (
     Answer,
     CertificateStatus,
-    Evidence,
     Hit,
     Policy,
     Prediction,
     Question,
+    Ranking,
     Reason,
     Route,
     Standing,
@@ -52,7 +52,10 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a bundle tells the cascade: its labels, how its numbers become probabilities, and what they must reach."""
+    """What a bundle tells the cascade: its labels, how its numbers become probabilities, and what they must reach.
+
+    `informed` is None where no label stands for a document; `informed_certificate` is of its threshold.
+    """
 
     bundle: str
     labels: tuple[Label, ...]
@@ -60,6 +63,8 @@ class Profile:
     evidence: EvidenceCalibration
     thresholds: Thresholds
     certificate: CertificateStatus
+    informed: InformedCalibration | None = None
+    informed_certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
 
 
 class Cascade:
@@ -78,6 +83,7 @@ class Cascade:
         self._clock = clock
         self._search_seconds = 0.0
         self._inline = {_key(label): label for label in profile.labels if not label.document_id}
+        self._stood_for = frozenset(label.document_id for label in profile.labels if label.document_id)
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         """One answer. Raises DeadlineExceeded where even the model's pass does not fit, and the model tier's errors.
@@ -86,55 +92,62 @@ class Cascade:
         """
         prediction = await self._model.predict(question.text, deadline)
         timings = dict(prediction.timings)
-        started = self._clock()
-        model = self._calibrate(prediction, question)
-        timings["calibrate"] = self._clock() - started
+        label = self.profile.labels[int(np.argmax(prediction.logits))]
 
-        evidence: Evidence | None = None
-        retrieval: Retrieval = Reason.BUDGET  # of no effect where no search is needed
-        if needs_retrieval(question.policy, model, self.profile.thresholds):
-            if self._knowledge is None:
-                retrieval = RetrievalSays((), 0.0)
-            elif self._has_time(deadline):
-                started = self._clock()
-                evidence = self._search(self._knowledge, prediction, question)
-                retrieval = self._weigh(evidence) if evidence else Reason.RETRIEVAL_UNAVAILABLE
-                timings["search"] = self._clock() - started
-                self._search_seconds += 0.1 * (timings["search"] - self._search_seconds)
+        ranking: Ranking | None = None
+        silence = Reason.BUDGET  # of no effect where no search is wanted
+        if question.policy in SEARCHES and self._knowledge and self._has_time(deadline):
+            started = self._clock()
+            ranking = self._rank(self._knowledge, label, prediction, question)
+            silence = Reason.RETRIEVAL_UNAVAILABLE
+            timings["search"] = self._clock() - started
+            self._search_seconds += 0.1 * (timings["search"] - self._search_seconds)
+
+        started = self._clock()
+        model, retrieval = self._calibrate(label, prediction, ranking, silence, question)
+        timings["calibrate"] = self._clock() - started
 
         choice = POLICIES[question.policy](model, retrieval, self.profile.thresholds)
         started = self._clock()
-        answer = self._render(choice, evidence, prediction, question)
+        answer = self._render(choice, model, ranking, prediction, question)
         timings["render"] = self._clock() - started
         return replace(
             answer,
             model_confidence=model.confidence,
-            retrieval_confidence=retrieval.confidence if evidence and isinstance(retrieval, RetrievalSays) else None,
+            retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
             timings=timings,
         )
 
-    def _render(self, choice: Choice, evidence: Evidence | None, prediction: Prediction, question: Question) -> Answer:
+    def _render(
+        self,
+        choice: Choice,
+        model: ModelSays,
+        ranking: Ranking | None,
+        prediction: Prediction,
+        question: Question,
+    ) -> Answer:
         """The choice as an answer, with its document's text; an abstention with what came nearest."""
         inline = self._inline.get(choice.document_id)
         hit: Hit | None = None
         if choice.document_id and not inline:
             try:
-                hit = self._read(choice.document_id, evidence, prediction, question)
+                hit = self._read(choice.document_id, prediction, question, question.max_citations)
                 gone = None if hit else Reason.ANSWER_WITHDRAWN  # since the policy chose it
             except SearchFailed:
                 log.exception("reading from collection %s failed", question.collection)
                 gone = Reason.RETRIEVAL_UNAVAILABLE
             if gone:
                 choice = Choice(Route.ABSTAIN, gone, choice.confidence)
+        profile = self.profile
         answer = Answer(
             route=choice.route,
             reason=choice.reason,
             policy=question.policy,
             confidence=choice.confidence,
-            threshold=self.profile.thresholds.answer,
-            certificate=self.profile.certificate,
-            knowledge_version=evidence.knowledge_version if evidence else 0,
-            bundle=self.profile.bundle,
+            threshold=profile.thresholds.of(model),
+            certificate=profile.informed_certificate if model.is_informed else profile.certificate,
+            knowledge_version=ranking.knowledge_version if ranking else 0,
+            bundle=profile.bundle,
             batch_size=prediction.batch_size,
         )
         if inline:
@@ -144,7 +157,7 @@ class Cascade:
             return replace(
                 answer, text=document.answer, label=choice.label, document_id=document.id, citations=hit.citations
             )
-        nearest = evidence.hits if evidence else ()
+        nearest = self._nearest(ranking, prediction, question)
         return replace(
             answer,
             citations=tuple(one.citations[0] for one in nearest if one.citations)[: question.max_citations],
@@ -154,25 +167,76 @@ class Cascade:
     def _has_time(self, deadline: Deadline) -> bool:
         return deadline.remaining() > SEARCH_MARGIN * self._search_seconds
 
-    def _calibrate(self, prediction: Prediction, question: Question) -> ModelSays:
-        calibration = self.profile.model
+    def _rank(
+        self, knowledge: KnowledgeTier, label: Label, prediction: Prediction, question: Question
+    ) -> Ranking | None:
+        """The label's document too, however far. None where the search failed, which the log explains."""
+        try:
+            return knowledge.rank(
+                question.collection, prediction.embedding, question.principal, EVIDENCE_DEPTH, (label.document_id,)
+            )
+        except SearchFailed:
+            log.exception("searching collection %s failed", question.collection)
+            return None
+
+    def _calibrate(
+        self, label: Label, prediction: Prediction, ranking: Ranking | None, silence: Reason, question: Question
+    ) -> tuple[ModelSays, Retrieval]:
+        """What each tier says; in the cascade, having heard the other.
+
+        Each speaks for itself where the label's document is not to be had as it was: the model's word is then no
+        longer about it.
+        """
+        calibration, informed = self.profile.model, self.profile.informed
         logits, embedding = prediction.logits[None], prediction.embedding[None]
         features = calibration.features(logits, embedding)
-        label = self.profile.labels[int(np.argmax(logits))]
-        known: dict[str, float] = {}
-        if question.policy is Policy.ENSEMBLE:  # the only policy that looks past the best label
-            probabilities = calibration.probabilities(logits)[0].tolist()
-            for one, probability in zip(self.profile.labels, probabilities, strict=True):
-                if self._standing(one, question) is Standing.CURRENT:
-                    known[_key(one)] = known.get(_key(one), 0.0) + probability
-        return ModelSays(
+        standing = self._standing(label, question)
+        model = ModelSays(
             document_id=_key(label),
             confidence=float(calibration.confidence(features)[0]),
-            standing=self._standing(label, question),
+            standing=standing,
             in_scope=bool(calibration.in_scope(features)[0]),
-            known=known,
+            known=self._known(logits, question) if question.policy is Policy.ENSEMBLE else {},
             label=label.name,
         )
+        if ranking is None:
+            return model, silence if self._knowledge else RetrievalSays((), 0.0)
+        may_inform = question.policy is Policy.CASCADE and standing is Standing.CURRENT
+        rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for) if may_inform else None
+        if informed and rivalry:
+            return self._inform(informed, rivalry, model, features, logits)
+        best = ranking.documents[:EVIDENCE_DEPTH]
+        return model, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
+
+    def _inform(
+        self, informed: InformedCalibration, rivalry: Rivalry, model: ModelSays, features: Matrix, logits: Matrix
+    ) -> tuple[ModelSays, RetrievalSays]:
+        """Both tiers' words, each in the light of the other's."""
+        seen = np.concatenate([features, rivalry.features], axis=1)
+        share = self.profile.model.probabilities(logits)[0]
+        probability = sum(
+            float(part)
+            for one, part in zip(self.profile.labels, share, strict=True)
+            if one.document_id == rivalry.document_id
+        )
+        in_scope = float(informed.confidence.in_scope(seen)[0])
+        ranked = rivals.candidates(rivalry, in_scope, probability, informed.sharpness)
+        return (
+            replace(model, confidence=float(informed.confidence(seen)[0]), is_informed=True),
+            RetrievalSays(
+                tuple((one.document_id, one.similarity) for one in ranked),
+                informed.blended(ranked[0].mass, ranked[0].similarity),
+            ),
+        )
+
+    def _known(self, logits: Matrix, question: Question) -> dict[str, float]:
+        """Probabilities of all documents that labels stand for and that are current: only the ensemble asks."""
+        known: dict[str, float] = {}
+        probabilities = self.profile.model.probabilities(logits)[0].tolist()
+        for one, probability in zip(self.profile.labels, probabilities, strict=True):
+            if self._standing(one, question) is Standing.CURRENT:
+                known[_key(one)] = known.get(_key(one), 0.0) + probability
+        return known
 
     def _standing(self, label: Label, question: Question) -> Standing:
         if not label.document_id:
@@ -181,35 +245,21 @@ class Cascade:
             return Standing.WITHDRAWN
         return self._knowledge.standing(question.collection, label.document_id, label.content_hash, question.principal)
 
-    def _search(self, knowledge: KnowledgeTier, prediction: Prediction, question: Question) -> Evidence | None:
-        """None where the search failed, which the log explains."""
+    def _nearest(self, ranking: Ranking | None, prediction: Prediction, question: Question) -> list[Hit]:
+        """The nearest documents, to hand over. None of them where reading fails: an abstention needs no reasons."""
+        ids = [one for one, _ in ranking.documents[:EVIDENCE_DEPTH]] if ranking else []
         try:
-            return knowledge.search(
-                question.collection,
-                prediction.embedding,
-                question.principal,
-                EVIDENCE_DEPTH,
-                question.max_citations,
-            )
+            return [hit for one in ids if (hit := self._read(one, prediction, question, 1))]
         except SearchFailed:
-            log.exception("searching collection %s failed", question.collection)
-            return None
+            log.exception("reading from collection %s failed", question.collection)
+            return []
 
-    def _weigh(self, evidence: Evidence) -> RetrievalSays:
-        found = tuple((hit.document.id, hit.similarity) for hit in evidence.hits)
-        return RetrievalSays(found, self.profile.evidence.confidence([similarity for _, similarity in found]))
-
-    def _read(
-        self, document_id: str, evidence: Evidence | None, prediction: Prediction, question: Question
-    ) -> Hit | None:
-        """The chosen document: as found, or read afresh where the model chose it."""
-        for hit in evidence.hits if evidence else ():
-            if hit.document.id == document_id:
-                return hit
+    def _read(self, document_id: str, prediction: Prediction, question: Question, citations: int) -> Hit | None:
+        """A document with its passages that are nearest to the question."""
         if self._knowledge is None:
             return None
         return self._knowledge.read(
-            question.collection, document_id, prediction.embedding, question.principal, question.max_citations
+            question.collection, document_id, prediction.embedding, question.principal, citations
         )
 
 

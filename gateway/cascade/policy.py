@@ -11,15 +11,27 @@ from dataclasses import dataclass
 
 from gateway.types import Policy, Reason, Route, Standing
 
+NEVER = 2.0
+"""A threshold that no confidence reaches."""
+
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a confidence must reach (>=) before its tier may answer. `weight` is the model's share in the ensemble."""
+    """What a confidence must reach (>=) before its tier may answer.
+
+    `answer` is the model's own, `informed` the one for a confidence that a search had a part in: each has a certificate
+    of its own. `weight` is the model's share in the ensemble.
+    """
 
     answer: float
     evidence: float
     ensemble: float = 0.5
     weight: float = 0.5
+    informed: float = NEVER
+
+    def of(self, model: ModelSays) -> float:
+        """What this confidence of the model must reach."""
+        return self.informed if model.is_informed else self.answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +39,8 @@ class ModelSays:
     """The model's best label as a document, how sure it is, and how that document stands for this caller.
 
     `known` are the probabilities of all documents that labels stand for and this caller may have as they are, for the
-    ensemble. A label with a text of its own counts as a document under a key that no document has.
+    ensemble. A label with a text of its own counts as a document under a key that no document has. `is_informed` says
+    that the confidence has taken into account what a search found.
     """
 
     document_id: str
@@ -36,11 +49,15 @@ class ModelSays:
     in_scope: bool
     known: dict[str, float]
     label: str = ""
+    is_informed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalSays:
-    """The best documents with their similarities, best first, and how sure retrieval is of the first."""
+    """The best documents with their similarities, best first, and how sure retrieval is of the first.
+
+    In the cascade the first is the better of the model's document and its nearest rival, where both are known.
+    """
 
     documents: tuple[tuple[str, float], ...]
     confidence: float
@@ -79,7 +96,7 @@ def doubt(model: ModelSays | None, thresholds: Thresholds) -> Reason | None:
     """Why the model may not answer by itself; None if it may."""
     if model is None:
         return Reason.MODEL_UNAVAILABLE
-    if model.confidence < thresholds.answer:
+    if model.confidence < thresholds.of(model):
         return Reason.LOW_CONFIDENCE if model.in_scope else Reason.OUT_OF_SCOPE
     return NOT_ANSWERABLE.get(model.standing)
 
@@ -94,7 +111,8 @@ def cascade(model: ModelSays | None, retrieval: Retrieval, thresholds: Threshold
     if model and why is Reason.ANSWER_CHANGED and retrieval.document_id == model.document_id:
         return _by_model(model)
     if why and retrieval.confidence >= thresholds.evidence:
-        return Choice(Route.RETRIEVAL, why, retrieval.confidence, retrieval.document_id)
+        label = model.label if model and model.document_id == retrieval.document_id else ""
+        return Choice(Route.RETRIEVAL, why, retrieval.confidence, retrieval.document_id, label)
     return _nothing(Reason.NO_EVIDENCE, model, retrieval)
 
 
@@ -169,14 +187,9 @@ POLICIES = {
     Policy.MODEL_ONLY: model_only,
     Policy.RETRIEVAL_ONLY: retrieval_only,
 }
-ALWAYS_RETRIEVES = frozenset({Policy.PARALLEL, Policy.ENSEMBLE, Policy.RETRIEVAL_ONLY})
-
-
-def needs_retrieval(policy: Policy, model: ModelSays | None, thresholds: Thresholds) -> bool:
-    """Whether this policy wants a search after the model has spoken."""
-    if policy is Policy.CASCADE:
-        return doubt(model, thresholds) is not None
-    return policy in ALWAYS_RETRIEVES
+SEARCHES = frozenset(Policy) - {Policy.MODEL_ONLY}
+"""The policies that want a search. The cascade does although the model may turn out to be sure: it costs a twentieth of
+the forward pass, and the model's confidence is worth far more with it."""
 
 
 def _shares(retrieval: RetrievalSays, sharpness: float = 20.0) -> list[tuple[str, float]]:

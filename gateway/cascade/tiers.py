@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.types import Evidence, Hit, Prediction, Principal, Standing, Vector
+from gateway.types import Hit, Prediction, Principal, Ranking, Standing, Vector
 
 
 class ModelTier(Protocol):
@@ -19,8 +20,10 @@ class ModelTier(Protocol):
 class KnowledgeTier(Protocol):
     """Documents of collections, as the caller may see them. Searches take 0.1 - 0.5 ms and run inline."""
 
-    def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
-        """The nearest `limit` documents that the principal may read, each with up to `citations` passages.
+    def rank(
+        self, collection: str, embedding: Vector, principal: Principal, least: int, also: Sequence[str] = ()
+    ) -> Ranking:
+        """The nearest documents that the principal may read, at least `least` if there are, and `also` these.
 
         Raises SearchFailed, UnknownCollection.
         """

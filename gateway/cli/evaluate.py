@@ -78,10 +78,11 @@ def evaluate(
     wanted = _cases(engine, library, rows, outside)
     seen = measuring.look(engine, library if folder else None, COLLECTION, wanted)
     profile = engine.profile()
+    served = measuring.served_confidence(profile, library, COLLECTION, seen) if folder else None
     found: dict[str, Any] = {
         "machine": machine.facts()
         | {"bundle": engine.bundle.id, "provider": engine.provider, "precision": engine.precision},
-        "model": measuring.model_measures(profile, seen),
+        "model": measuring.model_measures(profile, seen, served),
         "milliseconds": measuring.stages(seen),
     }
     if folder:

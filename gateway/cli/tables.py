@@ -33,12 +33,12 @@ def _share(value: float) -> str:
 
 
 def _model(measures: dict[str, Any]) -> Table:
-    table = Table("the model alone", "", title_justify="left")
+    table = Table("the model's answers", "", title_justify="left")
     for name, value in measures.items():
         if name == "questions":
             table.add_row("questions", ", ".join(f"{group} {count}" for group, count in value.items()))
-        elif name in ("threshold", "ece"):
-            table.add_row(name, f"{value:.4f}")
+        elif name.removeprefix("alone_") in ("threshold", "ece"):
+            table.add_row(name.replace("_", " "), f"{value:.4f}")
         elif name != "auroc":
             table.add_row(name.replace("_", " "), _share(value))
     return table

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from gateway.cascade.calibration import Logistic, Matrix, softmax
+from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, Matrix, softmax
 from gateway.forge import card, export, folders, golden
+from gateway.forge.certify import Certified
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
 from gateway.forge.encoder import Student
@@ -26,6 +27,7 @@ from gateway.model.bundle import (
     CertificatePart,
     ConfidencePart,
     GoldenPart,
+    InformedPart,
     LabelPart,
     LogisticPart,
     Manifest,
@@ -70,7 +72,12 @@ def make(
         for precision in export.PRECISIONS:
             console.print(f"calibrating and certifying {precision} ...")
             fitted[precision] = fit(
-                runs[precision], data, knowledge.documents, knowledge.document_of, recipe.confidence, recipe.data.seed
+                runs[precision],
+                data,
+                knowledge.documents_before_launch(data),
+                knowledge.document_of,
+                recipe.confidence,
+                recipe.data.seed,
             )
             np.save(scratch / f"prototypes.{precision}.npy", fitted[precision].prototypes.astype(np.float16))
         metrics = {"students": measured, "parity": parity, "fitted": _summaries(fitted)}
@@ -186,36 +193,47 @@ def _label(label: str, document_of: dict[str, str], hashes: dict[str, str]) -> L
 
 def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: dict[str, str]) -> VariantPart:
     graph = f"{precision}.onnx"
-    status = CertificateStatus.VALID if fitted.certified.holds else CertificateStatus.INSUFFICIENT
+
+    def certificate(certified: Certified) -> CertificatePart:
+        return CertificatePart(
+            status=CertificateStatus.VALID if certified.holds else CertificateStatus.INSUFFICIENT,
+            threshold=certified.threshold,
+            risk=recipe.confidence.risk,
+            assurance=recipe.confidence.assurance,
+            oos_share=certified.oos_share,
+            accepted=certified.accepted,
+            wrong=certified.wrong,
+            upper_bound=certified.upper_bound,
+            encoder_sha256=bundles.encoder_sha256(files, graph),
+            data_sha256=data.hashes[recipe.data.questions],
+        )
+
     return VariantPart(
         graph=graph,
         calibration=CalibrationPart(
             temperature=fitted.temperature,
             scope_floor=fitted.scope_floor,
-            confidence=ConfidencePart(
-                right=_part(fitted.confidence.right),
-                scope=_part(fitted.confidence.scope),
-                joint=_part(fitted.confidence.joint),
-            ),
+            confidence=_confidence(fitted.confidence),
+            informed=_informed(fitted.informed) if fitted.informed else None,
             evidence=_part(fitted.evidence),
         ),
-        certificate=CertificatePart(
-            status=status,
-            threshold=fitted.certified.threshold,
-            risk=recipe.confidence.risk,
-            assurance=recipe.confidence.assurance,
-            oos_share=fitted.certified.oos_share,
-            accepted=fitted.certified.accepted,
-            wrong=fitted.certified.wrong,
-            upper_bound=fitted.certified.upper_bound,
-            encoder_sha256=bundles.encoder_sha256(files, graph),
-            data_sha256=data.hashes[recipe.data.questions],
-        ),
+        certificate=certificate(fitted.certified),
+        informed_certificate=certificate(fitted.informed_certified) if fitted.informed_certified else None,
         thresholds=ThresholdsPart(
             evidence=fitted.evidence_threshold,
             ensemble=fitted.ensemble_threshold,
             ensemble_weight=fitted.ensemble_weight,
         ),
+    )
+
+
+def _confidence(fitted: Confidence) -> ConfidencePart:
+    return ConfidencePart(right=_part(fitted.right), scope=_part(fitted.scope), joint=_part(fitted.joint))
+
+
+def _informed(fitted: InformedCalibration) -> InformedPart:
+    return InformedPart(
+        confidence=_confidence(fitted.confidence), sharpness=fitted.sharpness, blend=_part(fitted.blend)
     )
 
 
@@ -228,6 +246,7 @@ def _summaries(fitted: dict[Precision, Fitted]) -> dict[str, dict[str, float]]:
         precision: {
             "accuracy": one.accuracy,
             "coverage": one.coverage,
+            "informed_coverage": one.informed_coverage,
             "threshold": one.certified.threshold,
             "certify_questions": one.questions,
             "certify_outliers": one.outliers,

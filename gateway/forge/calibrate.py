@@ -17,7 +17,7 @@ from scipy.optimize import minimize, minimize_scalar
 
 from gateway.cascade.calibration import (
     RIGHT_FEATURES,
-    SCOPE_FEATURES,
+    SCOPE_ALONE,
     Confidence,
     Logistic,
     Matrix,
@@ -96,7 +96,13 @@ def masked_features(outputs: Outputs, centres: Matrix, heat: float) -> Matrix:
 
 
 def confidence(
-    inside: Matrix, right: NDArray[np.bool_], masked: Matrix, outside: Matrix, oos_share: float
+    inside: Matrix,
+    right: NDArray[np.bool_],
+    masked: Matrix,
+    outside: Matrix,
+    oos_share: float,
+    scope_features: tuple[int, ...] = SCOPE_ALONE,
+    masked_share: float = 0.2,
 ) -> Confidence:
     """From features of in-scope questions and whether they were answered rightly, of masked ones, and of outliers.
 
@@ -106,13 +112,15 @@ def confidence(
     by_logits = logistic(inside[:, RIGHT_FEATURES], right, np.ones(len(inside)))
     near = np.concatenate([inside, masked])
     is_inside = np.arange(len(near)) < len(inside)
-    by_distance = logistic(near[:, SCOPE_FEATURES], is_inside, shares((len(inside), len(masked)), (0.8, 0.2)))
+    by_distance = logistic(
+        near[:, scope_features], is_inside, shares((len(inside), len(masked)), (1 - masked_share, masked_share))
+    )
     everything = np.concatenate([near, outside])
     target = np.concatenate([right, np.zeros(len(masked) + len(outside), bool)])
     outer = oos_share / 2 if len(outside) else oos_share
     weight = shares((len(inside), len(masked), len(outside)), (1 - oos_share, outer, outer))
-    product = Confidence(by_logits, by_distance, IDENTITY).product(everything)
-    return Confidence(by_logits, by_distance, logistic(product, target, weight))
+    product = Confidence(by_logits, by_distance, IDENTITY, scope_features).product(everything)
+    return Confidence(by_logits, by_distance, logistic(product, target, weight), scope_features)
 
 
 def logistic(features: Matrix, target: NDArray[np.bool_], weight: NDArray[np.float64], ridge: float = 1e-3) -> Logistic:

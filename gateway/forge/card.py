@@ -82,17 +82,22 @@ def _fidelity(manifest: Manifest) -> str:
 
 
 def _promises(manifest: Manifest) -> str:
-    rows = ["| precision | status | threshold | accepted | wrong | risk is at most |", "|---|---|---|---|---|---|"]
+    rows = [
+        "| precision | confidence | status | threshold | accepted | wrong | risk is at most |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for precision, variant in manifest.variants.items():
-        one: CertificatePart = variant.certificate
-        counts = f"{one.threshold:.3f} | {one.accepted} | {one.wrong} | {one.upper_bound:.2%}"
-        rows.append(f"| {precision} | {one.status} | {counts} |")
+        for name, one in zip(("alone", "informed"), variant.certificates, strict=False):
+            counts = f"{one.threshold:.3f} | {one.accepted} | {one.wrong} | {one.upper_bound:.2%}"
+            rows.append(f"| {precision} | {name} | {one.status} | {counts} |")
     any_one = next(iter(manifest.variants.values())).certificate
     return (
         "## What the threshold promises\n\n" + "\n".join(rows) + "\n\n"
         f"With probability {any_one.assurance:.0%} over the certification questions, at most {any_one.risk:.0%} of the "
         f"model's answers are wrong, {_scope(any_one)} It holds for questions like the certification questions; "
-        "intents that are near to the known ones and were launched later are harder."
+        "intents that are near to the known ones and were launched later are harder. Alone: by the model's outputs. "
+        "Informed: by what a search of the knowledge base finds as well, which the cascade does; it was certified with "
+        "the documents that existed before launch."
     )
 
 

@@ -2,9 +2,10 @@
 
 Three losses on one trunk. Answers: the teacher's soft labels over the transfer set, and the true labels where there are
 any. Likeness: each text's embedding stays near the reference's of that text (1 - cosine), over questions, knowledge
-passages and far sentences, so that the retrieval head remains a general encoder. Evidence: a question's embedding is
-to be nearest to the passages of the document that its label stands for; passages are drawn and contrasted with each
-other.
+passages and far sentences, so that the retrieval head remains a general encoder. Evidence: a question is to find the
+document that its label stands for among all documents, by the rule that retrieval ranks them with. Passages stay where
+likeness holds them and only questions move: a passage that were drawn towards the questions that it answers would in
+the end draw those that it does not.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,14 +28,14 @@ from gateway.forge.recipes import StudentSection
 from gateway.forge.steps import Report
 from gateway.forge.teacher import batches, device, schedule
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 """Raised when a change here or in the encoder changes what is learned, so that kept students are made again."""
-PASSAGES = 16
-"""Passages in a batch: enough contrast, at less than half of the cost of the batch's questions."""
+REFRESH = 100
+"""Steps after which all passages are embedded anew. Likeness holds them, so that they go out of date slowly."""
 GRID_FROM = 0.7
 """The last part of training sees the layers' matrices in 8 bits, and mends what rounding them does."""
 CONTRAST_TEMPERATURE = 0.05
-PASSAGE_TOKENS = 96
+PASSAGE_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,8 @@ class TransferSet:
     """What the student learns from.
 
     `texts` with the teacher's `logits` [texts, labels] and `reference` embeddings [texts, any]; `labels` [texts] is -1
-    where there is no true label. `passages` with their reference embeddings. Documents have numbers of their own, as
-    several labels may stand for one: `wanted` [texts] is the document that the text's label stands for, `document`
-    [passages] the one that the passage is of; -1 where there is none.
+    where there is no true label. Documents have numbers of their own, as several labels may stand for one: `document`
+    [passages] is the passage's, `wanted` [texts] that of the document that the text's label stands for, -1 for none.
     """
 
     texts: Sequence[str]
@@ -52,7 +53,6 @@ class TransferSet:
     wanted: NDArray[np.int64]
     reference: NDArray[np.float32]
     passages: Sequence[str]
-    passage_reference: NDArray[np.float32]
     document: NDArray[np.int64]
 
 
@@ -74,7 +74,7 @@ def distil(
     student.tokens.requires_grad_(False)  # words that no training question holds must keep their meaning
     encode = tokenizer(folder, section.max_tokens)
     texts = [encoding.ids for encoding in encode.encode_batch(list(transfer.texts))]
-    passages = [encoding.ids[:PASSAGE_TOKENS] for encoding in encode.encode_batch(list(transfer.passages))]
+    passages = [encoding.ids for encoding in encode.encode_batch(list(transfer.passages))]
     heads = [*student.widen.parameters(), *student.answer.parameters()]
     trunk = [p for p in student.parameters() if p.requires_grad and all(p is not head for head in heads)]
     optimizer = torch.optim.AdamW(
@@ -84,7 +84,8 @@ def distil(
     )
     steps = section.passes * math.ceil(len(texts) / section.batch)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule(step, steps))
-    by_document = _by_document(transfer.document)
+    document = torch.from_numpy(transfer.document).to(device())
+    bank = torch.empty(0)
     lengths = [len(ids) for ids in texts]
     student.train()
     step, running = 0, np.zeros(3)
@@ -92,9 +93,9 @@ def distil(
         for rows in batches(lengths, section.batch, random):
             if step == round(GRID_FROM * steps):
                 student.use_grid()
-            # Passages are long: on every other step they cost a quarter of the time instead of half.
-            chosen = _draw(transfer.wanted[rows], by_document, len(passages), random) if step % 2 == 0 else []
-            losses = _losses(student, transfer, texts, passages, rows, chosen, section)
+            if passages and step % REFRESH == 0:
+                bank = _embed(student, passages)
+            losses = _losses(student, transfer, texts, rows, bank, document, section)
             weights = (1.0, section.likeness_weight, section.evidence_weight)
             total = torch.stack([loss * weight for loss, weight in zip(losses, weights, strict=True)]).sum()
             total.backward()
@@ -104,7 +105,7 @@ def distil(
             optimizer.zero_grad()
             step += 1
             seen = np.array([float(loss.detach()) for loss in losses])
-            running = seen if step == 1 else 0.95 * running + 0.05 * seen  # the last is 0 on every other step
+            running = seen if step == 1 else 0.95 * running + 0.05 * seen
             progress(step, steps, "answers {:.3f}  likeness {:.4f}  evidence {:.3f}".format(*running))
     student.settle()
     return student.eval()
@@ -114,33 +115,41 @@ def _losses(
     student: Student,
     transfer: TransferSet,
     texts: list[list[int]],
-    passages: list[list[int]],
     rows: list[int],
-    chosen: list[int],
+    bank: Tensor,
+    document: Tensor,
     section: StudentSection,
 ) -> tuple[Tensor, Tensor, Tensor]:
     with torch.autocast(device().type, torch.bfloat16):
         logits, embedding = _forward(student, [texts[row] for row in rows])
-        found = [embedding]
-        if chosen:
-            found.append(_forward(student, [passages[one] for one in chosen])[1])
-    logits, both = logits.float(), torch.cat(found).float()
-    labels = torch.from_numpy(transfer.labels[rows]).to(logits.device)
-    answers = _answer_loss(logits, torch.from_numpy(transfer.logits[rows]).to(logits.device), labels, section)
-    reference = np.concatenate([transfer.reference[rows], transfer.passage_reference[chosen]])
-    likeness = _likeness_loss(both, torch.from_numpy(reference).to(logits.device))
-    evidence = logits.new_zeros(())
-    if chosen:
-        wanted, document = (
-            torch.from_numpy(one).to(logits.device) for one in (transfer.wanted[rows], transfer.document[chosen])
-        )
-        evidence = _evidence_loss(both[: len(rows)], both[len(rows) :], wanted, document)
+    logits, embedding = logits.float(), embedding.float()
+
+    def given(values: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(values[rows]).to(logits.device)
+
+    answers = _answer_loss(logits, given(transfer.logits), given(transfer.labels), section)
+    likeness = _likeness_loss(embedding, given(transfer.reference))
+    evidence = _evidence_loss(embedding, bank, given(transfer.wanted), document) if len(bank) else logits.new_zeros(())
     return answers, likeness, evidence
 
 
 def _forward(student: Student, questions: list[list[int]]) -> tuple[Tensor, Tensor]:
     logits, embedding = student(*(part.to(device()) for part in pad(questions)), len(questions))
     return logits, embedding
+
+
+@torch.no_grad()
+def _embed(student: Student, passages: list[list[int]]) -> Tensor:
+    """Embeddings [passages, dim] as the student has them now, without dropout."""
+    student.eval()
+    order = sorted(range(len(passages)), key=lambda one: len(passages[one]))
+    found = torch.empty(len(passages), student.retrieval.out_features, device=device())
+    for at in range(0, len(order), PASSAGE_BATCH):
+        some = order[at : at + PASSAGE_BATCH]
+        with torch.autocast(device().type, torch.bfloat16):
+            found[some] = _forward(student, [passages[one] for one in some])[1].float()
+    student.train()
+    return found
 
 
 def _answer_loss(logits: Tensor, soft: Tensor, labels: Tensor, section: StudentSection) -> Tensor:
@@ -159,30 +168,18 @@ def _likeness_loss(embedding: Tensor, reference: Tensor) -> Tensor:
 
 
 def _evidence_loss(questions: Tensor, passages: Tensor, wanted: Tensor, document: Tensor) -> Tensor:
-    """Each question against all drawn passages; those of its own document share the mass."""
-    scores = questions @ passages.T / CONTRAST_TEMPERATURE
-    own = (wanted[:, None] == document[None, :]) & (wanted[:, None] >= 0)
-    has = own.any(1)
+    """Cross-entropy of the wanted document among all, over questions that want one that there is."""
+    has = (wanted[:, None] == document[None, :]).any(1)
     if not has.any():
         return questions.new_zeros(())
-    inside = scores.masked_fill(~own, -1e4).logsumexp(1)
-    return (scores.logsumexp(1) - inside)[has].mean()
+    scores = document_scores(questions[has] @ passages.T, document)
+    return F.cross_entropy(scores / CONTRAST_TEMPERATURE, wanted[has])
 
 
-def _by_document(document: NDArray[np.int64]) -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
-    for passage, number in enumerate(document.tolist()):
-        found.setdefault(number, []).append(passage)
-    return found
-
-
-def _draw(
-    wanted: NDArray[np.int64], by_document: dict[int, list[int]], passages: int, random: np.random.Generator
-) -> list[int]:
-    """Passages for a batch: one for each of some of the documents that it wants, the rest from anywhere."""
-    if not passages:
-        return []
-    some = [one for one in dict.fromkeys(random.permutation(wanted).tolist()) if one in by_document]
-    chosen = [int(random.choice(by_document[one])) for one in some if one >= 0][: PASSAGES * 3 // 4]
-    chosen += [int(one) for one in random.choice(passages, PASSAGES - len(chosen))]
-    return list(dict.fromkeys(chosen))
+def document_scores(similarities: Tensor, document: Tensor) -> Tensor:
+    """[questions, documents] of [questions, passages]: nearest passage and average in equal parts, as Library ranks."""
+    count = int(document.max()) + 1
+    rows = document.expand(len(similarities), -1)
+    nearest = similarities.new_full((len(similarities), count), -1.0).scatter_reduce(1, rows, similarities, "amax")
+    sums = similarities.new_zeros(len(similarities), count).index_add(1, document, similarities)
+    return (nearest + sums / torch.bincount(document, minlength=count).clamp_min(1)) / 2

@@ -127,41 +127,67 @@ class _Keeper:
         return self.last
 
 
-def model_measures(profile: Profile, seen: Sequence[Seen]) -> dict[str, Any]:
-    """Accuracy in scope, coverage at RISK, and AUROC in scope against each other group by three scores."""
-    groups = _grouped(seen)
-    inside = groups.get(IN_SCOPE, [])
+def model_measures(profile: Profile, seen: Sequence[Seen], served: Matrix | None = None) -> dict[str, Any]:
+    """Accuracy in scope, coverage at RISK, and AUROC in scope against each other group by several scores.
+
+    `served` [seen] is the confidence that the cascade gives the model's answers, having searched; without documents it
+    is the model's own, which otherwise is shown beside it as `alone`.
+    """
+    rows = {group: _rows_of(seen, group) for group in dict.fromkeys(one.case.group for one in seen)}
     names = [label.name for label in profile.labels]
-    scores = {group: _scores(profile, some) for group, some in groups.items()}
-    right = np.array([names[int(one.prediction.logits.argmax())] == one.case.label for one in inside])
-    found: dict[str, Any] = {"questions": {group: len(some) for group, some in groups.items()}}
-    if len(inside):
-        sure = scores[IN_SCOPE]["confidence"]
-        accepted = sure >= profile.thresholds.answer
+    scores = {group: _scores(profile, seen, served, some) for group, some in rows.items()}
+    found: dict[str, Any] = {"questions": {group: len(some) for group, some in rows.items()}}
+    if IN_SCOPE in rows:
+        inside = [seen[row] for row in rows[IN_SCOPE]]
+        right = np.array([names[int(one.prediction.logits.argmax())] == one.case.label for one in inside])
         found["accuracy"] = float(right.mean())
-        found["coverage_at_5_risk"] = coverage_at_risk(sure, right)
-        found["threshold"] = profile.thresholds.answer
-        found["coverage_at_threshold"] = float(accepted.mean())
-        found["risk_at_threshold"] = float((~right[accepted]).mean()) if accepted.any() else 0.0
-        found["ece"] = expected_calibration_error(sure, right)
-        if UNSEEN in groups:
-            everything = np.concatenate([sure, scores[UNSEEN]["confidence"]])
-            all_right = np.concatenate([right, np.zeros(len(groups[UNSEEN]), bool)])
-            found["coverage_at_5_risk_with_unseen"] = coverage_at_risk(everything, all_right)
-        outside = [group for group in groups if group != IN_SCOPE]
+        found |= _coverage(scores, "confidence", right, _threshold(profile, served))
+        if served is not None:
+            alone = _coverage(scores, "alone", right, profile.thresholds.answer)
+            found |= {f"alone_{name}": value for name, value in alone.items()}
         found["auroc"] = {
             group: {score: auroc(scores[IN_SCOPE][score], scores[group][score]) for score in scores[group]}
-            for group in outside
+            for group in rows
+            if group != IN_SCOPE
         }
     return found
 
 
-def _scores(profile: Profile, seen: Sequence[Seen]) -> dict[str, Matrix]:
-    logits = np.stack([one.prediction.logits for one in seen])
-    embedding = np.stack([one.prediction.embedding for one in seen])
+def _rows_of(seen: Sequence[Seen], group: str) -> list[int]:
+    return [row for row, one in enumerate(seen) if one.case.group == group]
+
+
+def _threshold(profile: Profile, served: Matrix | None) -> float:
+    return profile.thresholds.answer if served is None or profile.informed is None else profile.thresholds.informed
+
+
+def _coverage(
+    scores: dict[str, dict[str, Matrix]], name: str, right: NDArray[np.bool_], threshold: float
+) -> dict[str, float]:
+    """How much one confidence lets the model answer in scope, and how well it tells right from wrong."""
+    sure = scores[IN_SCOPE][name]
+    accepted = sure >= threshold
+    found = {
+        "coverage_at_5_risk": coverage_at_risk(sure, right),
+        "threshold": threshold,
+        "coverage_at_threshold": float(accepted.mean()),
+        "risk_at_threshold": float((~right[accepted]).mean()) if accepted.any() else 0.0,
+        "ece": expected_calibration_error(sure, right),
+    }
+    if UNSEEN in scores:
+        everything = np.concatenate([sure, scores[UNSEEN][name]])
+        all_right = np.concatenate([right, np.zeros(len(scores[UNSEEN][name]), bool)])
+        found["coverage_at_5_risk_with_unseen"] = coverage_at_risk(everything, all_right)
+    return found
+
+
+def _scores(profile: Profile, seen: Sequence[Seen], served: Matrix | None, rows: list[int]) -> dict[str, Matrix]:
+    logits = np.stack([seen[row].prediction.logits for row in rows])
+    embedding = np.stack([seen[row].prediction.embedding for row in rows])
     features = profile.model.features(logits, embedding)
-    return {
-        "confidence": profile.model.confidence(features),
+    alone = profile.model.confidence(features)
+    sure = {"confidence": alone} if served is None else {"confidence": served[rows], "alone": alone}
+    return sure | {
         "energy": features[:, 1],
         "max_probability": profile.model.probabilities(logits).max(axis=1),
         "prototype": features[:, 3],
@@ -202,16 +228,26 @@ def end_to_end(profile: Profile, library: Library, collection: str, seen: Sequen
     return {way: _end_to_end(*ways[way], library, collection, seen) for way in order}
 
 
-def _end_to_end(
-    policy: Policy, profile: Profile, library: Library, collection: str, seen: Sequence[Seen]
-) -> dict[str, Any]:
+def served_confidence(profile: Profile, library: Library, collection: str, seen: Sequence[Seen]) -> Matrix:
+    """[seen]: the confidence of the model's answers in the cascade."""
+    answers = _answers(Policy.CASCADE, profile, library, collection, seen)
+    return np.array([answer.model_confidence for answer in answers], np.float32)
+
+
+def _answers(policy: Policy, profile: Profile, library: Library, collection: str, seen: Sequence[Seen]) -> list[Answer]:
     cascade = Cascade(Replay(seen), library, profile)
 
     async def answer_all() -> list[Answer]:
         deadline = Deadline.after(PATIENCE * 60)
         return [await cascade.answer(Question(one.case.text, collection, policy=policy), deadline) for one in seen]
 
-    answered = list(zip([one.case for one in seen], asyncio.run(answer_all()), strict=True))
+    return asyncio.run(answer_all())
+
+
+def _end_to_end(
+    policy: Policy, profile: Profile, library: Library, collection: str, seen: Sequence[Seen]
+) -> dict[str, Any]:
+    answered = list(zip([one.case for one in seen], _answers(policy, profile, library, collection, seen), strict=True))
     groups: dict[str, list[tuple[Case, Answer]]] = {}
     for case, answer in answered:
         groups.setdefault(case.group, []).append((case, answer))
@@ -257,10 +293,3 @@ def stages(seen: Sequence[Seen]) -> dict[str, dict[str, float]]:
         }
         for name in names
     }
-
-
-def _grouped(seen: Sequence[Seen]) -> dict[str, list[Seen]]:
-    groups: dict[str, list[Seen]] = {}
-    for one in seen:
-        groups.setdefault(one.case.group, []).append(one)
-    return groups

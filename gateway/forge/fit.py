@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
+    MODEL_FEATURES,
     Confidence,
     EvidenceCalibration,
+    InformedCalibration,
     Logistic,
     Matrix,
     evidence_features,
@@ -19,12 +21,14 @@ from gateway.cascade.calibration import (
     softmax,
 )
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
-from gateway.forge import calibrate
+from gateway.forge import calibrate, inform
 from gateway.forge import certify as certifying
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
 from gateway.forge.certify import Certified
 from gateway.forge.data import Data
+from gateway.forge.inform import NO_ANSWER_SHARE, Scene
 from gateway.forge.recipes import ConfidenceSection
+from gateway.forge.texts import Labelled
 from gateway.knowledge.library import Generation, Library
 from gateway.types import Document, Principal, Standing
 
@@ -33,8 +37,6 @@ Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 
 WRONG_COSTS = 1.0
 """A wrong answer costs what a right one gains; so retrieval answers from probability cost / (1 + cost) on."""
-NO_ANSWER_SHARE = 0.05
-"""Of the questions, so many are taken to be about something else, and so many to lack just their document."""
 LEAST_SHARE = 0.05
 """Outsiders have at least this weight when the confidence is fitted, whatever share the certificate is for."""
 SCOPE_QUANTILE = 0.02
@@ -45,21 +47,25 @@ WEIGHTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 class Fitted:
     """Everything that is fitted for one precision.
 
-    `accuracy` and `coverage` are on the `questions` and `outliers` of certification; `needed` is about how many
-    questions a certificate takes, 0 where none would do.
+    `informed` with its certificate `informed_certified` is None where no label stands for a document. `accuracy` and
+    `coverage` are on the `questions` and `outliers` of certification; `needed` is about how many questions a
+    certificate takes, 0 where none would do.
     """
 
     prototypes: Matrix
     temperature: float
     scope_floor: float
     confidence: Confidence
+    informed: InformedCalibration | None
     evidence: Logistic
     certified: Certified
+    informed_certified: Certified | None
     evidence_threshold: float
     ensemble_threshold: float
     ensemble_weight: float
     accuracy: float
     coverage: float
+    informed_coverage: float
     questions: int
     outliers: int
     needed: int
@@ -73,37 +79,34 @@ def fit(
     section: ConfidenceSection,
     seed: int,
 ) -> Fitted:
-    """Fit on `train` (prototypes), `calibrate` (probabilities) and `certify` (the threshold), each for that alone."""
+    """Fit on `train` (prototypes), `calibrate` (probabilities) and `certify` (thresholds), each for that alone.
+
+    `documents` are those that existed when the model was trained: what it was not to know has no part in its numbers.
+    """
     numbers = {label: number for number, label in enumerate(data.labels)}
 
-    def outputs(rows: Sequence[object], texts: Sequence[str]) -> Outputs:
-        logits, embedding = run(texts)
-        labels = [numbers[row.category] if hasattr(row, "category") else -1 for row in rows]
-        return Outputs(logits, embedding, np.array(labels, np.int64))
+    def outputs(rows: Sequence[Labelled]) -> Outputs:
+        return Outputs(*run([row.text for row in rows]), np.array([numbers[row.category] for row in rows], np.int64))
 
-    train = outputs(data.train, [row.text for row in data.train])
-    inside = outputs(data.calibrate, [row.text for row in data.calibrate])
-    outside = outputs(data.outliers_calibrate, data.outliers_calibrate) if data.outliers_calibrate else None
+    def strangers(texts: Sequence[str]) -> Outputs | None:
+        return Outputs(*run(texts), np.full(len(texts), -1, np.int64)) if texts else None
+
+    train, inside, outside = outputs(data.train), outputs(data.calibrate), strangers(data.outliers_calibrate)
     centres = calibrate.prototypes(train.embedding, train.labels, len(data.labels), seed)
     heat = calibrate.temperature(inside)
-    features = model_features(inside.logits, inside.embedding, centres, heat)
-    masked = masked_features(inside, centres, heat)
-    far = np.empty((0, features.shape[1]), np.float32)
-    if outside is not None:
-        far = model_features(outside.logits, outside.embedding, centres, heat)
-    confidence = calibrate.confidence(features, inside.right, masked, far, max(section.oos_share, LEAST_SHARE))
 
-    start = certifying.starting_point(
-        confidence(features),
-        inside.right,
-        confidence(far),
-        (len(data.certify), len(data.outliers_certify)),
-        section.assurance,
-        section.oos_share if data.outliers_certify else 0.0,
-    )
-    certified, accuracy, needed = _certify(run, data, numbers, centres, heat, confidence, section, start)
+    def features(some: Outputs | None) -> Matrix:
+        if some is None:
+            return np.empty((0, len(MODEL_FEATURES)), np.float32)
+        return model_features(some.logits, some.embedding, centres, heat)
+
+    masked = masked_features(inside, centres, heat)
+    oos_share = max(section.oos_share, LEAST_SHARE)
+    confidence = calibrate.confidence(features(inside), inside.right, masked, features(outside), oos_share)
+
     evidence = Logistic((0.0,) * 3, -30.0, (0.0,) * 3, (1.0,) * 3)  # without documents nothing is ever found
     ensemble_weight, ensemble_threshold = 0.5, 1.0
+    scene, informed = None, None
     if documents:
         library = Library({"": Generation.build(documents, lambda texts: run(texts)[1])})
         found = _Found.of(library, data, document_of, inside, outside)
@@ -111,46 +114,63 @@ def fit(
         ensemble_weight, ensemble_threshold = _ensemble(
             found, inside, masked, centres, heat, confidence, evidence, data, document_of
         )
+        scene = Scene(library, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
+        informed = inform.fit(scene, inside, outside, oos_share, seed)
+
+    def alone(some: Outputs | None) -> Matrix:
+        return confidence(features(some))
+
+    def both(some: Outputs | None) -> Matrix:
+        assert scene
+        assert informed
+        return inform.confidences(scene, informed, some, alone(some)) if some else np.empty(0, np.float32)
+
+    last, far = outputs(data.certify), strangers(data.outliers_certify)
+    certified, needed = _certify(alone, (inside, outside), (last, far), section)
+    informed_certified = _certify(both, (inside, outside), (last, far), section)[0] if informed else None
     return Fitted(
         prototypes=centres,
         temperature=heat,
-        scope_floor=float(np.quantile(features[:, 3], SCOPE_QUANTILE)),
+        scope_floor=float(np.quantile(features(inside)[:, 3], SCOPE_QUANTILE)),
         confidence=confidence,
+        informed=informed,
         evidence=evidence,
         certified=certified,
+        informed_certified=informed_certified,
         evidence_threshold=WRONG_COSTS / (1 + WRONG_COSTS),
         ensemble_threshold=ensemble_threshold,
         ensemble_weight=ensemble_weight,
-        accuracy=accuracy,
+        accuracy=float(last.right.mean()),
         coverage=certified.accepted / len(data.certify),
+        informed_coverage=informed_certified.accepted / len(data.certify) if informed_certified else 0.0,
         questions=len(data.certify),
         outliers=len(data.outliers_certify),
         needed=needed,
     )
 
 
+Pair = tuple[Outputs, Outputs | None]
+"""Questions in scope, and outliers if there are any."""
+
+
 def _certify(
-    run: Run,
-    data: Data,
-    numbers: dict[str, int],
-    centres: Matrix,
-    heat: float,
-    confidence: Confidence,
-    section: ConfidenceSection,
-    start: float,
-) -> tuple[Certified, float, int]:
-    """(certificate, accuracy, about how many questions it takes)"""
-    logits, embedding = run([row.text for row in data.certify])
-    labels = np.array([numbers[row.category] for row in data.certify])
-    right = np.asarray(logits.argmax(axis=1) == labels)
-    inside = confidence(model_features(logits, embedding, centres, heat))
-    outside = np.empty(0, np.float32)
-    if data.outliers_certify:
-        outside = confidence(model_features(*run(data.outliers_certify), centres, heat))
+    confidence: Callable[[Outputs | None], Matrix], calibration: Pair, certification: Pair, section: ConfidenceSection
+) -> tuple[Certified, int]:
+    """(certificate of this confidence's threshold, about how many questions it takes)"""
+    inside, outside = certification
+    start = certifying.starting_point(
+        confidence(calibration[0]),
+        calibration[0].right,
+        confidence(calibration[1]),
+        (len(inside.labels), len(outside.labels) if outside else 0),
+        section.assurance,
+        section.oos_share if outside else 0.0,
+    )
+    sure, strange = confidence(inside), confidence(outside)
     asked = section.risk, section.assurance, section.oos_share
-    certified = certifying.certify(inside, right, outside, *asked, start)
-    needed = len(right) if certified.holds else certifying.needed(inside, right, outside, *asked)
-    return certified, float(right.mean()), needed
+    certified = certifying.certify(sure, inside.right, strange, *asked, start)
+    needed = len(inside.labels) if certified.holds else certifying.needed(sure, inside.right, strange, *asked)
+    return certified, needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +186,7 @@ class _Found:
         library: Library, data: Data, document_of: dict[str, str], inside: Outputs, outside: Outputs | None
     ) -> _Found:
         def find(embedding: NDArray[np.float32], depth: int) -> list[tuple[str, float]]:
-            evidence = library.search("", embedding, Principal(), depth, 1)
-            return [(hit.document.id, hit.similarity) for hit in evidence.hits]
+            return list(library.rank("", embedding, Principal(), depth).documents[:depth])
 
         return _Found(
             [find(vector, EVIDENCE_DEPTH + 1) for vector in inside.embedding],

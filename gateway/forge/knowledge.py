@@ -24,8 +24,16 @@ class Knowledge:
 
     def before_launch(self, data: Data) -> list[Passage]:
         """The passages that existed when the model was trained: not those of intents that it must not know."""
-        later = {self.document_of.get(row.category, "") for row in data.unseen}
+        later = self._later(data)
         return [passage for passage in self.passages if passage.document_id not in later]
+
+    def _later(self, data: Data) -> set[str]:
+        return {self.document_of.get(row.category, "") for row in data.unseen}
+
+    def documents_before_launch(self, data: Data) -> list[Document]:
+        """The documents that existed when the model was trained."""
+        later = self._later(data)
+        return [document for document in self.documents if document.id not in later]
 
     def numbers(self, labels: Sequence[str]) -> dict[str, int]:
         """{document: number} for those that `labels` stand for; several labels may stand for the same one."""

@@ -88,14 +88,26 @@ class KnowledgeSection(_Section):
 
 
 class TeacherSection(_Section):
-    """Fine-tuning of the teacher. `frozen_layers` lowest layers and the token embeddings keep the base's weights."""
+    """Fine-tuning of one teacher, from the base of teachers or of students.
 
-    epochs: Annotated[int, Field(ge=1)] = 4
+    The lowest `frozen_layers` keep the base's weights, and if there are any, so do the token embeddings.
+    """
+
+    base: Literal["teacher", "student"] = "teacher"
+    epochs: Annotated[int, Field(ge=1)] = 5
     batch: Annotated[int, Field(ge=4)] = 32
-    learning_rate: float = 3e-5
+    learning_rate: float = 5e-5
     head_learning_rate: float = 1e-3
     label_smoothing: float = 0.05
     frozen_layers: Annotated[int, Field(ge=0)] = 2
+    seed: int = 0
+
+
+TEACHERS = (
+    TeacherSection(),
+    TeacherSection(base="student", epochs=10, learning_rate=1e-4, frozen_layers=0),
+)
+"""Two of unlike make, whose mean word is taught: they err on different questions, and the small one costs little."""
 
 
 class StudentSection(_Section):
@@ -109,7 +121,7 @@ class StudentSection(_Section):
     temperature: float = 2.0
     hard_weight: float = 0.5
     likeness_weight: float = 10.0
-    evidence_weight: float = 0.6
+    evidence_weight: float = 0.4
     max_tokens: Annotated[int, Field(ge=16, le=512)] = 128
 
 
@@ -130,7 +142,7 @@ class Recipe(_Section):
     student_base: BaseSection
     teacher_base: BaseSection
     knowledge: KnowledgeSection = KnowledgeSection()
-    teacher: TeacherSection = TeacherSection()
+    teachers: Annotated[tuple[TeacherSection, ...], Field(min_length=1)] = TEACHERS
     student: StudentSection = StudentSection()
     confidence: ConfidenceSection = ConfidenceSection()
 

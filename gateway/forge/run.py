@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import load_file, save_file
+from scipy.special import log_softmax
 
 from gateway.forge import bases, choose, data, distil, export, folders, knowledge, measure, teacher, variations
 from gateway.forge import bundle as bundling
@@ -20,7 +21,7 @@ from gateway.forge.distil import TransferSet
 from gateway.forge.encoder import Student, from_base
 from gateway.forge.graph import Layout, Precision
 from gateway.forge.knowledge import Knowledge
-from gateway.forge.recipes import BaseSection, Recipe
+from gateway.forge.recipes import BaseSection, Recipe, TeacherSection
 from gateway.forge.shape import Shape
 from gateway.forge.steps import Done, Report, Steps, is_made, key_of
 
@@ -47,18 +48,20 @@ class Forge:
     def base(self, section: BaseSection) -> Path:
         return bases.find(section, self.cache, self.recipe.locate)
 
-    def teacher_decides(self) -> list[object]:
-        recipe = self.recipe
-        base = [recipe.teacher_base.sha256, recipe.teacher_base.files]
+    def teacher_base(self, section: TeacherSection) -> BaseSection:
+        return self.recipe.student_base if section.base == "student" else self.recipe.teacher_base
+
+    def teacher_decides(self, section: TeacherSection) -> list[object]:
+        recipe, base = self.recipe, self.teacher_base(section)
         divided = recipe.data.model_dump(exclude={"attribution": True, "outliers": {"__all__": {"attribution": True}}})
         seen = [self.data.hashes, divided, sorted(self.data.labels)]
-        return [teacher.STEP_VERSION, seen, recipe.teacher.model_dump(), base]
+        return [teacher.STEP_VERSION, seen, section.model_dump(), base.sha256, base.files]
 
-    def lessons_decides(self, taught: str) -> list[object]:
+    def lessons_decides(self, taught: Sequence[str]) -> list[object]:
         base = [self.recipe.student_base.sha256, self.recipe.student_base.files]
         known = [passage.plain for passage in self.knowledge.before_launch(self.data)]
         settings = [self.recipe.student.variations, self.recipe.student.max_tokens]
-        return [variations.STEP_VERSION, taught, settings, base, known]
+        return [variations.STEP_VERSION, list(taught), settings, base, known]
 
     def student_decides(self, lessons: str, layers: int) -> list[object]:
         settings = self.recipe.student.model_dump(exclude={"layers", "variations"})
@@ -72,8 +75,9 @@ class Forge:
 
     def changed(self, layers: int) -> list[str]:
         """The steps towards the student of `layers` layers that would be made anew."""
-        keys = {"teacher": key_of("teacher", self.teacher_decides())}
-        keys["lessons"] = key_of("lessons", self.lessons_decides(keys["teacher"]))
+        sections = enumerate(self.recipe.teachers, 1)
+        keys = {name: key_of(name, self.teacher_decides(one)) for n, one in sections if (name := f"teacher-{n}")}
+        keys["lessons"] = key_of("lessons", self.lessons_decides(list(keys.values())))
         student, measured = f"student-{layers}", f"measure-{layers}"
         keys[student] = key_of(student, self.student_decides(keys["lessons"], layers))
         keys[measured] = key_of(measured, self.measure_decides(keys[student]))
@@ -92,7 +96,7 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
         _say_sizes(forge)
         base = forge.base(recipe.student_base)
         _check_depths(recipe, Shape.read(base))
-        lessons = _lessons(forge, _teach(forge))
+        lessons = _lessons(forge, [_teach(forge, number) for number in range(1, len(recipe.teachers) + 1)])
         students = {layers: _student(forge, lessons, layers) for layers in recipe.student.layers}
         measured = {layers: _measure(forge, done, layers) for layers, done in students.items()}
         layers = choose.best(measured)
@@ -132,26 +136,27 @@ def _say_sizes(forge: Forge) -> None:
     forge.console.print("  ".join(f"{part} {size}" for part, size in sizes.items()), highlight=False)
 
 
-def _teach(forge: Forge) -> Done:
+def _teach(forge: Forge, number: int) -> Done:
     recipe, seen = forge.recipe, forge.data
+    section = recipe.teachers[number - 1]
 
     def make(folder: Path, report: Report) -> None:
-        base = forge.base(recipe.teacher_base)
+        base = forge.base(forge.teacher_base(section))
         numbers = forge.label_numbers
         questions = [row.text for row in seen.train], [numbers[row.category] for row in seen.train]
         made = teacher.fine_tune(
-            base, questions, seen.outliers_train, len(seen.labels), recipe.teacher, recipe.data.seed, report
+            base, questions, seen.outliers_train, len(seen.labels), section, recipe.data.seed + section.seed, report
         )
         save_file(
             {name: value.cpu().contiguous() for name, value in made.state_dict().items()},
             folder / "teacher.safetensors",
         )
 
-    return forge.steps.run("teacher", forge.teacher_decides(), make)
+    return forge.steps.run(f"teacher-{number}", forge.teacher_decides(section), make)
 
 
-def _lessons(forge: Forge, taught: Done) -> Done:
-    """The transfer set: questions, variations, outliers and knowledge, with the teacher's word on each."""
+def _lessons(forge: Forge, taught: Sequence[Done]) -> Done:
+    """The transfer set: questions, variations, outliers and knowledge, with the teachers' mean word on each."""
     recipe, seen = forge.recipe, forge.data
     known = forge.knowledge.before_launch(seen)
 
@@ -160,17 +165,27 @@ def _lessons(forge: Forge, taught: Done) -> Done:
         varied = variations.vary(questions, recipe.student.variations, recipe.data.seed)
         passages = [passage.plain for passage in known]
         everything = [*questions, *varied, *seen.outliers_train, *passages]
-        base = forge.base(recipe.teacher_base)
-        asked = teacher.Teacher(base, len(seen.labels))
-        asked.load_state_dict(load_file(taught.folder / "teacher.safetensors"))
-        logits, _ = teacher.ask(asked.eval().to(teacher.device()), base, everything, report)
+        said = [
+            _ask(forge, done, section, everything, report)
+            for done, section in zip(taught, recipe.teachers, strict=True)
+        ]
+        logits = np.mean(said, axis=0, dtype=np.float32)
         reference = reference_embeddings(forge.base(recipe.student_base), everything, recipe.student.max_tokens)
         np.savez(folder / "lessons.npz", logits=logits, reference=reference)
-        (folder / "texts.json").write_text(
-            json.dumps({"texts": everything, "labelled": len(questions), "passages": len(passages)})
-        )
+        (folder / "texts.json").write_text(json.dumps({"texts": everything, "labelled": len(questions)}))
 
-    return forge.steps.run("lessons", forge.lessons_decides(taught.key), make)
+    return forge.steps.run("lessons", forge.lessons_decides([done.key for done in taught]), make)
+
+
+def _ask(
+    forge: Forge, taught: Done, section: TeacherSection, texts: Sequence[str], report: Report
+) -> NDArray[np.float32]:
+    """One teacher's log-probabilities [texts, labels]: normalised, so that no teacher speaks louder than another."""
+    base = forge.base(forge.teacher_base(section))
+    asked = teacher.Teacher(base, len(forge.data.labels))
+    asked.load_state_dict(load_file(taught.folder / "teacher.safetensors"))
+    logits, _ = teacher.ask(asked.eval().to(teacher.device()), base, texts, report)
+    return np.asarray(log_softmax(logits, axis=1), np.float32)
 
 
 def reference_embeddings(base: Path, everything: Sequence[str], max_tokens: int) -> NDArray[np.float32]:
@@ -200,9 +215,9 @@ def _transfer(forge: Forge, lessons: Done) -> TransferSet:
     labels = np.full(len(kept["texts"]), -1, np.int64)
     labels[: kept["labelled"]] = [numbers[row.category] for row in forge.data.train]
     known = forge.knowledge.before_launch(forge.data)
-    documents = forge.knowledge.numbers(forge.data.labels)
     by_label = np.append(forge.knowledge.numbers_by_label(forge.data.labels), -1)  # the last is for label -1
-    count = kept["passages"]
+    wanted = forge.knowledge.numbers(forge.data.labels)  # before all others, which have no label
+    documents = {one: at for at, one in enumerate(dict.fromkeys([*wanted, *(one.document_id for one in known)]))}
     return TransferSet(
         texts=kept["texts"],
         logits=arrays["logits"],
@@ -210,8 +225,7 @@ def _transfer(forge: Forge, lessons: Done) -> TransferSet:
         wanted=by_label[labels],
         reference=arrays["reference"],
         passages=[passage.plain for passage in known],
-        passage_reference=arrays["reference"][len(labels) - count :],
-        document=np.array([documents.get(passage.document_id, -1) for passage in known], np.int64),
+        document=np.array([documents[passage.document_id] for passage in known], np.int64),
     )
 
 

@@ -1,4 +1,4 @@
-"""The teacher: a large sentence encoder with a linear answer head, fine-tuned, and then asked for soft labels."""
+"""Teachers: sentence encoders with a linear answer head, fine-tuned, and then asked for soft labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from gateway.forge.recipes import TeacherSection
 from gateway.forge.steps import Report
 
-STEP_VERSION = 1
+STEP_VERSION = 2
 """Raised when a change of this code changes what it teaches, so that kept teachers are made again."""
 OUTLIER_SHARE = 8  # one outlier for so many questions in a batch
 OUTLIER_WEIGHT = 0.5
@@ -48,7 +48,10 @@ class Teacher(nn.Module):
         return self.answer(dropped), F.normalize(pooled, dim=-1)
 
     def freeze(self, layers: int) -> None:
-        """Keep the token embeddings and the lowest `layers` as the base has them. ValueError if it has none."""
+        """Keep the lowest `layers` as the base has them, and, if any, its token embeddings.
+
+        ValueError if it has no such parts.
+        """
         embeddings = getattr(self.trunk, "embeddings", None)
         stack = getattr(getattr(self.trunk, "encoder", None), "layer", None)
         if embeddings is None or stack is None:
@@ -56,7 +59,7 @@ class Teacher(nn.Module):
                 f"teacher_base: a {type(self.trunk).__name__} has no `embeddings` with `encoder.layer`, parts of which "
                 "are kept as they are; take a base like BERT, RoBERTa or MPNet"
             )
-        embeddings.requires_grad_(False)
+        embeddings.requires_grad_(layers == 0)
         for layer in stack[:layers]:
             layer.requires_grad_(False)
 

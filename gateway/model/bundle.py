@@ -9,14 +9,23 @@ import hashlib
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.cascade.calibration import Confidence, EvidenceCalibration, Logistic, Matrix, ModelCalibration
+from gateway.cascade.calibration import (
+    SCOPE_ALONE,
+    SCOPE_INFORMED,
+    Confidence,
+    EvidenceCalibration,
+    InformedCalibration,
+    Logistic,
+    Matrix,
+    ModelCalibration,
+)
 from gateway.cascade.cascade import Label, Profile
-from gateway.cascade.policy import Thresholds
+from gateway.cascade.policy import NEVER, Thresholds
 from gateway.errors import BundleInvalid
 from gateway.types import CertificateStatus
 
@@ -61,8 +70,19 @@ class ConfidencePart(_Part):
     scope: LogisticPart
     joint: LogisticPart
 
-    def value(self) -> Confidence:
-        return Confidence(self.right.value(), self.scope.value(), self.joint.value())
+    def value(self, scope_features: tuple[int, ...] = SCOPE_ALONE) -> Confidence:
+        return Confidence(self.right.value(), self.scope.value(), self.joint.value(), scope_features)
+
+
+class InformedPart(_Part):
+    """See `cascade.calibration.InformedCalibration`."""
+
+    confidence: ConfidencePart
+    sharpness: Annotated[float, Field(gt=0)]
+    blend: LogisticPart
+
+    def value(self) -> InformedCalibration:
+        return InformedCalibration(self.confidence.value(SCOPE_INFORMED), self.sharpness, self.blend.value())
 
 
 class CalibrationPart(_Part):
@@ -71,6 +91,7 @@ class CalibrationPart(_Part):
     temperature: Annotated[float, Field(gt=0)]
     scope_floor: float
     confidence: ConfidencePart
+    informed: InformedPart | None = None
     evidence: LogisticPart
 
 
@@ -103,7 +124,18 @@ class VariantPart(_Part):
     graph: str
     calibration: CalibrationPart
     certificate: CertificatePart
+    informed_certificate: CertificatePart | None = None
     thresholds: ThresholdsPart
+
+    @model_validator(mode="after")
+    def _informed_has_its_own(self) -> Self:
+        if (self.calibration.informed is None) != (self.informed_certificate is None):
+            raise ValueError("informed confidence and informed certificate go together")
+        return self
+
+    @property
+    def certificates(self) -> tuple[CertificatePart, ...]:
+        return (self.certificate, self.informed_certificate) if self.informed_certificate else (self.certificate,)
 
 
 class GoldenPart(_Part):
@@ -155,7 +187,7 @@ class Bundle:
     def profile(self, precision: Precision) -> Profile:
         """What the cascade needs to know, for one precision. Raises BundleInvalid if it has none."""
         variant = self.variant(precision)
-        calibration = variant.calibration
+        calibration, informed = variant.calibration, variant.informed_certificate
         return Profile(
             bundle=self.id,
             labels=tuple(Label(one.name, one.document_id, one.content_hash, one.text) for one in self.manifest.labels),
@@ -171,8 +203,11 @@ class Bundle:
                 evidence=variant.thresholds.evidence,
                 ensemble=variant.thresholds.ensemble,
                 weight=variant.thresholds.ensemble_weight,
+                informed=informed.threshold if informed else NEVER,
             ),
             certificate=variant.certificate.status,
+            informed=calibration.informed.value() if calibration.informed else None,
+            informed_certificate=informed.status if informed else CertificateStatus.INSUFFICIENT,
         )
 
     def encoder_sha256(self, precision: Precision) -> str:
@@ -245,7 +280,8 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
 
 
 def _check_certificate(folder: Path, name: str, variant: VariantPart, manifest: Manifest) -> None:
-    if variant.certificate.encoder_sha256 != encoder_sha256(manifest.files, variant.graph):
+    encoder = encoder_sha256(manifest.files, variant.graph)
+    if any(certificate.encoder_sha256 != encoder for certificate in variant.certificates):
         raise BundleInvalid(
             f"{folder}: the {name} certificate was made for another graph, tokenizer or weights; "
             "certify the bundle again"

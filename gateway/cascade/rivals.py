@@ -1,0 +1,68 @@
+"""The model's document against its rivals: the documents that no label stands for, so that no logit speaks for them.
+
+What a search found tells on which side of that line a question lies, and the model's word ranks what is on its own
+side. Both tiers are surer for having heard the other. Documents that other labels stand for are no rivals: the model
+has spoken about them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+
+import numpy as np
+
+from gateway.cascade.calibration import Matrix, softmax
+
+Ranked = Sequence[tuple[str, float]]
+"""Documents with their similarities, nearest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rivalry:
+    """`own` is the similarity of the label's document, `rivals` are those of others, nearest first.
+
+    `bar` is the nearest rival's similarity, or what it can at most be where the ranking was not deep enough for one.
+    """
+
+    document_id: str
+    own: float
+    rivals: tuple[tuple[str, float], ...]
+    bar: float
+
+    @property
+    def features(self) -> Matrix:
+        """[1, len(KNOWLEDGE_FEATURES)]"""
+        return np.array([[self.own, self.own - self.bar]], np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A document that could be the answer, with its share of all probability."""
+
+    document_id: str
+    mass: float
+    similarity: float
+
+
+def compare(ranked: Ranked, document_id: str, stood_for: Set[str]) -> Rivalry | None:
+    """None where the label's document was not ranked: it is gone, or not for this caller."""
+    own = next((similarity for one, similarity in ranked if one == document_id), None)
+    if own is None:
+        return None
+    rivals = tuple((one, similarity) for one, similarity in ranked if one not in stood_for)
+    return Rivalry(document_id, own, rivals, rivals[0][1] if rivals else min(ranked[-1][1], own))
+
+
+def candidates(rivalry: Rivalry, in_scope: float, probability: float, sharpness: float) -> tuple[Candidate, ...]:
+    """The label's document and the nearest rival, the better one first.
+
+    The first has the question's share in scope times its label's probability, the second the share out of scope times
+    its part in the softmax of the rivals' similarities.
+    """
+    own = Candidate(rivalry.document_id, in_scope * probability, rivalry.own)
+    if not rivalry.rivals:
+        return (own,)
+    share = softmax(np.float32(sharpness) * np.array([similarity for _, similarity in rivalry.rivals], np.float32))[0]
+    rival = Candidate(rivalry.rivals[0][0], (1 - in_scope) * float(share), rivalry.rivals[0][1])
+    return (own, rival) if own.mass >= rival.mass else (rival, own)
