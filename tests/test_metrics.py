@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
-from gateway.types import Reason, Route
+from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage, is_degraded
+from gateway.types import Policy, Reason, Route
 from tests.fakes import ABSTENTION, ANSWER
 
 NAMES = {
@@ -58,6 +58,22 @@ def test_an_answer_is_observed() -> None:
     assert get("gateway_confidence_count", {"route": "model"}) == 1
     assert get("gateway_retrieval_score_sum") == 0.75
     assert get("gateway_batch_size_sum") == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "degraded"),
+    [
+        ({}, False),
+        ({"retrieval_confidence": None}, True),
+        ({"retrieval_confidence": None, "policy": Policy.MODEL_ONLY}, False),
+        ({"retrieval_confidence": None, "knowledge_version": 0}, False),
+        ({"reason": Reason.BUDGET}, True),
+    ],
+)
+def test_an_answer_without_a_search_that_its_policy_wanted_is_degraded(
+    change: dict[str, object], degraded: bool
+) -> None:
+    assert is_degraded(dataclasses.replace(ANSWER, **change)) is degraded  # type: ignore[arg-type]
 
 
 def test_an_answer_in_need_of_a_tier_that_was_down_is_degraded() -> None:

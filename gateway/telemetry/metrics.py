@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from gateway.types import Answer, CertificateStatus, Reason, Route
+from gateway.types import Answer, CertificateStatus, Policy, Reason, Route
 
 LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
 """Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
@@ -79,6 +79,12 @@ class CollectionFigures:
     version: int
 
 
+def is_degraded(answer: Answer) -> bool:
+    """Whether a tier that the policy wanted gave nothing: also where the other one was sure enough without it."""
+    searches = answer.policy is not Policy.MODEL_ONLY and answer.knowledge_version > 0
+    return answer.reason in DEGRADING or (searches and answer.retrieval_confidence is None)
+
+
 class MethodMetrics:
     """The instruments of one gRPC method, their children made beforehand: `.labels()` costs more than `.inc()`."""
 
@@ -132,7 +138,7 @@ class Metrics:
         confidence = self._histogram("gateway_confidence", "Calibrated confidence of answers.", CONFIDENCE, ("route",))
         self._confidence = {route: confidence.labels(route.value) for route in Route}
         self._retrieval_score = self._histogram(
-            "gateway_retrieval_score", "Cosine of the best passage, where retrieval ran.", CONFIDENCE
+            "gateway_retrieval_score", "Cosine of the best cited passage, where a search was made.", CONFIDENCE
         )
         self._batch_size = self._histogram(
             "gateway_batch_size", "Questions that shared an answer's forward pass.", BATCH
@@ -184,7 +190,7 @@ class Metrics:
 
     def observe(self, answer: Answer, seconds: float) -> None:
         """Count one answer, once. `seconds` is the time that its caller waited inside the process."""
-        outcome = Outcome.DEGRADED if answer.reason in DEGRADING else Outcome.OK
+        outcome = Outcome.DEGRADED if is_degraded(answer) else Outcome.OK
         self._duration[answer.route.value, outcome].observe(seconds)
         self._decisions[answer.route, answer.reason].inc()
         self._confidence[answer.route].observe(answer.confidence)
