@@ -33,8 +33,9 @@ def test_the_shallowest_within_the_tolerance_of_both_bests_ships(found: dict[int
     assert best(found) == layers
 
 
-def test_where_none_is_good_at_both_the_most_accurate_ships() -> None:
-    assert best(measured(l3=(0.8, 0.9), l6=(0.9, 0.8))) == 6
+def test_where_none_is_good_at_both_the_least_behind_in_the_two_together_ships() -> None:
+    assert best(measured(l3=(0.92, 0.74), l4=(0.915, 0.735), l6=(0.91, 0.76))) == 6
+    assert best(measured(l3=(0.92, 0.74), l4=(0.915, 0.735), l6=(0.90, 0.755))) == 3
 
 
 def test_without_documents_accuracy_alone_decides() -> None:
