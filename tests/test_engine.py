@@ -174,16 +174,11 @@ def test_a_graph_that_does_not_load_stops_the_start(broken: Path) -> None:
         (broken / f"{precision}.onnx").write_bytes(b"no graph")
         tiny.rehash(broken, f"{precision}.onnx")
     now = tiny.manifest(broken)
-    variants = {
-        name: one.model_copy(
-            update={
-                "certificate": one.certificate.model_copy(
-                    update={"encoder_sha256": bundles.encoder_sha256(now.files, one.graph)}
-                )
-            }
-        )
-        for name, one in now.variants.items()
-    }
+    variants = {}
+    for name, one in now.variants.items():
+        encoder = {"encoder_sha256": bundles.encoder_sha256(now.files, one.graph)}
+        alone, informed = (certificate.model_copy(update=encoder) for certificate in one.certificates)
+        variants[name] = one.model_copy(update={"certificate": alone, "informed_certificate": informed})
     tiny.rewrite(broken, now.model_copy(update={"variants": variants}))
     with pytest.raises(DeviceUnavailable, match="does not load"):
         Engine(bundles.load(broken), "cpu")
