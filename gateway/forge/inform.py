@@ -102,10 +102,11 @@ def fit(
         _stack(known), right, _stack(masked), _stack(strange), oos_share, SCOPE_INFORMED, 1 / WORLDS
     )
     sharpness = _sharpness(masked)
-    answerable = 1 - 2 * NO_ANSWER_SHARE
+    about_us = 1 - oos_share
+    answerable = about_us * (1 - NO_ANSWER_SHARE)
     blend = _blend(
         (known, masked, _without(masked), strange),
-        (answerable * (1 - 1 / WORLDS), answerable / WORLDS, NO_ANSWER_SHARE, NO_ANSWER_SHARE),
+        (answerable * (1 - 1 / WORLDS), answerable / WORLDS, about_us * NO_ANSWER_SHARE, oos_share),
         confidence,
         sharpness,
     )
