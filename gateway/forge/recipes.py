@@ -108,8 +108,7 @@ TEACHERS = (
     TeacherSection(base="student", epochs=10, learning_rate=1e-4, frozen_layers=0),
     TeacherSection(base="student", epochs=10, learning_rate=1e-4, frozen_layers=0, seed=1),
 )
-"""Of unlike make, and their mean word is taught: they err on different questions. Of the banking recipe's development
-questions the first two get 91.8 % and 92.1 % right, and together 93.2 %. The small ones cost little."""
+"""Of unlike make, and their mean word is taught: they err on different questions, and the small ones cost little."""
 
 
 class StudentSection(_Section):
