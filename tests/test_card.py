@@ -55,11 +55,13 @@ def test_a_card_says_where_no_outliers_were_measured(manifest: Manifest) -> None
 @pytest.mark.parametrize(("needed", "said"), [(180.0, "About 180 would be needed"), (0.0, "would not help")])
 def test_an_insufficient_certificate_is_a_warning_with_numbers(manifest: Manifest, needed: float, said: str) -> None:
     counts = {"certify_questions": 24, "certify_outliers": 0, "questions_needed": needed}
-    metrics = manifest.metrics | {"fitted": {"int8": counts}}
-    assert card.warning(manifest.model_copy(update={"metrics": metrics})) == ""
+    metrics = manifest.metrics | {"fitted": {"int8": counts | {"informed_questions_needed": needed}}}
+    assert card.warnings(manifest.model_copy(update={"metrics": metrics})) == []
     one = manifest.variants["int8"]
     status = one.certificate.model_copy(update={"status": CertificateStatus.INSUFFICIENT})
-    variants = manifest.variants | {"int8": one.model_copy(update={"certificate": status})}
-    found = card.warning(manifest.model_copy(update={"metrics": metrics, "variants": variants}))
-    assert said in found
-    assert "24 certification questions and 0 outliers do not show that at most 5%" in found
+    for which, name in (("certificate", "alone"), ("informed_certificate", "informed by a search")):
+        variants = manifest.variants | {"int8": one.model_copy(update={which: status})}
+        (found,) = card.warnings(manifest.model_copy(update={"metrics": metrics, "variants": variants}))
+        assert said in found
+        assert f"of the confidence {name} is INSUFFICIENT" in found
+        assert "24 certification questions and 0 outliers do not show that at most 5%" in found

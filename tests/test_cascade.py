@@ -159,6 +159,11 @@ async def test_the_search_ranks_the_label_s_document_too(room: Room) -> None:
     assert room.knowledge.searches == [("banking", Principal("acme"), ("card",))]
 
 
+async def test_the_other_policies_rank_whatever_the_model_says(room: Room) -> None:
+    await room.ask(Policy.PARALLEL)
+    assert room.knowledge.searches == [("banking", Principal("acme"), ())]
+
+
 async def test_the_model_alone_is_asked_without_a_search(room: Room) -> None:
     assert (await room.ask(Policy.MODEL_ONLY)).route is Route.MODEL
     assert room.knowledge.searches == []
@@ -251,6 +256,15 @@ async def test_a_search_starts_only_if_several_usual_ones_fit(room: Room) -> Non
     assert len(room.knowledge.searches) == done
     await room.ask(seconds=enough * 1.05)
     assert len(room.knowledge.searches) == done + 1
+
+
+async def test_one_stall_does_not_end_searching(room: Room) -> None:
+    room.model.logits, room.knowledge.seconds = UNSURE, 2.0
+    await room.ask(seconds=60)
+    room.knowledge.seconds = 0.001
+    reasons = [(await room.ask()).reason for _ in range(30)]
+    assert reasons[0] is Reason.BUDGET
+    assert reasons[-1] is Reason.LOW_CONFIDENCE
 
 
 async def test_a_chosen_document_that_is_gone_is_an_abstention(room: Room) -> None:
@@ -439,7 +453,9 @@ async def test_of_a_document_that_is_not_as_it_was_each_tier_speaks_for_itself(s
 async def test_a_document_that_was_not_ranked_informs_nobody() -> None:
     room = Room(KNOWING)
     room.knowledge.hits = (("post", 0.9),)
-    assert (await room.ask()).model_confidence == pytest.approx(sigmoid(4))
+    answer = await room.ask()
+    assert answer.model_confidence == pytest.approx(sigmoid(4))
+    assert answer.threshold == 0.85  # as certified: that of all answers after a search
 
 
 @pytest.mark.parametrize("seconds", [0.2, 0.001])

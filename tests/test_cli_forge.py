@@ -83,6 +83,6 @@ def test_an_insufficient_certificate_is_said(
     assert "24 certification questions" in said.getvalue()
     out = capsys.readouterr().out
     if is_json:
-        assert "About 180 would be needed" in json.loads(out)["warning"]
+        assert "About 180 would be needed" in json.loads(out)["warnings"][0]
     else:
         assert out.startswith("try it: gateway serve --bundle ")

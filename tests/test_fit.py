@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -97,3 +98,15 @@ def test_one_document_is_fitted_although_nothing_is_left_without_it(names: tuple
     found = fitted(2, 30, documents=[document(name) for name in names])
     assert np.isfinite(found.evidence.weights).all()
     assert 0 < found.ensemble_weight < 1
+
+
+@pytest.mark.parametrize("groups", [frozenset[str](), frozenset({"staff"})])
+def test_a_perfect_model_is_informed_too_whoever_may_read_the_documents(groups: frozenset[str]) -> None:
+    documents = [replace(document(name), groups=groups) for name in NAMES]
+    found = fitted(3, 150, 300, documents)
+    assert found.accuracy == 1.0
+    assert found.informed
+    assert found.informed_certified
+    assert found.informed_certified.holds
+    assert found.informed_coverage > 0.8
+    assert found.evidence.weights != (0.0, 0.0, 0.0)

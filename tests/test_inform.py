@@ -11,7 +11,7 @@ from gateway.forge import inform
 from gateway.forge.calibrate import Outputs
 from gateway.forge.inform import WORLDS, Scene, Seen
 from gateway.knowledge.library import Generation, Library
-from gateway.types import Document
+from gateway.types import Document, Principal
 
 LABELS, DIM, LATER = 6, 16, 8
 """Label k's questions and document lie about axis k; document LATER is of an intent that has no label."""
@@ -41,7 +41,7 @@ def scene(documents: tuple[str, ...] | None = None) -> Scene:
 
     library = Library({"": Generation.build([Document(name, name, "", "", "A.", "A.") for name in axes], embed)})
     centres = np.eye(LABELS, DIM, dtype=np.float32)[:, None]
-    return Scene(library, documents or tuple(f"document {label}" for label in range(LABELS)), centres, 1.0)
+    return Scene(library, Principal(), documents or tuple(f"document {label}" for label in range(LABELS)), centres, 1.0)
 
 
 def fitted() -> InformedCalibration:

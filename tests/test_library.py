@@ -70,6 +70,19 @@ def test_a_ranking_has_the_documents_that_were_named_however_far() -> None:
     assert "gone" not in dict(ranked)
 
 
+def test_a_long_document_does_not_crowd_out_the_others() -> None:
+    long = document("fee", "\n\n".join(["## Fee\n\nA fee is taken."] * 40))
+    library = Library({"x": Generation.build([long, document("card", "By post."), document("tax", "A tax.")], embed)})
+    assert len(library.rank("x", query("fee"), NOBODY, 2).documents) >= 2
+    assert len(library.rank("x", query("fee"), NOBODY, 9).documents) == 3
+
+
+def test_a_named_document_without_a_passage_is_not_ranked() -> None:
+    bare = replace(document("card", ""), answer="**", text="**\n")
+    library = Library({"x": Generation.build([document("fee", "A fee."), bare], embed)})
+    assert [one for one, _ in library.rank("x", query("fee"), NOBODY, 1, ("card",)).documents] == ["fee"]
+
+
 def test_a_named_document_that_may_not_be_read_is_not_ranked(library: Library) -> None:
     assert "loan" not in dict(library.rank("banking", query("loan"), NOBODY, 1, ("loan",)).documents)
     assert "loan" in dict(library.rank("banking", query("loan"), STAFF, 1, ("loan",)).documents)

@@ -149,5 +149,5 @@ def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
     bundle.make(recipe, made_data(20), Knowledge((), (), {}), student.eval(), base, {"2": {"accuracy": 0.3}}, *folders)
     manifest = tiny.manifest(out)
     assert manifest.variants["int8"].certificate.oos_share == 0
-    assert "INSUFFICIENT" in card.warning(manifest)
+    assert "INSUFFICIENT" in card.warnings(manifest)[0]
     assert [one.name for one in out.parent.iterdir()] == ["1"]

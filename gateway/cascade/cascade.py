@@ -165,16 +165,18 @@ class Cascade:
         )
 
     def _has_time(self, deadline: Deadline) -> bool:
-        return deadline.remaining() > SEARCH_MARGIN * self._search_seconds
+        if deadline.remaining() > SEARCH_MARGIN * self._search_seconds:
+            return True
+        self._search_seconds *= 0.9  # or one stall would be believed for ever: only a search corrects it otherwise
+        return False
 
     def _rank(
         self, knowledge: KnowledgeTier, label: Label, prediction: Prediction, question: Question
     ) -> Ranking | None:
-        """The label's document too, however far. None where the search failed, which the log explains."""
+        """In the cascade the label's document too, however far. None where the search failed; the log says why."""
+        also = (label.document_id,) if question.policy is Policy.CASCADE and label.document_id else ()
         try:
-            return knowledge.rank(
-                question.collection, prediction.embedding, question.principal, EVIDENCE_DEPTH, (label.document_id,)
-            )
+            return knowledge.rank(question.collection, prediction.embedding, question.principal, EVIDENCE_DEPTH, also)
         except SearchFailed:
             log.exception("searching collection %s failed", question.collection)
             return None
@@ -185,7 +187,7 @@ class Cascade:
         """What each tier says; in the cascade, having heard the other.
 
         Each speaks for itself where the label's document is not to be had as it was: the model's word is then no
-        longer about it.
+        longer about it. The threshold is that of a confidence which searched all the same, as it was certified.
         """
         calibration, informed = self.profile.model, self.profile.informed
         logits, embedding = prediction.logits[None], prediction.embedding[None]
@@ -201,10 +203,11 @@ class Cascade:
         )
         if ranking is None:
             return model, silence if self._knowledge else RetrievalSays((), 0.0)
-        may_inform = question.policy is Policy.CASCADE and standing is Standing.CURRENT
-        rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for) if may_inform else None
-        if informed and rivalry:
-            return self._inform(informed, rivalry, model, features, logits)
+        if question.policy is Policy.CASCADE and informed:
+            model = replace(model, is_informed=True)
+            rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
+            if rivalry and standing is Standing.CURRENT:
+                return self._inform(informed, rivalry, model, features, logits)
         best = ranking.documents[:EVIDENCE_DEPTH]
         return model, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
@@ -222,7 +225,7 @@ class Cascade:
         in_scope = float(informed.confidence.in_scope(seen)[0])
         ranked = rivals.candidates(rivalry, in_scope, probability, informed.sharpness)
         return (
-            replace(model, confidence=float(informed.confidence(seen)[0]), is_informed=True),
+            replace(model, confidence=float(informed.confidence(seen)[0])),
             RetrievalSays(
                 tuple((one.document_id, one.similarity) for one in ranked),
                 informed.blended(ranked[0].mass, ranked[0].similarity),

@@ -40,7 +40,7 @@ class ModelSays:
 
     `known` are the probabilities of all documents that labels stand for and this caller may have as they are, for the
     ensemble. A label with a text of its own counts as a document under a key that no document has. `is_informed` says
-    that the confidence has taken into account what a search found.
+    that the confidence has heard what a search found, wherever that had something to say about the label's document.
     """
 
     document_id: str

@@ -131,11 +131,11 @@ def report(made: Path, console: Console, is_json: bool) -> None:
     from gateway.model import bundle as bundles
 
     manifest = bundles.load(made).manifest
-    warning = card.warning(manifest)
-    if warning:
+    warnings = card.warnings(manifest)
+    for warning in warnings:
         console.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
     if is_json:
-        found = {"bundle": str(made), "layers": manifest.layers, "warning": warning, **manifest.metrics}
+        found = {"bundle": str(made), "layers": manifest.layers, "warnings": warnings, **manifest.metrics}
         click.echo(json.dumps(found, indent=1))
     else:
         click.echo(f"try it: gateway serve --bundle {made}")

@@ -251,6 +251,7 @@ def _summaries(fitted: dict[Precision, Fitted]) -> dict[str, dict[str, float]]:
             "certify_questions": one.questions,
             "certify_outliers": one.outliers,
             "questions_needed": one.needed,
+            "informed_questions_needed": one.informed_needed,
         }
         for precision, one in fitted.items()
     }

@@ -14,12 +14,19 @@ def write(manifest: Manifest) -> str:
     )
 
 
-def warning(manifest: Manifest) -> str:
-    """What whoever made the bundle has to hear of the 8-bit graph's certificate; empty if it holds."""
-    certificate, counts = manifest.variants["int8"].certificate, manifest.metrics["fitted"]["int8"]
-    if certificate.status is not CertificateStatus.INSUFFICIENT:
-        return ""
-    needed = counts["questions_needed"]
+def warnings(manifest: Manifest) -> list[str]:
+    """What whoever made the bundle has to hear: a line for each certificate of the 8-bit graph that does not hold."""
+    variant, counts = manifest.variants["int8"], manifest.metrics["fitted"]["int8"]
+    found = []
+    if variant.certificate.status is CertificateStatus.INSUFFICIENT:
+        found.append(_insufficient(variant.certificate, "alone", counts, counts["questions_needed"]))
+    informed = variant.informed_certificate
+    if informed and informed.status is CertificateStatus.INSUFFICIENT:
+        found.append(_insufficient(informed, "informed by a search", counts, counts["informed_questions_needed"]))
+    return found
+
+
+def _insufficient(certificate: CertificatePart, which: str, counts: dict[str, float], needed: float) -> str:
     remedy = (
         f"About {needed:.0f} would be needed, with outliers in proportion, if it goes on as it does: add data, or "
         "raise certify in the recipe's [data]."
@@ -28,9 +35,10 @@ def warning(manifest: Manifest) -> str:
         "risk in the recipe's [confidence], would."
     )
     return (
-        f"the certificate is INSUFFICIENT: {counts['certify_questions']:.0f} certification questions and "
-        f"{counts['certify_outliers']:.0f} outliers do not show that at most {certificate.risk:.0%} of the model's "
-        f"answers are wrong. {remedy} As it is, the model answers nothing; retrieval does, where there are documents."
+        f"the certificate of the confidence {which} is INSUFFICIENT: {counts['certify_questions']:.0f} certification "
+        f"questions and {counts['certify_outliers']:.0f} outliers do not show that at most {certificate.risk:.0%} of "
+        f"the model's answers are wrong. {remedy} As it is, the model answers nothing by this confidence; "
+        "retrieval does, where there are documents."
     )
 
 

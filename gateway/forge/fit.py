@@ -69,6 +69,7 @@ class Fitted:
     questions: int
     outliers: int
     needed: int
+    informed_needed: int
 
 
 def fit(
@@ -82,6 +83,7 @@ def fit(
     """Fit on `train` (prototypes), `calibrate` (probabilities) and `certify` (thresholds), each for that alone.
 
     `documents` are those that existed when the model was trained: what it was not to know has no part in its numbers.
+    They are searched as somebody who may read all of them.
     """
     numbers = {label: number for number, label in enumerate(data.labels)}
 
@@ -109,12 +111,13 @@ def fit(
     scene, informed = None, None
     if documents:
         library = Library({"": Generation.build(documents, lambda texts: run(texts)[1])})
-        found = _Found.of(library, data, document_of, inside, outside)
+        reader = Principal(groups=frozenset[str]().union(*(document.groups for document in documents)))
+        found = _Found.of(library, reader, data, document_of, inside, outside)
         evidence = found.fit()
         ensemble_weight, ensemble_threshold = _ensemble(
             found, inside, masked, centres, heat, confidence, evidence, data, document_of
         )
-        scene = Scene(library, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
+        scene = Scene(library, reader, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
         informed = inform.fit(scene, inside, outside, oos_share, seed)
 
     def alone(some: Outputs | None) -> Matrix:
@@ -127,7 +130,9 @@ def fit(
 
     last, far = outputs(data.certify), strangers(data.outliers_certify)
     certified, needed = _certify(alone, (inside, outside), (last, far), section)
-    informed_certified = _certify(both, (inside, outside), (last, far), section)[0] if informed else None
+    informed_certified, informed_needed = None, 0
+    if informed:
+        informed_certified, informed_needed = _certify(both, (inside, outside), (last, far), section)
     return Fitted(
         prototypes=centres,
         temperature=heat,
@@ -146,6 +151,7 @@ def fit(
         questions=len(data.certify),
         outliers=len(data.outliers_certify),
         needed=needed,
+        informed_needed=informed_needed,
     )
 
 
@@ -183,10 +189,15 @@ class _Found:
 
     @staticmethod
     def of(
-        library: Library, data: Data, document_of: dict[str, str], inside: Outputs, outside: Outputs | None
+        library: Library,
+        reader: Principal,
+        data: Data,
+        document_of: dict[str, str],
+        inside: Outputs,
+        outside: Outputs | None,
     ) -> _Found:
         def find(embedding: NDArray[np.float32], depth: int) -> list[tuple[str, float]]:
-            return list(library.rank("", embedding, Principal(), depth).documents[:depth])
+            return list(library.rank("", embedding, reader, depth).documents[:depth])
 
         return _Found(
             [find(vector, EVIDENCE_DEPTH + 1) for vector in inside.embedding],

@@ -50,6 +50,7 @@ class Scene:
     """
 
     library: Library
+    principal: Principal
     documents: tuple[str, ...]
     centres: Matrix
     heat: float
@@ -78,7 +79,7 @@ def see(scene: Scene, logits: Matrix, embedding: Matrix, kept: NDArray[np.bool_]
     """
     left = np.arange(len(logits)) if kept is None else np.flatnonzero(kept)
     best = int(left[np.argmax(logits[left])])
-    ranking = scene.library.rank("", embedding, Principal(), EVIDENCE_DEPTH, (scene.documents[best],))
+    ranking = scene.library.rank("", embedding, scene.principal, EVIDENCE_DEPTH, (scene.documents[best],))
     stood_for = {scene.documents[one] for one in left.tolist()} - {""}
     rivalry = rivals.compare(ranking.documents, scene.documents[best], stood_for)
     if rivalry is None:
@@ -96,7 +97,7 @@ def fit(
     known, masked = _played(scene, inside, seed)
     strange = [(seen, "") for row in _rows(outside) if (seen := see(scene, *row))] if outside else []
     right = np.array([seen.rivalry.document_id == document for seen, document in known])
-    if not masked or not right.any() or right.all():
+    if not known or not masked:
         return None
     confidence = calibrate.confidence(
         _stack(known), right, _stack(masked), _stack(strange), oos_share, SCOPE_INFORMED, 1 / WORLDS

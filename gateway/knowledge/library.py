@@ -142,18 +142,31 @@ class Library:
         also: Sequence[str] = (),
     ) -> tuple[NDArray[np.int64], Vector]:
         """(numbers, similarities) of documents, nearest first."""
-        allowed = generation.allowed(principal)
-        rows, _ = generation.index.search(embedding, least * PASSAGES_PER_DOCUMENT, allowed)
-        if not len(rows):
+        owners = self._nearest(generation, embedding, principal, least)
+        if not len(owners):
             return np.empty(0, np.int64), np.empty(0, np.float32)
         more = [generation.by_id[one] for one in also if one in generation.by_id]
         more = [number for number in more if may_read(generation.documents[number], principal)]
-        numbers = np.unique(np.append(generation.owner[rows], more).astype(np.int64))
+        more = [number for number in more if len(generation.rows(number))]
+        numbers = np.unique(np.append(owners, more).astype(np.int64))
         similarities, starts = generation.all_similarities(embedding, numbers)
         means = np.add.reduceat(similarities, starts[:-1]) / np.diff(starts)
         scores = np.asarray((np.maximum.reduceat(similarities, starts[:-1]) + means) / 2, np.float32)
         order = np.argsort(-scores, kind="stable")
         return numbers[order], scores[order]
+
+    def _nearest(
+        self, generation: Generation, embedding: Vector, principal: Principal, least: int
+    ) -> NDArray[np.int64]:
+        """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
+        allowed = generation.allowed(principal)
+        count = least * PASSAGES_PER_DOCUMENT
+        while True:
+            rows, _ = generation.index.search(embedding, count, allowed)
+            owners = np.unique(generation.owner[rows])
+            if len(owners) >= least or len(rows) < count:
+                return owners
+            count *= 4
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""
