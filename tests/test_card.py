@@ -23,7 +23,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     [
         "# tiny 1\n",
         "2 layers with two heads: it tells 3 intents apart, 1 of which stand for documents",
-        "Made 2026-01-02 from random, taught by none.",
+        "Made 2026-01-02 from random, taught by none, fine-tuned.",
         "| 1 | 80.0% | 23,456 |\n| 2 (this one) | 90.0% | 12,345 |",
         "| int8 | 99.90% | 1.6e-02 | 2 |\n| fp16 | 100.00% | 1.0e-03 | 0 |",
         "On 10 questions that trained nothing.",

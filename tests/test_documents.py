@@ -135,6 +135,15 @@ def test_the_first_passage_is_the_answer_with_the_title() -> None:
     assert first.plain == "Fees. There are none."
 
 
+def test_a_heading_stays_with_the_long_paragraph_that_it_heads() -> None:
+    long = " ".join(f"Sentence {number} has six words here." for number in range(12))
+    article = document(f"## A heading\n\n{long}")
+    found = [article.text[one.start : one.end] for one in passages(article)][1:]
+    assert len(found) > 1
+    assert found[0].startswith("## A heading\n\nSentence 0 has")
+    assert not any(one.strip() == "## A heading" for one in found)
+
+
 def test_short_blocks_are_joined_and_a_heading_opens_a_passage() -> None:
     article = document("One block.\n\nAnother block.\n\n## A heading\n\nIts text.")
     found = [article.text[one.start : one.end] for one in passages(article)[1:]]

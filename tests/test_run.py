@@ -69,8 +69,8 @@ def test_steps_of_other_decisions_have_changed(forge: Any) -> None:
 
 def test_each_teacher_is_of_its_own_base_and_seed(forge: Any) -> None:
     large, small, _ = forge.recipe.teachers
-    assert forge.teacher_base(large) == forge.recipe.teacher_base
-    assert forge.teacher_base(small) == forge.recipe.student_base
+    assert forge.recipe.base_of(large) == forge.recipe.teacher_base
+    assert forge.recipe.base_of(small) == forge.recipe.student_base
     assert forge.teacher_decides(large) != forge.teacher_decides(large.model_copy(update={"seed": 1}))
 
 

@@ -86,7 +86,7 @@ class InformedCalibration:
 
     `confidence` is the model's, looking at KNOWLEDGE_FEATURES too: an intent that was launched after training has no
     label, but it has a document, and questions about it lie nearer to that than to the document of any label. `blend`
-    is P(the better of the two candidates answers); see `candidates`.
+    is P(the better of the two candidates answers); see `rivals.candidates`.
     """
 
     confidence: Confidence

@@ -188,7 +188,7 @@ POLICIES = {
     Policy.RETRIEVAL_ONLY: retrieval_only,
 }
 SEARCHES = frozenset(Policy) - {Policy.MODEL_ONLY}
-"""The policies that want a search. The cascade does although the model may turn out to be sure: it costs a twentieth of
+"""The policies that want a search. The cascade does although the model may turn out to be sure: it costs a seventh of
 the forward pass, and the model's confidence is worth far more with it."""
 
 

@@ -162,6 +162,7 @@ def _manifest(
 ) -> Manifest:
     hashes = {document.id: document.content_hash for document in knowledge.documents}
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir())}
+    teachers = dict.fromkeys(f"{one.name} sha256:{one.sha256}" for one in map(recipe.base_of, recipe.teachers))
     return Manifest(
         format=1,
         name=recipe.bundle.name,
@@ -170,7 +171,7 @@ def _manifest(
         licence=recipe.bundle.licence,
         attribution=recipe.attribution,
         base=f"{recipe.student_base.name} sha256:{recipe.student_base.sha256}",
-        teacher=f"{recipe.teacher_base.name} sha256:{recipe.teacher_base.sha256}",
+        teacher=", ".join(teachers),
         layers=student.shape.num_hidden_layers,
         dim=student.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,

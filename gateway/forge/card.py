@@ -44,12 +44,13 @@ def _insufficient(certificate: CertificatePart, which: str, counts: dict[str, fl
 
 def _head(manifest: Manifest) -> str:
     documents = sum(bool(label.document_id) for label in manifest.labels)
+    teachers = " and ".join(one.split()[0] for one in manifest.teacher.split(", "))
     return (
         f"# {manifest.name} {manifest.version}\n\n"
         f"A question encoder of {manifest.layers} layers with two heads: it tells {len(manifest.labels)} intents "
         f"apart, {documents} of which stand for documents of a knowledge base, and it embeds questions and passages "
         f"({manifest.dim} dimensions) for retrieval. English, up to {manifest.max_tokens} tokens.\n\n"
-        f"Made {manifest.created[:10]} from {manifest.base.split()[0]}, taught by {manifest.teacher.split()[0]}."
+        f"Made {manifest.created[:10]} from {manifest.base.split()[0]}, taught by {teachers}, fine-tuned."
     )
 
 

@@ -21,9 +21,10 @@ DIVIDED_FROM = 8
 class Data:
     """Questions by purpose; no question stands in two of them.
 
-    `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` is looked at once,
-    for the threshold. `unseen` are questions of excluded intents: nothing is fitted on them, they show how retrieval
-    does on what the model does not know. `outliers` are texts that nothing answers: half to train, a quarter to
+    `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` sets its thresholds
+    and nothing else. `unseen` are questions of excluded intents: nothing is fitted on them, but how retrieval does on
+    what the model does not know has a say in which student ships. `outliers` are texts that nothing answers: half to
+    train, a quarter to
     calibrate, a quarter to certify.
     """
 

@@ -39,7 +39,8 @@ WORLDS = 3
 """In each, one in so many labels is struck: of what is asked about the knowledge base, so much is taken to be about
 documents that no label stands for."""
 NO_ANSWER_SHARE = 0.05
-"""Of the questions, so many are taken to be about something else, and so many to lack just their document."""
+"""Of the questions about the knowledge base, so many are taken to lack just their document; in `fit.py`, where tiers
+speak for themselves, so many more to be about something else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,10 @@ class Recipe(_Section):
             f"Set {DATA_ROOT_VARIABLE} to the folder that holds it."
         )
 
+    def base_of(self, teacher: TeacherSection) -> BaseSection:
+        """What this teacher is fine-tuned from."""
+        return self.student_base if teacher.base == "student" else self.teacher_base
+
     @property
     def attribution(self) -> tuple[str, ...]:
         """Everything that the bundle is made from, each once."""

@@ -48,11 +48,8 @@ class Forge:
     def base(self, section: BaseSection) -> Path:
         return bases.find(section, self.cache, self.recipe.locate)
 
-    def teacher_base(self, section: TeacherSection) -> BaseSection:
-        return self.recipe.student_base if section.base == "student" else self.recipe.teacher_base
-
     def teacher_decides(self, section: TeacherSection) -> list[object]:
-        recipe, base = self.recipe, self.teacher_base(section)
+        recipe, base = self.recipe, self.recipe.base_of(section)
         divided = recipe.data.model_dump(exclude={"attribution": True, "outliers": {"__all__": {"attribution": True}}})
         seen = [self.data.hashes, divided, sorted(self.data.labels)]
         return [teacher.STEP_VERSION, seen, section.model_dump(), base.sha256, base.files]
@@ -141,7 +138,7 @@ def _teach(forge: Forge, number: int) -> Done:
     section = recipe.teachers[number - 1]
 
     def make(folder: Path, report: Report) -> None:
-        base = forge.base(forge.teacher_base(section))
+        base = forge.base(forge.recipe.base_of(section))
         numbers = forge.label_numbers
         questions = [row.text for row in seen.train], [numbers[row.category] for row in seen.train]
         made = teacher.fine_tune(
@@ -181,7 +178,7 @@ def _ask(
     forge: Forge, taught: Done, section: TeacherSection, texts: Sequence[str], report: Report
 ) -> NDArray[np.float32]:
     """One teacher's log-probabilities [texts, labels]: normalised, so that no teacher speaks louder than another."""
-    base = forge.base(forge.teacher_base(section))
+    base = forge.base(forge.recipe.base_of(section))
     asked = teacher.Teacher(base, len(forge.data.labels))
     asked.load_state_dict(load_file(taught.folder / "teacher.safetensors"))
     logits, _ = teacher.ask(asked.eval().to(teacher.device()), base, texts, report)
