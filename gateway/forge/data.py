@@ -24,8 +24,7 @@ class Data:
     `train` fits weights, `dev` picks between students, `calibrate` fits the confidence, `certify` sets its thresholds
     and nothing else. `unseen` are questions of excluded intents: nothing is fitted on them, but how retrieval does on
     what the model does not know has a say in which student ships. `outliers` are texts that nothing answers: half to
-    train, a quarter to
-    calibrate, a quarter to certify.
+    train, a quarter to calibrate, a quarter to certify.
     """
 
     labels: tuple[str, ...]
