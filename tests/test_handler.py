@@ -10,7 +10,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.rpc.admission import Admission
-from gateway.rpc.handler import Call, Door, Limits, Method, generic_handler, only_the_caller_cancels
+from gateway.rpc.handler import Call, Door, Limits, Method, only_the_caller_cancels, unary_handler
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
 
@@ -37,13 +37,6 @@ class Aborted(Exception):
     """As abort raises."""
 
 
-class FakeDetails:
-    """What gRPC shows a generic handler of a call."""
-
-    method = "/test.Service/Ask"
-    invocation_metadata = ()
-
-
 class Asked:
     """A method that records the calls it gets."""
 
@@ -63,9 +56,7 @@ def asked() -> Asked:
 def opened(asked: Asked, metrics: Metrics) -> Any:
     door = Door(metrics, Admission(1), Limits(default_timeout=0.2, max_timeout=10.0), clock=lambda: 100.0)
     method: Method[Any, Any] = Method("test.Service", "Ask", pb.SearchRequest, asked)
-    handler = generic_handler("test.Service", [method], door).service(cast("Any", FakeDetails()))
-    assert handler is not None
-    return handler.unary_unary
+    return cast("Any", unary_handler(method, door)).unary_unary
 
 
 @pytest.mark.parametrize("remaining", [0.0, -0.001, -5.0])

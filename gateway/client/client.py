@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
 from typing import Self, cast
 
@@ -99,6 +99,38 @@ class AsyncClient:
         except grpc.RpcError as error:
             raise _failure(error) from None
         return [_item(item) for item in response.items]
+
+    async def answer_stream(
+        self,
+        questions: AsyncIterable[str] | Iterable[str],
+        *,
+        collection: str = "",
+        policy: Policy | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # each question's, kept by the server
+    ) -> AsyncIterator[tuple[int, Answer | CallFailed]]:
+        """(number of the question, its answer or failure) over one stream, in the order in which they are ready.
+
+        Several times cheaper than a call for each. Questions are taken as fast as the server reads them. Raises
+        CallFailed where the stream ends early: what has no answer then was perhaps not read. Not retried.
+        """
+        milliseconds = 1000 * _checked(self._timeout if timeout is None else timeout)
+
+        async def requests() -> AsyncIterator[pb.AnswerStreamRequest]:
+            number = 0
+            async for text in _aiter(questions):
+                question = _request(text, collection, policy, request_id=str(number))
+                yield pb.AnswerStreamRequest(question=question, timeout_ms=max(1, round(milliseconds)))
+                number += 1
+
+        call = self._answers.AnswerStream(requests(), metadata=self._metadata)
+        try:
+            response: pb.AnswerStreamResponse
+            async for response in call:
+                yield int(response.request_id), _item(response)
+        except grpc.RpcError as error:
+            raise _failure(error) from None
+        finally:
+            call.cancel()  # a stream that is left early would otherwise stay open
 
     async def search(
         self,
@@ -223,7 +255,16 @@ def _batch(questions: Iterable[str], collection: str, policy: Policy | None) -> 
     return pb.AnswerBatchRequest(items=[_request(question, collection, policy) for question in questions])
 
 
-def _item(item: pb.AnswerBatchItem) -> Answer | CallFailed:
+async def _aiter(texts: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:
+    if isinstance(texts, AsyncIterable):
+        async for text in texts:
+            yield text
+        return
+    for text in texts:
+        yield text
+
+
+def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFailed:
     if item.HasField("answer"):
         return answer_from_proto(item.answer)
     codes = {code.value[0]: code.name for code in grpc.StatusCode}

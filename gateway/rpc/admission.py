@@ -15,7 +15,7 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.in_flight = 0
-        self._is_closed = False
+        self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -26,7 +26,7 @@ class Admission:
         A batch wider than the limit counts as the limit: it is admitted when nothing else is in flight, not never.
         """
         cost = min(questions, self.limit)
-        if self._is_closed:
+        if self._closed.is_set():
             raise Unavailable("the server is stopping")
         if self.in_flight + cost > self.limit:
             raise Overloaded(f"{self.in_flight} questions in flight, limit {self.limit}")
@@ -41,11 +41,15 @@ class Admission:
 
     @property
     def is_closed(self) -> bool:
-        return self._is_closed
+        return self._closed.is_set()
 
     def close(self) -> None:
         """Refuse everything from now on; what holds a permit goes on."""
-        self._is_closed = True
+        self._closed.set()
+
+    async def closed(self) -> None:
+        """Wait for `close`."""
+        await self._closed.wait()
 
     async def idle(self) -> None:
         """Wait until nothing is in flight."""

@@ -1,4 +1,4 @@
-"""The one wrapper around every method: deadline, permit, metrics, errors to codes, and whose cancellation it was."""
+"""The one wrapper around every unary method: deadline, permit, metrics, codes, and whose cancellation it was."""
 
 from __future__ import annotations
 
@@ -91,20 +91,9 @@ class Method(Generic[Request, Response]):
     questions: Callable[[Request], int] = lambda _: 1
 
 
-def generic_handler(service: str, methods: list[Method[Any, Any]], door: Door) -> grpc.GenericRpcHandler:
+def unary_handler(method: Method[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
     """Registered by hand, since the generated function lets gRPC decode: malformed bytes then reach the caller as
     UNKNOWN with the names of Python classes (grpcio 1.80)."""
-    return grpc.method_handlers_generic_handler(service, {method.name: _wrapped(method, door) for method in methods})
-
-
-def _wrapped(method: Method[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
-    def deserialize(data: bytes) -> Message | Malformed:
-        try:
-            message: Message = method.request.FromString(data)
-        except (DecodeError, UnicodeDecodeError):
-            return Malformed(method.request.__name__, not_utf8(method.request.DESCRIPTOR, data))
-        return message
-
     metrics = door.metrics.method(method.service, method.name)
 
     async def handle(request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
@@ -112,9 +101,31 @@ def _wrapped(method: Method[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any,
 
     return grpc.unary_unary_rpc_method_handler(
         handle,
-        request_deserializer=deserialize,
+        request_deserializer=deserializer(method.request),
         response_serializer=lambda message: message.SerializeToString(),
     )
+
+
+def deserializer(kind: type[Any]) -> Callable[[bytes], Message | Malformed]:
+    """Bytes to a message of that kind, or to what stands for one that is none."""
+
+    def deserialize(data: bytes) -> Message | Malformed:
+        try:
+            message: Message = kind.FromString(data)
+        except (DecodeError, UnicodeDecodeError):
+            return Malformed(kind.__name__, not_utf8(kind.DESCRIPTOR, data))
+        return message
+
+    return deserialize
+
+
+def check_form(request: Message | Malformed) -> Message:
+    """The message. Raises InvalidQuestion for what is none."""
+    if not isinstance(request, Malformed):
+        return request
+    if request.field:
+        raise InvalidQuestion(request.field, "is not UTF-8")
+    raise InvalidQuestion("request", f"is not a valid {request.name}")
 
 
 async def _handle(
@@ -135,7 +146,7 @@ async def _handle(
         door.metrics.cancel()
         raise
     except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-        refusal = _refused(door, error)
+        refusal = refused(door, error)
         code = Code[refusal.code.name]
     finally:
         metrics.handled(code, door.clock() - started)
@@ -148,10 +159,7 @@ async def _handle(
 async def _admitted(
     method: Method[Any, Any], door: Door, request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]
 ) -> Message:
-    if isinstance(request, Malformed):
-        if request.field:
-            raise InvalidQuestion(request.field, "is not UTF-8")
-        raise InvalidQuestion("request", f"is not a valid {request.name}")
+    request = check_form(request)
     questions = method.questions(request)
     deadline = _deadline_of(context, door, questions)
     if deadline.is_past():
@@ -159,16 +167,22 @@ async def _admitted(
         deadline.check("admission")
     principal = principal_of(context.invocation_metadata() or ())
     with door.admission.permit(questions):
-        try:
-            # gRPC itself ends a call at its own deadline; this is for calls without one, and for those cut shorter.
-            async with asyncio.timeout(deadline.remaining()) as scope:
-                with only_the_caller_cancels():
-                    response: Message = await method.behaviour(request, Call(principal, deadline))
-                    return response
-        except TimeoutError:
-            if scope.expired():
-                raise DeadlineExceeded("the deadline passed before the answer was ready") from None
-            raise
+        return await in_time(method.behaviour(request, Call(principal, deadline)), deadline)
+
+
+async def in_time(work: Awaitable[Message], deadline: Deadline) -> Message:
+    """What `work` gives. Raises DeadlineExceeded when it is not there by the deadline, and then cancels it.
+
+    gRPC itself ends a call at its own deadline; this is for calls without one, for those cut shorter, and for streams.
+    """
+    try:
+        async with asyncio.timeout(deadline.remaining()) as scope:
+            with only_the_caller_cancels():
+                return await work
+    except TimeoutError:
+        if scope.expired():
+            raise DeadlineExceeded("the deadline passed before the answer was ready") from None
+        raise
 
 
 def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door, questions: int) -> Deadline:
@@ -177,7 +191,7 @@ def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door, questi
     return Deadline.after(min(wanted, door.limits.max_timeout), door.clock)
 
 
-def _refused(door: Door, error: BaseException) -> Refusal:
+def refused(door: Door, error: BaseException) -> Refusal:
     """What the caller gets, counted if it was refused before work."""
     if isinstance(error, Overloaded):
         door.metrics.reject(Rejection.OVERLOAD)

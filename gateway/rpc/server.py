@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import grpc
 import grpc.aio
 from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -18,9 +19,10 @@ from gateway.config import Config, ServerSection
 from gateway.errors import ConfigInvalid
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission
-from gateway.rpc.handler import Door, Limits, generic_handler
+from gateway.rpc.handler import Door, Limits, unary_handler
 from gateway.rpc.service import Gateway
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
+from gateway.rpc.streams import stream_handler
 from gateway.rpc.validate import Rules
 from gateway.telemetry.metrics import Metrics
 
@@ -86,10 +88,17 @@ class Server:
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         door = Door(self._metrics, self._admission, limits)
+        answers, knowledge = Answers(gateway, rules, self._metrics), Knowledge(gateway, rules, self._metrics)
         self._server.add_generic_rpc_handlers(
             (
-                generic_handler(ANSWERS, Answers(gateway, rules, self._metrics).methods(), door),
-                generic_handler(KNOWLEDGE, Knowledge(gateway, rules, self._metrics).methods(), door),
+                grpc.method_handlers_generic_handler(
+                    ANSWERS,
+                    {one.name: unary_handler(one, door) for one in answers.methods()}
+                    | {one.name: stream_handler(one, door) for one in answers.streams()},
+                ),
+                grpc.method_handlers_generic_handler(
+                    KNOWLEDGE, {one.name: unary_handler(one, door) for one in knowledge.methods()}
+                ),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

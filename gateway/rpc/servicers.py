@@ -11,7 +11,8 @@ from gateway.deadline import Clock
 from gateway.rpc.convert import answer_to_proto, evidence_to_proto
 from gateway.rpc.handler import Call, Method, only_the_caller_cancels
 from gateway.rpc.service import Gateway
-from gateway.rpc.status import refusal_of
+from gateway.rpc.status import Refusal, refusal_of
+from gateway.rpc.streams import StreamMethod
 from gateway.rpc.validate import Rules, items_of, lookup_of, question_of
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
@@ -40,6 +41,20 @@ class Answers:
             ),
         ]
 
+    def streams(self) -> list[StreamMethod[Any, Any]]:
+        return [
+            StreamMethod(
+                ANSWERS,
+                "AnswerStream",
+                pb.AnswerStreamRequest,
+                self.answer_streamed,
+                lambda request: request.timeout_ms / 1000 or None,
+                lambda request, refusal: pb.AnswerStreamResponse(
+                    request_id=request.question.request_id, error=_error(refusal)
+                ),
+            )
+        ]
+
     async def answer(self, request: pb.AnswerRequest, call: Call) -> pb.AnswerResponse:
         return await self._answered(request, call, "")
 
@@ -57,8 +72,11 @@ class Answers:
             with only_the_caller_cancels():
                 return pb.AnswerBatchItem(answer=await self._answered(request, call, path))
         except Exception as error:  # noqa: BLE001  # an item fails alone, whatever it is
-            refusal = refusal_of(error)
-        return pb.AnswerBatchItem(error=pb.Error(code=refusal.number, message=refusal.message, reason=refusal.reason))
+            return pb.AnswerBatchItem(error=_error(refusal_of(error)))
+
+    async def answer_streamed(self, request: pb.AnswerStreamRequest, call: Call) -> pb.AnswerStreamResponse:
+        answer = await self._answered(request.question, call, "question.")
+        return pb.AnswerStreamResponse(request_id=request.question.request_id, answer=answer)
 
     async def _answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
         started = self._clock()
@@ -70,6 +88,10 @@ class Answers:
             raise
         self._metrics.observe(answer, self._clock() - started)
         return answer_to_proto(answer, request.request_id)
+
+
+def _error(refusal: Refusal) -> pb.Error:
+    return pb.Error(code=refusal.number, message=refusal.message, reason=refusal.reason)
 
 
 class Knowledge:

@@ -88,8 +88,10 @@ def is_degraded(answer: Answer) -> bool:
 class MethodMetrics:
     """The instruments of one gRPC method, their children made beforehand: `.labels()` costs more than `.inc()`."""
 
-    def __init__(self, started: Counter, handled: Counter, handling: Histogram, service: str, method: str) -> None:
-        labels = ("unary", service, method)
+    def __init__(
+        self, started: Counter, handled: Counter, handling: Histogram, service: str, method: str, kind: str
+    ) -> None:
+        labels = (kind, service, method)
         self._started = started.labels(*labels)
         self._handled = {code: handled.labels(*labels, code.value) for code in Code}
         self._handling = handling.labels(*labels)
@@ -184,9 +186,9 @@ class Metrics:
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float], labels: Iterable[str] = ()) -> Histogram:
         return Histogram(name, help_text, labels, registry=self.registry, buckets=buckets)
 
-    def method(self, service: str, method: str) -> MethodMetrics:
-        """The instruments of one method; call once for each."""
-        return MethodMetrics(self._rpc_started, self._rpc_handled, self._rpc_handling, service, method)
+    def method(self, service: str, method: str, kind: str = "unary") -> MethodMetrics:
+        """The instruments of one method; call once for each. `kind` is gRPC's: unary, bidi_stream."""
+        return MethodMetrics(self._rpc_started, self._rpc_handled, self._rpc_handling, service, method, kind)
 
     def observe(self, answer: Answer, seconds: float) -> None:
         """Count one answer, once. `seconds` is the time that its caller waited inside the process."""

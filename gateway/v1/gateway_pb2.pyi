@@ -195,6 +195,24 @@ class Error(_message.Message):
     reason: str
     def __init__(self, code: _Optional[int] = ..., message: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
+class AnswerStreamRequest(_message.Message):
+    __slots__ = ("question", "timeout_ms")
+    QUESTION_FIELD_NUMBER: _ClassVar[int]
+    TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
+    question: AnswerRequest
+    timeout_ms: int
+    def __init__(self, question: _Optional[_Union[AnswerRequest, _Mapping]] = ..., timeout_ms: _Optional[int] = ...) -> None: ...
+
+class AnswerStreamResponse(_message.Message):
+    __slots__ = ("request_id", "answer", "error")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ANSWER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    answer: AnswerResponse
+    error: Error
+    def __init__(self, request_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
+
 class SearchRequest(_message.Message):
     __slots__ = ("query", "collection", "limit")
     QUERY_FIELD_NUMBER: _ClassVar[int]

@@ -45,6 +45,11 @@ class AnswersStub(object):
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerBatchRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerBatchResponse.FromString,
                 _registered_method=True)
+        self.AnswerStream = channel.stream_stream(
+                '/gateway.v1.Answers/AnswerStream',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.FromString,
+                _registered_method=True)
 
 
 class AnswersServicer(object):
@@ -67,6 +72,17 @@ class AnswersServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AnswerStream(self, request_iterator, context):
+        """Answers questions as they come, each admitted, timed and failing alone. Answers come in the order in which they are
+        ready: `request_id` tells which question each is for. What a call costs is paid once, so this is by far the cheapest
+        way to ask much. At most 256 questions of a stream are worked on at once; more are not read until there is room.
+        The stream itself fails only where a message is malformed, and ends with UNAVAILABLE, after the answers to all that
+        it has read, when the server stops. A deadline of the call is the stream's, whatever its questions have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnswersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -79,6 +95,11 @@ def add_AnswersServicer_to_server(servicer, server):
                     servicer.AnswerBatch,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerBatchRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerBatchResponse.SerializeToString,
+            ),
+            'AnswerStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.AnswerStream,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -136,6 +157,33 @@ class Answers(object):
             '/gateway.v1.Answers/AnswerBatch',
             gateway_dot_v1_dot_gateway__pb2.AnswerBatchRequest.SerializeToString,
             gateway_dot_v1_dot_gateway__pb2.AnswerBatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AnswerStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/gateway.v1.Answers/AnswerStream',
+            gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,137 @@
+"""A stream of questions: each is admitted, timed and fails alone, and is answered as soon as it is ready.
+
+What gRPC does for a call, which is more than half of what a short question costs, is done once for all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from gateway.deadline import Deadline
+from gateway.errors import Unavailable
+from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
+from gateway.rpc.status import Refusal
+from gateway.rpc.validate import principal_of
+from gateway.telemetry.metrics import Code, Rejection
+from gateway.types import Principal
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+AT_ONCE = 256
+"""Questions of one stream that are worked on together. The next is read when one of them is done, so that a caller who
+sends faster than we answer is slowed by HTTP/2's own flow control."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamMethod(Generic[Request, Response]):
+    """One method with a stream each way. `seconds` is the time that a message asks for, None for the default;
+    `failed` is what its caller gets where it is refused."""
+
+    service: str
+    name: str
+    request: type[Request]
+    behaviour: Callable[[Request, Call], Awaitable[Response]]
+    seconds: Callable[[Request], float | None]
+    failed: Callable[[Request, Refusal], Response]
+
+
+def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
+    """Registered by hand, as `unary_handler`."""
+    metrics = door.metrics.method(method.service, method.name, "bidi_stream")
+
+    async def handle(requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        started = door.clock()
+        metrics.started()
+        code = Code.CANCELLED
+        try:
+            principal = principal_of(context.invocation_metadata() or ())
+            await _Stream(method, door, principal).run(aiter(requests), context)
+            code = Code.OK
+            return
+        except asyncio.CancelledError:
+            door.metrics.cancel()
+            raise
+        except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
+            refusal = refused(door, error)
+            code = Code[refusal.code.name]
+        finally:
+            metrics.handled(code, door.clock() - started)
+        await context.abort(refusal.code, refusal.message, refusal.trailers())
+
+    return grpc.stream_stream_rpc_method_handler(
+        handle,
+        request_deserializer=deserializer(method.request),
+        response_serializer=lambda message: message.SerializeToString(),
+    )
+
+
+class _Stream:
+    """One caller's stream: a reader, a task for each question, and one writer, as gRPC writes one message at a time."""
+
+    def __init__(self, method: StreamMethod[Any, Any], door: Door, principal: Principal) -> None:
+        self._method = method
+        self._door = door
+        self._principal = principal
+        self._room = asyncio.Semaphore(AT_ONCE)
+        self._working: set[asyncio.Task[None]] = set()
+        self._ready: asyncio.Queue[Message | None] = asyncio.Queue()  # no longer than AT_ONCE; None is the end
+
+    async def run(
+        self, requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]
+    ) -> None:
+        """Until the caller has no more questions. Raises Unavailable when the server stops, InvalidQuestion."""
+        reading = asyncio.create_task(self._read(requests))
+        closing = asyncio.create_task(self._door.admission.closed())
+        writing = asyncio.create_task(self._write(context))
+        try:
+            await asyncio.wait({reading, closing, writing}, return_when=asyncio.FIRST_COMPLETED)
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait({reading})
+            while self._working:  # those whose answers are due whatever ended the reading
+                await asyncio.wait(self._working)
+            self._ready.put_nowait(None)
+            await writing
+            if reading.cancelled():
+                self._door.metrics.reject(Rejection.DRAINING)
+                raise Unavailable("the server is stopping")
+            reading.result()
+        finally:
+            for task in (reading, closing, writing, *self._working):
+                task.cancel()
+
+    async def _read(self, requests: AsyncIterator[Message | Malformed]) -> None:
+        # Room first: a question that was read is answered, even if the server stops just then.
+        while await self._room.acquire():
+            try:
+                request = await anext(requests)
+            except StopAsyncIteration:
+                return
+            task = asyncio.create_task(self._answer(check_form(request)))
+            self._working.add(task)
+            task.add_done_callback(self._working.discard)
+
+    async def _answer(self, request: Message) -> None:
+        door = self._door
+        wanted = self._method.seconds(request)
+        seconds = door.limits.default_timeout if wanted is None else min(wanted, door.limits.max_timeout)
+        deadline = Deadline.after(seconds, door.clock)
+        try:
+            with door.admission.permit():
+                response = await in_time(self._method.behaviour(request, Call(self._principal, deadline)), deadline)
+        except Exception as error:  # noqa: BLE001  # a question fails alone, whatever it is
+            response = self._method.failed(request, refused(door, error))
+        self._ready.put_nowait(response)
+
+    async def _write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        while (response := await self._ready.get()) is not None:
+            await context.write(response)
+            self._room.release()
