@@ -40,6 +40,10 @@ class Reason(enum.StrEnum):
     NO_EVIDENCE = "no_evidence"
 
 
+DEGRADING = frozenset({Reason.MODEL_UNAVAILABLE, Reason.RETRIEVAL_UNAVAILABLE, Reason.BUDGET})
+"""Reasons that tell of the moment rather than of the question."""
+
+
 class Policy(enum.StrEnum):
     """How the tiers are combined. The `_only` ones are for measuring and for callers who know which tier they want."""
 
@@ -210,3 +214,9 @@ class Answer:
     suggestions: tuple[str, ...] = ()
     batch_size: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_degraded(self) -> bool:
+        """Whether a tier that the policy wanted gave nothing: also where the other one was sure enough without it."""
+        searches = self.policy is not Policy.MODEL_ONLY and self.knowledge_version > 0
+        return self.reason in DEGRADING or (searches and self.retrieval_confidence is None)

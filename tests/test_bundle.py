@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import SCOPE_INFORMED
 from gateway.errors import BundleInvalid
 from gateway.model import bundle as bundles
 from gateway.types import CertificateStatus
@@ -56,7 +55,8 @@ def test_a_profile_is_what_the_manifest_says(whole: Path) -> None:
     assert profile.certificate is profile.informed_certificate is CertificateStatus.VALID
     assert profile.thresholds.informed == 0.75
     assert profile.informed
-    assert profile.informed.confidence.scope_features == SCOPE_INFORMED
+    assert profile.informed.confidence.leading
+    assert profile.model.confidence.leading is None
 
 
 def test_a_bundle_may_be_without_an_informed_confidence(folder: Path) -> None:
@@ -174,9 +174,9 @@ def test_an_empty_folder_says_what_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("{", "not a manifest of format 1"),
+        ("{", "not a manifest of format 2"),
         ("{}", "format: Field required"),
-        ('{"format": 2}', "format: Input should be 1"),
+        ('{"format": 1}', "format: Input should be 2"),
     ],
 )
 def test_a_manifest_that_is_none_says_what_is_wrong(folder: Path, content: str, problem: str) -> None:
@@ -187,7 +187,7 @@ def test_a_manifest_that_is_none_says_what_is_wrong(folder: Path, content: str, 
 
 def test_a_manifest_with_an_unknown_key_is_refused(folder: Path) -> None:
     text = (folder / bundles.MANIFEST).read_text()
-    (folder / bundles.MANIFEST).write_text(text.replace('"format":1', '"format":1,"extra":1'))
+    (folder / bundles.MANIFEST).write_text(text.replace('"format":2', '"format":2,"extra":1'))
     with pytest.raises(BundleInvalid, match="extra: Extra inputs"):
         bundles.load(folder)
 

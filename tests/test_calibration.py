@@ -16,6 +16,7 @@ from gateway.cascade.calibration import (
     Logistic,
     Matrix,
     ModelCalibration,
+    energy,
     evidence_features,
     model_features,
     softmax,
@@ -68,15 +69,13 @@ def test_model_features_match_a_hand_computation() -> None:
     found = features(2.0, 0.0, 0.0)
     p = math.exp(2) / (math.exp(2) + 2)
     assert found["log_odds"] == pytest.approx(math.log(p / (1 - p)), rel=1e-5)
-    assert found["energy"] == pytest.approx(math.log(math.exp(2) + 2), rel=1e-5)
-    assert found["margin"] == pytest.approx(2.0)
     assert (found["prototype"], found["prototype_gap"]) == (1.0, 1.0)
 
 
 def test_temperature_divides_the_logits_and_multiplies_the_energy_back() -> None:
-    found = features(2.0, 0.0, 0.0, temperature=2.0)
-    assert found["margin"] == pytest.approx(1.0)
-    assert found["energy"] == pytest.approx(2 * math.log(math.e + 2), rel=1e-5)
+    p = math.e / (math.e + 2)
+    assert features(2.0, 0.0, 0.0, temperature=2.0)["log_odds"] == pytest.approx(math.log(p / (1 - p)), rel=1e-5)
+    assert float(energy(matrix((2.0, 0.0, 0.0)), 2.0)[0]) == pytest.approx(2 * math.log(math.e + 2), rel=1e-5)
 
 
 def test_log_odds_stay_finite_for_a_certain_label() -> None:
@@ -101,36 +100,32 @@ def test_a_single_label_leads_by_a_constant() -> None:
         matrix((3.0,), (-50.0,)), matrix((0.6, 0.8), (1.0, 0.0)), np.array([[[1, 0]]], np.float32), 2.0
     )
     named = dict(zip(MODEL_FEATURES, found.T.tolist(), strict=True))
-    assert named["margin"] == pytest.approx([CERTAIN] * 2, rel=1e-5)
     assert named["log_odds"] == pytest.approx([CERTAIN] * 2, rel=1e-3)
     assert named["prototype_gap"] == pytest.approx([1.6, 2.0])
 
 
 def test_scope_is_judged_by_the_nearest_prototype_with_equality_inside() -> None:
     calibration = ModelCalibration(1.0, 0.5, np.ones((2, 1, 2), np.float32), Confidence(PLAIN, PLAIN, PLAIN))
-    near = np.zeros((3, len(MODEL_FEATURES)), np.float32)
-    near[:, MODEL_FEATURES.index("prototype")] = (0.49, 0.5, 0.51)
-    assert calibration.in_scope(near).tolist() == [False, True, True]
+    assert [calibration.in_scope((0.0, near, 0.0)) for near in (0.49, 0.5, 0.51)] == [False, True, True]
 
 
 def test_evidence_features_lead_over_the_second_and_over_the_mean() -> None:
-    found = evidence_features([[0.9, 0.7, 0.5]])
-    assert found.shape == (1, len(EVIDENCE_FEATURES))
-    assert found[0].tolist() == pytest.approx([0.9, 0.2, 0.3])
+    found = evidence_features([0.9, 0.7, 0.5])
+    assert len(found) == len(EVIDENCE_FEATURES)
+    assert found == pytest.approx((0.9, 0.2, 0.3))
 
 
 def test_a_single_hit_leads_over_nothing() -> None:
-    assert evidence_features([[0.4]])[0].tolist() == pytest.approx([0.4, 0.4, 0.4])
+    assert evidence_features([0.4]) == pytest.approx((0.4, 0.4, 0.4))
 
 
 def test_evidence_beyond_the_depth_changes_nothing() -> None:
     first = [0.9, 0.7, 0.5, 0.4, 0.3]
-    assert np.array_equal(evidence_features([[*first, 0.2]]), evidence_features([first]))
+    assert evidence_features([*first, 0.2]) == evidence_features(first)
 
 
 def test_no_evidence_has_features_of_zero() -> None:
-    assert evidence_features([[], [0.4]])[0].tolist() == [0.0, 0.0, 0.0]
-    assert evidence_features([]).shape == (0, len(EVIDENCE_FEATURES))
+    assert evidence_features([]) == (0.0, 0.0, 0.0)
 
 
 def test_no_evidence_is_no_confidence() -> None:

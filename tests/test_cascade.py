@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from gateway.cascade.calibration import (
-    SCOPE_INFORMED,
     Confidence,
     EvidenceCalibration,
     InformedCalibration,
@@ -388,9 +387,9 @@ async def test_a_stage_that_was_not_entered_is_not_timed(room: Room) -> None:
 INFORMED = InformedCalibration(
     confidence=Confidence(
         right=Logistic((1, 0), 0.0, (0.0,) * 2, (1.0,) * 2),
-        scope=Logistic((0, 0, 10), 0.0, (0.0,) * 3, (1.0,) * 3),
+        scope=Logistic((0,), 30.0, (0.0,), (1.0,)),
         joint=Logistic((1,), 0.0, (0.0,), (1.0,)),
-        scope_features=SCOPE_INFORMED,
+        leading=Logistic((0, 0, 10), 0.0, (0.0,) * 3, (1.0,) * 3),
     ),
     sharpness=10.0,
     blend=Logistic((1, 0), 0.0, (0.0,) * 2, (1.0,) * 2),

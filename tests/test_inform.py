@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 
 from gateway.cascade import rivals
-from gateway.cascade.calibration import InformedCalibration, Matrix
-from gateway.forge import inform
+from gateway.cascade.calibration import (
+    LEADING_FEATURES,
+    Confidence,
+    InformedCalibration,
+    Matrix,
+    model_features,
+)
+from gateway.forge import calibrate, inform
 from gateway.forge.calibrate import Outputs
 from gateway.forge.inform import WORLDS, Scene, Seen
 from gateway.knowledge.library import Generation, Library
@@ -44,9 +50,15 @@ def scene(documents: tuple[str, ...] | None = None) -> Scene:
     return Scene(library, Principal(), documents or tuple(f"document {label}" for label in range(LABELS)), centres, 1.0)
 
 
+def alone(inside: Outputs, outside: Outputs) -> Confidence:
+    centres = scene().centres
+    own, far = (model_features(one.logits, one.embedding, centres, 1.0) for one in (inside, outside))
+    return calibrate.confidence(own, inside.right, calibrate.masked_features(inside, centres, 1.0), far, 0.1)
+
+
 def fitted() -> InformedCalibration:
-    inside = outputs([*range(LABELS)] * 30, seed=1)
-    found = inform.fit(scene(), inside, outputs([12, 13] * 20, 2, [-1] * 40), 0.1, seed=3)
+    inside, outside = outputs([*range(LABELS)] * 30, seed=1), outputs([12, 13] * 20, 2, [-1] * 40)
+    found = inform.fit(scene(), inside, outside, alone(inside, outside), 0.1, seed=3)
     assert found
     return found
 
@@ -89,6 +101,17 @@ def test_the_informed_confidence_tells_a_later_intent_from_a_known_one() -> None
     assert np.median(later) < 0.2
 
 
+def test_a_question_far_from_everything_is_not_the_models_for_want_of_a_rival() -> None:
+    found, world = fitted(), scene()
+    far = outputs([14] * 40, seed=12, labels=[-1] * 40)
+    seen = [one for row in zip(far.logits, far.embedding, strict=True) if (one := inform.see(world, *row))]
+    assert found.confidence.leading
+    leads = [found.confidence.leading.of([one.features[at] for at in LEADING_FEATURES]) for one in seen]
+    sure = inform.confidences(world, found, far, np.zeros(40, np.float32))
+    assert np.median(sure) < 0.05
+    assert np.median(leads) > 3 * np.median(sure)  # by the lead alone it would have been
+
+
 def test_the_better_candidate_is_right_about_as_often_as_the_blend_says() -> None:
     found, world = fitted(), scene()
     asked = outputs([*range(LABELS), LATER, LATER, LATER] * 20, seed=8)
@@ -96,7 +119,7 @@ def test_the_better_candidate_is_right_about_as_often_as_the_blend_says() -> Non
     for logits, embedding, axis in zip(asked.logits, asked.embedding, asked.labels.tolist(), strict=True):
         seen = inform.see(world, logits, embedding)
         assert seen
-        share = float(found.confidence.in_scope(seen.features)[0])
+        _, share = found.confidence.of(seen.features)
         best = rivals.candidates(seen.rivalry, share, seen.probability, found.sharpness)[0]
         sure.append(found.blended(best.mass, best.similarity))
         right.append(best.document_id == f"document {axis}")
@@ -106,7 +129,8 @@ def test_the_better_candidate_is_right_about_as_often_as_the_blend_says() -> Non
 
 def test_where_no_label_stands_for_a_document_nothing_is_fitted() -> None:
     inside = outputs([*range(LABELS)] * 5, seed=1)
-    assert inform.fit(scene(("",) * LABELS), inside, None, 0.1, seed=3) is None
+    own = alone(inside, inside)
+    assert inform.fit(scene(("",) * LABELS), inside, None, own, 0.1, seed=3) is None
 
 
 def test_confidences_fall_back_to_the_model_alone() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import SearchFailed, UnknownCollection
 from gateway.knowledge.documents import passages
-from gateway.knowledge.library import Generation, Library, cite, may_read
+from gateway.knowledge.library import MOST_RANKED, Generation, Library, cite, may_read
 from gateway.knowledge.vectors import Matrix
 from gateway.types import Document, Passage, Principal, Standing
 
@@ -39,9 +39,9 @@ SECRET = document("loan", "A loan is approved by staff, by this rule: card first
 DOCUMENTS = (CARD, FEE, SECRET)
 
 
-@pytest.fixture(scope="module")
-def library() -> Library:
-    return Library({"banking": Generation.build(DOCUMENTS, embed, version=7)})
+@pytest.fixture(scope="module", params=[0, 1024], ids=["graph", "scan"])
+def library(request: pytest.FixtureRequest) -> Library:
+    return Library({"banking": Generation.build(DOCUMENTS, embed, version=7, exact_up_to=request.param)})
 
 
 def query(text: str) -> Matrix:
@@ -63,16 +63,41 @@ def test_a_ranking_is_as_the_search_finds_it(library: Library) -> None:
 
 def test_a_ranking_has_the_documents_that_were_named_however_far() -> None:
     many = [document(f"fee {number}", "A fee.\n\nA fee.") for number in range(9)]
-    library = Library({"x": Generation.build([*many, document("card", "By post.")], embed)})
+    library = Library({"x": Generation.build([*many, document("card", "By post.")], embed, exact_up_to=0)})
     assert "card" not in dict(library.rank("x", query("fee"), NOBODY, 1).documents)
     ranked = library.rank("x", query("fee"), NOBODY, 1, ("card", "gone")).documents
     assert ranked[-1][0] == "card"
     assert "gone" not in dict(ranked)
 
 
+def test_a_ranking_by_scan_has_the_nearest_documents_and_the_named() -> None:
+    many = [document(f"fee {number}", "A fee.") for number in range(MOST_RANKED)]
+    library = Library({"x": Generation.build([*many, document("card", "By post."), document("tax", "")], embed)})
+    assert {one for one, _ in library.rank("x", query("fee"), NOBODY, 1).documents} == {one.id for one in many}
+    ranked = library.rank("x", query("fee"), NOBODY, 1, ("card", "gone")).documents
+    assert (len(ranked), ranked[-1][0]) == (MOST_RANKED + 1, "card")
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), st.sets(st.sampled_from("abc"), max_size=2))
+def test_scan_and_graph_rank_alike(words: list[str], mine: set[str]) -> None:
+    documents = [
+        document(
+            f"{word}-{at}",
+            f"The {word}.\n\n## {words[at - 1]}\n\nA {words[at - 1]}.",
+            frozenset("abc"[at % 4 : at % 4 + 1]),
+        )
+        for at, word in enumerate(words)
+    ]
+    scan, graph = (Library({"x": Generation.build(documents, embed, exact_up_to=most)}) for most in (1024, 0))
+    asked, principal = query(" ".join(words)), Principal("acme", frozenset(mine))
+    first, second = (dict(one.rank("x", asked, principal, 99).documents) for one in (scan, graph))
+    assert first == pytest.approx(second, abs=1e-6)
+
+
 def test_a_long_document_does_not_crowd_out_the_others() -> None:
     long = document("fee", "\n\n".join(["## Fee\n\nA fee is taken."] * 40))
-    library = Library({"x": Generation.build([long, document("card", "By post."), document("tax", "A tax.")], embed)})
+    documents = [long, document("card", "By post."), document("tax", "A tax.")]
+    library = Library({"x": Generation.build(documents, embed, exact_up_to=0)})
     assert len(library.rank("x", query("fee"), NOBODY, 2).documents) >= 2
     assert len(library.rank("x", query("fee"), NOBODY, 9).documents) == 3
 
@@ -141,10 +166,11 @@ def test_what_may_not_be_read_is_not_found(library: Library) -> None:
 @given(st.lists(st.sets(st.sampled_from("abc")), min_size=1, max_size=8), st.sets(st.sampled_from("abcd")))
 def test_no_search_shows_what_may_not_be_read(groups: list[set[str]], mine: set[str]) -> None:
     documents = [document(f"card-{at}", "A card.", frozenset(some)) for at, some in enumerate(groups)]
-    library = Library({"x": Generation.build(documents, embed)})
     principal = Principal("acme", frozenset(mine))
-    found = {hit.document.id for hit in library.search("x", query("card"), principal, 9, 1).hits}
-    assert found == {one.id for one in documents if not one.groups or one.groups & mine}
+    for most in (0, 1024):
+        library = Library({"x": Generation.build(documents, embed, exact_up_to=most)})
+        found = {hit.document.id for hit in library.search("x", query("card"), principal, 9, 1).hits}
+        assert found == {one.id for one in documents if not one.groups or one.groups & mine}
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from rich.console import Console
 
@@ -59,11 +60,15 @@ def test_steps_of_other_decisions_have_changed(forge: Any) -> None:
     sections = forge.recipe.teachers
     taught = [make(f"teacher-{number}", forge.teacher_decides(one)) for number, one in enumerate(sections, 1)]
     lessons = make("lessons", forge.lessons_decides(taught))
-    student = make("student-3", forge.student_decides(lessons, 3))
+    deepest = make("student-6", forge.student_decides(lessons, 6))
+    make("measure-6", forge.measure_decides(deepest))
+    sense = make("sense", [deepest])
+    student = make("student-3", forge.student_decides(lessons, 3, sense))
     make("measure-3", forge.measure_decides(student))
-    assert forge.changed(3) == []
+    assert forge.changed(3) == forge.changed(6) == []
     other = replace(forge, knowledge=Knowledge((), (), {"card": "fees"}))
-    assert other.changed(3) == ["student-3", "measure-3"]
+    assert other.changed(6) == ["student-6", "measure-6"]
+    assert other.changed(3) == ["student-6", "sense", "student-3", "measure-3"]
     assert [key_of(f"teacher-{at}", forge.teacher_decides(one)) for at, one in enumerate(sections, 1)] == taught
 
 
@@ -81,24 +86,52 @@ def test_credit_does_not_teach_anew(forge: Any) -> None:
     assert credited.teacher_decides(section) == forge.teacher_decides(section)
 
 
-def test_documents_are_scored_as_the_library_ranks_them() -> None:
-    from gateway.forge.distil import document_scores
+def transfer(wanted: list[int], document: list[int]) -> Any:
+    from gateway.forge.distil import TransferSet
 
-    similarities = torch.tensor([[0.9, 0.1, 0.4, 0.6]])
-    scores = document_scores(similarities, torch.tensor([0, 0, 1, 1]))
-    assert scores[0].tolist() == pytest.approx([(0.9 + 0.5) / 2, (0.6 + 0.5) / 2])
+    texts = [f"text {at}" for at in range(len(wanted) + len(document))]
+    nothing = np.zeros((len(texts), 2), np.float32)
+    numbers = np.array(wanted + [-1] * len(document))
+    passages = np.arange(len(wanted), len(texts))
+    return TransferSet(texts, nothing, numbers, numbers, nothing, passages, np.array(document, np.int64))
 
 
-def test_only_questions_that_want_a_document_seek_it_among_all() -> None:
+def test_passages_that_the_questions_want_are_drawn_first() -> None:
+    chance = np.random.default_rng(0)
+    drawn = transfer([2, -1, 0, 2], [0, 0, 1, *[2] * 3]).draw([0, 1, 2, 3], chance)
+    assert {*drawn[:2]} & {0, 1}
+    assert {*drawn[:2]} & {3, 4, 5}
+    assert len(drawn) == len({*drawn})
+
+
+def test_most_of_the_drawn_passages_are_wanted_but_never_all() -> None:
+    from gateway.forge.distil import OWN_SHARE, PASSAGES
+
+    many = transfer(list(range(50)), list(range(200)))
+    drawn = many.draw(list(range(50)), np.random.default_rng(1))
+    wanted = [one for one in drawn if one < 50]
+    assert OWN_SHARE * PASSAGES <= len(wanted) < len(drawn) <= PASSAGES
+
+
+def test_without_passages_none_is_drawn() -> None:
+    assert transfer([0, 1], []).draw([0, 1], np.random.default_rng(0)) == []
+
+
+def test_evidence_is_the_share_that_falls_to_the_wanted_document() -> None:
     from gateway.forge.distil import _evidence_loss
 
-    wanted, document = torch.tensor([0, 1, -1]), torch.tensor([0, 1, 2])
+    wanted, document = torch.tensor([0, 1, -1]), torch.tensor([0, 1, 0])
     questions, passages = torch.tensor([[1.0, 0, 0], [1.0, 0, 0], [0, 0, 1.0]]), torch.eye(3)
     every = torch.logsumexp(torch.tensor([20.0, 0.0, 0.0]), 0)
-    found, missed = every - 20, every - 0
+    found, missed = every - torch.logsumexp(torch.tensor([20.0, 0.0]), 0), every - 0
     loss = _evidence_loss(questions, passages, wanted, document)
     assert float(loss) == pytest.approx(float((found + missed) / 2), rel=1e-4)
-    assert float(_evidence_loss(questions, passages, torch.tensor([-1, -1, -1]), document)) == 0
+
+
+def test_questions_without_a_drawn_passage_teach_nothing() -> None:
+    from gateway.forge.distil import _evidence_loss
+
+    assert float(_evidence_loss(torch.eye(2), torch.eye(2), torch.tensor([-1, 5]), torch.tensor([0, 1]))) == 0
 
 
 def test_a_teacher_of_another_build_says_so() -> None:

@@ -119,7 +119,7 @@ def write(folder: Path, **changes: Any) -> Path:
         np.save(folder / f"prototypes.{precision}.npy", prototypes.astype(np.float16))
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir()) if path.name != bundles.MANIFEST}
     made = Manifest(
-        format=1,
+        format=2,
         name="tiny",
         version="1",
         created="2026-01-02T03:04:05+00:00",
@@ -204,7 +204,7 @@ def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
             scope_floor=-1.0,
             confidence=ConfidencePart(right=_plain(2), scope=_plain(1), joint=_plain(1)),
             informed=InformedPart(
-                confidence=ConfidencePart(right=_plain(2), scope=_plain(3), joint=_plain(1)),
+                confidence=ConfidencePart(right=_plain(2), scope=_plain(1), joint=_plain(1), leading=_plain(3)),
                 sharpness=10.0,
                 blend=_plain(2),
             ),

@@ -6,21 +6,22 @@ served.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 Matrix = NDArray[np.float32]
 
-MODEL_FEATURES = ("log_odds", "energy", "margin", "prototype", "prototype_gap")
+MODEL_FEATURES = ("log_odds", "prototype", "prototype_gap")
 KNOWLEDGE_FEATURES = ("own", "lead")
 """What a search adds: how near the label's document is, and how much nearer than any that no label stands for."""
-RIGHT_FEATURES = (0, 4)  # log_odds, prototype_gap
-SCOPE_ALONE = (3,)  # prototype
-SCOPE_INFORMED = (3, 5, 6)  # prototype, own, lead
+LOG_ODDS, PROTOTYPE, PROTOTYPE_GAP, OWN, LEAD = range(len(MODEL_FEATURES) + len(KNOWLEDGE_FEATURES))
+RIGHT_FEATURES = (LOG_ODDS, PROTOTYPE_GAP)
+SCOPE_FEATURES = (PROTOTYPE,)
+LEADING_FEATURES = (PROTOTYPE, OWN, LEAD)
 EVIDENCE_FEATURES = ("similarity", "gap", "spread")
 BLEND_FEATURES = ("log_odds", "similarity")
 CERTAIN = 16.118
@@ -37,19 +38,26 @@ class Logistic:
     bias: float
     centre: tuple[float, ...]
     scale: tuple[float, ...]
+    _slopes: tuple[float, ...] = field(init=False, repr=False, compare=False)
+    _offset: float = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Multiply the standardisation in, so that a probability is one product and one sum."""
+        slopes = tuple(weight / scale for weight, scale in zip(self.weights, self.scale, strict=True))
+        offset = self.bias - sum(slope * centre for slope, centre in zip(slopes, self.centre, strict=True))
+        object.__setattr__(self, "_slopes", slopes)
+        object.__setattr__(self, "_offset", offset)
 
     def __call__(self, features: Matrix) -> Matrix:
         """Probabilities [n] of features [n, features]."""
-        slopes, offset = _folded(self)
-        # The sigmoid by way of tanh, which cannot overflow and is one operation.
-        return np.asarray(0.5 + 0.5 * np.tanh(0.5 * (features @ slopes + offset)), np.float32)
+        return np.array([self.of(row) for row in features.tolist()], np.float32)
 
-
-@lru_cache(maxsize=64)
-def _folded(logistic: Logistic) -> tuple[Matrix, np.float32]:
-    """(slopes, offset) with the standardisation multiplied in, so that a call is one product and one sum."""
-    slopes = np.asarray(logistic.weights) / np.asarray(logistic.scale)
-    return slopes.astype(np.float32), np.float32(logistic.bias - slopes @ np.asarray(logistic.centre))
+    def of(self, row: Sequence[float]) -> float:
+        """Of one question's features. In plain numbers: for so few, an array costs ten times as much."""
+        total = self._offset
+        for slope, value in zip(self._slopes, row, strict=True):
+            total += slope * value
+        return 0.5 + 0.5 * math.tanh(0.5 * total)  # the sigmoid, by way of what cannot overflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +65,31 @@ class Confidence:
     """P(right and in scope), as P(right, if in scope) by the logits times P(in scope) by the distance alone.
 
     Apart, because no stand-in for an unknown intent has the logits of one: logits are surer of intents that came later
-    than of anything that can be fitted on, distances are not. `joint` makes the product a probability again.
-    `scope_features` are the columns that `scope` looks at: SCOPE_ALONE, or SCOPE_INFORMED where a search was made.
+    than of anything that can be fitted on, distances are not. Where a search was made, `leading` is P(no document that
+    is no label's answers this better), and a factor of its own: a question far from everything lies no nearer to such a
+    document than to the label's. `joint` makes the product a probability again.
     """
 
     right: Logistic
     scope: Logistic
     joint: Logistic
-    scope_features: tuple[int, ...] = SCOPE_ALONE
+    leading: Logistic | None = None
 
     def __call__(self, features: Matrix) -> Matrix:
         """[n] for features [n, MODEL_FEATURES, and KNOWLEDGE_FEATURES if informed]."""
-        return self.joint(self.product(features))
+        return np.array([self.of(row)[0] for row in features.tolist()], np.float32)
 
-    def in_scope(self, features: Matrix) -> Matrix:
-        """P(in scope), [n]."""
-        return self.scope(features[:, self.scope_features])
+    def of(self, row: Sequence[float]) -> tuple[float, float]:
+        """(confidence, P(in scope)) of one question's features."""
+        product, in_scope = self.product(row)
+        return self.joint.of((product,)), in_scope
 
-    def product(self, features: Matrix) -> Matrix:
-        """The log-odds of the product, [n, 1]."""
-        both = self.right(features[:, RIGHT_FEATURES]) * self.in_scope(features)
-        return log_odds(both)[:, None]
+    def product(self, row: Sequence[float]) -> tuple[float, float]:
+        """(log-odds of the product, P(in scope)) of one question's features."""
+        in_scope = self.scope.of([row[at] for at in SCOPE_FEATURES])
+        if self.leading:
+            in_scope *= self.leading.of([row[at] for at in LEADING_FEATURES])
+        return log_odds(self.right.of([row[at] for at in RIGHT_FEATURES]) * in_scope), in_scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +107,7 @@ class InformedCalibration:
 
     def blended(self, mass: float, similarity: float) -> float:
         """P(right) of a candidate with this mass and similarity."""
-        return float(self.blend(blend_features([(mass, similarity)]))[0])
+        return self.blend.of(blend_features(mass, similarity))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +133,9 @@ class ModelCalibration:
         """See `model_features`."""
         return model_features(logits, embedding, self.prototypes, self.temperature)
 
-    def in_scope(self, features: Matrix) -> NDArray[np.bool_]:
-        """[n]: whether the nearest prototype is near enough to speak of doubt, not of another subject."""
-        return np.asarray(features[:, MODEL_FEATURES.index("prototype")] >= self.scope_floor)
+    def in_scope(self, row: Sequence[float]) -> bool:
+        """Whether the nearest prototype is near enough to speak of doubt, not of another subject."""
+        return row[PROTOTYPE] >= self.scope_floor
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +148,13 @@ class EvidenceCalibration:
         """For the best documents' similarities, best first. 0 where nothing was found."""
         if not similarities:
             return 0.0
-        return float(self.logistic(evidence_features([similarities]))[0])
+        return self.logistic.of(evidence_features(similarities))
 
 
-def log_odds(probability: Matrix) -> Matrix:
-    """Of probabilities, which are kept from 0 and 1."""
-    inside = np.clip(probability, 1e-7, 1 - 1e-7)
-    return np.asarray(np.log(inside / (1 - inside)), np.float32)
+def log_odds(probability: float) -> float:
+    """Of a probability, which is kept from 0 and 1."""
+    inside = min(max(probability, 1e-7), 1 - 1e-7)
+    return math.log(inside / (1 - inside))
 
 
 def softmax(logits: Matrix) -> Matrix:
@@ -151,45 +163,44 @@ def softmax(logits: Matrix) -> Matrix:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float32)
 
 
-def model_features(logits: Matrix, embedding: Matrix, prototypes: Matrix, temperature: float) -> Matrix:
-    """[n, len(MODEL_FEATURES)]: log-odds of the best label, energy, margin, and the same two by distance.
-
-    Energy is T * logsumexp(logits / T) (Liu et al. 2020). Distances are cosines to the nearest prototype of the best
-    label, and of that minus the nearest of any other label. A single label has nothing to lead over: its log-odds
-    and margin are CERTAIN, and the other label's cosine is taken to be -1.
-    """
+def energy(logits: Matrix, temperature: float) -> Matrix:
+    """[n]: T * logsumexp(logits / T) (Liu et al. 2020). Nothing decides by it; evaluations compare with it."""
     scaled = logits / np.float32(temperature)
     top = scaled.max(axis=1)
-    energy = top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))
-    second = np.partition(scaled, -2, axis=1)[:, -2] if scaled.shape[1] > 1 else top - np.float32(CERTAIN)
-    log_p = top - energy
-    log_odds = log_p - np.log(np.maximum(-np.expm1(log_p), 1e-7))
+    return np.asarray(temperature * (top + np.log(np.exp(scaled - top[:, None]).sum(axis=1))), np.float32)
+
+
+def model_features(logits: Matrix, embedding: Matrix, prototypes: Matrix, temperature: float) -> Matrix:
+    """[n, len(MODEL_FEATURES)]: log-odds of the best label, and the same by distance.
+
+    Distances are cosines: to the nearest prototype of the best label, and that minus the nearest of any other label. A
+    single label has nothing to lead over: its log-odds are CERTAIN, and the other label's cosine is taken to be -1.
+    """
+    scaled = logits / np.float32(temperature)
+    best = scaled.argmax(axis=1)
+    rows = np.arange(len(best))
+    log_p = -np.log(np.exp(scaled - scaled[rows, best][:, None]).sum(axis=1))
     labels, each, dim = prototypes.shape
     near = (embedding @ prototypes.reshape(-1, dim).T).reshape(-1, labels, each).max(axis=2)
-    rows, best = np.arange(len(logits)), scaled.argmax(axis=1)
-    own = near[rows, best]
+    found = np.empty((len(best), len(MODEL_FEATURES)), np.float32)
+    found[:, LOG_ODDS] = log_p - np.log(np.maximum(-np.expm1(log_p), 1e-7))
+    found[:, PROTOTYPE] = near[rows, best]
     near[rows, best] = -1
-    return np.stack([log_odds, energy * temperature, top - second, own, own - near.max(axis=1)], axis=1).astype(
-        np.float32
-    )
+    found[:, PROTOTYPE_GAP] = found[:, PROTOTYPE] - near.max(axis=1)
+    return found
 
 
-def evidence_features(similarities: Sequence[Sequence[float]]) -> Matrix:
-    """[n, len(EVIDENCE_FEATURES)]: the best similarity, its lead over the second, and over the mean of the next.
+def evidence_features(similarities: Sequence[float]) -> tuple[float, float, float]:
+    """EVIDENCE_FEATURES: the best similarity, its lead over the second, and over the mean of the next.
 
     Zeros where nothing was found.
     """
-    rows: list[tuple[float, ...]] = []
-    for found in similarities:
-        if not found:
-            rows.append((0.0,) * len(EVIDENCE_FEATURES))
-            continue
-        best, rest = found[0], list(found[1:EVIDENCE_DEPTH]) or [0.0]
-        rows.append((best, best - rest[0], best - sum(rest) / len(rest)))
-    return np.asarray(rows, np.float32).reshape(-1, len(EVIDENCE_FEATURES))
+    if not similarities:
+        return 0.0, 0.0, 0.0
+    best, rest = similarities[0], similarities[1:EVIDENCE_DEPTH] or [0.0]
+    return best, best - rest[0], best - sum(rest) / len(rest)
 
 
-def blend_features(candidates: Sequence[tuple[float, float]]) -> Matrix:
-    """[n, len(BLEND_FEATURES)] of (mass, similarity)."""
-    rows = np.asarray(candidates, np.float32).reshape(-1, 2)
-    return np.stack([log_odds(rows[:, 0]), rows[:, 1]], axis=1)
+def blend_features(mass: float, similarity: float) -> tuple[float, float]:
+    """BLEND_FEATURES of a candidate."""
+    return log_odds(mass), similarity

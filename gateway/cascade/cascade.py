@@ -83,7 +83,11 @@ class Cascade:
         self._clock = clock
         self._search_seconds = 0.0
         self._inline = {_key(label): label for label in profile.labels if not label.document_id}
-        self._stood_for = frozenset(label.document_id for label in profile.labels if label.document_id)
+        self._labels_of: dict[str, list[int]] = {}  # the numbers of the labels that stand for a document
+        for number, label in enumerate(profile.labels):
+            if label.document_id:
+                self._labels_of.setdefault(label.document_id, []).append(number)
+        self._stood_for = self._labels_of.keys()
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         """One answer. Raises DeadlineExceeded where even the model's pass does not fit, and the model tier's errors.
@@ -190,46 +194,42 @@ class Cascade:
         longer about it. The threshold is that of a confidence which searched all the same, as it was certified.
         """
         calibration, informed = self.profile.model, self.profile.informed
-        logits, embedding = prediction.logits[None], prediction.embedding[None]
-        features = calibration.features(logits, embedding)
+        logits = prediction.logits[None]
+        features = calibration.features(logits, prediction.embedding[None])[0].tolist()
         standing = self._standing(label, question)
-        model = ModelSays(
-            document_id=_key(label),
-            confidence=float(calibration.confidence(features)[0]),
-            standing=standing,
-            in_scope=bool(calibration.in_scope(features)[0]),
-            known=self._known(logits, question) if question.policy is Policy.ENSEMBLE else {},
-            label=label.name,
-        )
-        if ranking is None:
-            return model, silence if self._knowledge else RetrievalSays((), 0.0)
-        if question.policy is Policy.CASCADE and informed:
-            model = replace(model, is_informed=True)
-            rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
-            if rivalry and standing is Standing.CURRENT:
-                return self._inform(informed, rivalry, model, features, logits)
-        best = ranking.documents[:EVIDENCE_DEPTH]
-        return model, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
-    def _inform(
-        self, informed: InformedCalibration, rivalry: Rivalry, model: ModelSays, features: Matrix, logits: Matrix
-    ) -> tuple[ModelSays, RetrievalSays]:
-        """Both tiers' words, each in the light of the other's."""
-        seen = np.concatenate([features, rivalry.features], axis=1)
+        def model(confidence: float, is_informed: bool) -> ModelSays:
+            return ModelSays(
+                document_id=_key(label),
+                confidence=confidence,
+                standing=standing,
+                in_scope=calibration.in_scope(features),
+                known=self._known(logits, question) if question.policy is Policy.ENSEMBLE else {},
+                label=label.name,
+                is_informed=is_informed,
+            )
+
+        listens = question.policy is Policy.CASCADE and informed is not None and ranking is not None
+        if informed and listens and ranking and standing is Standing.CURRENT:
+            rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
+            if rivalry:
+                confidence, in_scope = informed.confidence.of((*features, *rivalry.features))
+                retrieval = self._blend(informed, rivalry, in_scope, logits)
+                return model(confidence, is_informed=True), retrieval
+        alone = model(calibration.confidence.of(features)[0], is_informed=listens)
+        if ranking is None:
+            return alone, silence if self._knowledge else RetrievalSays((), 0.0)
+        best = ranking.documents[:EVIDENCE_DEPTH]
+        return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
+
+    def _blend(self, informed: InformedCalibration, rivalry: Rivalry, in_scope: float, logits: Matrix) -> RetrievalSays:
+        """The better of the model's document and the nearest rival, and how sure both tiers together are of it."""
         share = self.profile.model.probabilities(logits)[0]
-        probability = sum(
-            float(part)
-            for one, part in zip(self.profile.labels, share, strict=True)
-            if one.document_id == rivalry.document_id
-        )
-        in_scope = float(informed.confidence.in_scope(seen)[0])
+        probability = float(share[self._labels_of[rivalry.document_id]].sum())
         ranked = rivals.candidates(rivalry, in_scope, probability, informed.sharpness)
-        return (
-            replace(model, confidence=float(informed.confidence(seen)[0])),
-            RetrievalSays(
-                tuple((one.document_id, one.similarity) for one in ranked),
-                informed.blended(ranked[0].mass, ranked[0].similarity),
-            ),
+        return RetrievalSays(
+            tuple((one.document_id, one.similarity) for one in ranked),
+            informed.blended(ranked[0].mass, ranked[0].similarity),
         )
 
     def _known(self, logits: Matrix, question: Question) -> dict[str, float]:

@@ -7,12 +7,9 @@ has spoken about them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
-
-import numpy as np
-
-from gateway.cascade.calibration import Matrix, softmax
 
 Ranked = Sequence[tuple[str, float]]
 """Documents with their similarities, nearest first."""
@@ -31,9 +28,9 @@ class Rivalry:
     bar: float
 
     @property
-    def features(self) -> Matrix:
-        """[1, len(KNOWLEDGE_FEATURES)]"""
-        return np.array([[self.own, self.own - self.bar]], np.float32)
+    def features(self) -> tuple[float, float]:
+        """KNOWLEDGE_FEATURES."""
+        return self.own, self.own - self.bar
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,7 @@ def candidates(rivalry: Rivalry, in_scope: float, probability: float, sharpness:
     own = Candidate(rivalry.document_id, in_scope * probability, rivalry.own)
     if not rivalry.rivals:
         return (own,)
-    share = softmax(np.float32(sharpness) * np.array([similarity for _, similarity in rivalry.rivals], np.float32))[0]
-    rival = Candidate(rivalry.rivals[0][0], (1 - in_scope) * float(share), rivalry.rivals[0][1])
+    nearest, similarity = rivalry.rivals[0]
+    share = 1 / sum(math.exp(sharpness * (one - similarity)) for _, one in rivalry.rivals)
+    rival = Candidate(nearest, (1 - in_scope) * share, similarity)
     return (own, rival) if own.mass >= rival.mass else (rival, own)

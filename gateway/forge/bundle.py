@@ -164,7 +164,7 @@ def _manifest(
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir())}
     teachers = dict.fromkeys(f"{one.name} sha256:{one.sha256}" for one in map(recipe.base_of, recipe.teachers))
     return Manifest(
-        format=1,
+        format=2,
         name=recipe.bundle.name,
         version=recipe.bundle.version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -229,7 +229,12 @@ def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: 
 
 
 def _confidence(fitted: Confidence) -> ConfidencePart:
-    return ConfidencePart(right=_part(fitted.right), scope=_part(fitted.scope), joint=_part(fitted.joint))
+    return ConfidencePart(
+        right=_part(fitted.right),
+        scope=_part(fitted.scope),
+        joint=_part(fitted.joint),
+        leading=_part(fitted.leading) if fitted.leading else None,
+    )
 
 
 def _informed(fitted: InformedCalibration) -> InformedPart:

@@ -1,4 +1,4 @@
-"""Fitting what `cascade.calibration` applies: temperature, prototypes, and the two logistic regressions.
+"""Fitting what `cascade.calibration` applies: temperature, prototypes, and the logistic regressions.
 
 All of it is fitted on the outputs of the very graph that is served, on questions that trained nothing. In-scope
 questions say when the model is right; outliers say how it looks on other subjects; and *masked* questions stand in for
@@ -8,7 +8,7 @@ to what is left of the model, a question just out of scope.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from scipy.cluster.vq import ClusterError, kmeans2
 from scipy.optimize import minimize, minimize_scalar
 
 from gateway.cascade.calibration import (
+    LEADING_FEATURES,
     RIGHT_FEATURES,
-    SCOPE_ALONE,
+    SCOPE_FEATURES,
     Confidence,
     Logistic,
     Matrix,
@@ -101,26 +102,34 @@ def confidence(
     masked: Matrix,
     outside: Matrix,
     oos_share: float,
-    scope_features: tuple[int, ...] = SCOPE_ALONE,
+    scope: Logistic | None = None,
     masked_share: float = 0.2,
 ) -> Confidence:
     """From features of in-scope questions and whether they were answered rightly, of masked ones, and of outliers.
 
     Whether the answer is right is learned in scope. Whether the question is in scope is learned from distances, against
     masked questions, the nearest that there is. The product is made a probability on all, outsiders having `oos_share`.
+    With the `scope` of a confidence without a search, and features with one, it is `leading` that is learned so.
     """
-    by_logits = logistic(inside[:, RIGHT_FEATURES], right, np.ones(len(inside)))
     near = np.concatenate([inside, masked])
     is_inside = np.arange(len(near)) < len(inside)
-    by_distance = logistic(
-        near[:, scope_features], is_inside, shares((len(inside), len(masked)), (1 - masked_share, masked_share))
+
+    def against_masked(columns: tuple[int, ...]) -> Logistic:
+        parts = shares((len(inside), len(masked)), (1 - masked_share, masked_share))
+        return logistic(near[:, columns], is_inside, parts)
+
+    found = Confidence(
+        right=logistic(inside[:, RIGHT_FEATURES], right, np.ones(len(inside))),
+        scope=scope or against_masked(SCOPE_FEATURES),
+        joint=IDENTITY,
+        leading=against_masked(LEADING_FEATURES) if scope else None,
     )
     everything = np.concatenate([near, outside])
     target = np.concatenate([right, np.zeros(len(masked) + len(outside), bool)])
     outer = oos_share / 2 if len(outside) else oos_share
     weight = shares((len(inside), len(masked), len(outside)), (1 - oos_share, outer, outer))
-    product = Confidence(by_logits, by_distance, IDENTITY, scope_features).product(everything)
-    return Confidence(by_logits, by_distance, logistic(product, target, weight), scope_features)
+    products = np.array([found.product(row)[:1] for row in everything.tolist()], np.float32)
+    return replace(found, joint=logistic(products, target, weight))
 
 
 def logistic(features: Matrix, target: NDArray[np.bool_], weight: NDArray[np.float64], ridge: float = 1e-3) -> Logistic:

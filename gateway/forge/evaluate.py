@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.cascade.calibration import Matrix
+from gateway.cascade.calibration import PROTOTYPE, Matrix, energy
 from gateway.cascade.cascade import Cascade, Profile
 from gateway.deadline import Deadline
 from gateway.forge.texts import Labelled
@@ -188,9 +188,9 @@ def _scores(profile: Profile, seen: Sequence[Seen], served: Matrix | None, rows:
     alone = profile.model.confidence(features)
     sure = {"confidence": alone} if served is None else {"confidence": served[rows], "alone": alone}
     return sure | {
-        "energy": features[:, 1],
+        "energy": energy(logits, profile.model.temperature),
         "max_probability": profile.model.probabilities(logits).max(axis=1),
-        "prototype": features[:, 3],
+        "prototype": features[:, PROTOTYPE],
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
     MODEL_FEATURES,
+    PROTOTYPE,
     Confidence,
     EvidenceCalibration,
     InformedCalibration,
@@ -118,7 +119,7 @@ def fit(
             found, inside, masked, centres, heat, confidence, evidence, data, document_of
         )
         scene = Scene(library, reader, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
-        informed = inform.fit(scene, inside, outside, oos_share, seed)
+        informed = inform.fit(scene, inside, outside, confidence, oos_share, seed)
 
     def alone(some: Outputs | None) -> Matrix:
         return confidence(features(some))
@@ -136,7 +137,7 @@ def fit(
     return Fitted(
         prototypes=centres,
         temperature=heat,
-        scope_floor=float(np.quantile(features(inside)[:, 3], SCOPE_QUANTILE)),
+        scope_floor=float(np.quantile(features(inside)[:, PROTOTYPE], SCOPE_QUANTILE)),
         confidence=confidence,
         informed=informed,
         evidence=evidence,
@@ -213,11 +214,11 @@ class _Found:
             for one, wanted in zip(self.inside, self.wanted, strict=True)
         ]
         groups = [group for group in (first, without, self.outside) if group]
-        features = [evidence_features([[value for _, value in one] for one in group]) for group in groups]
+        features = [evidence_features([value for _, value in one]) for group in groups for one in group]
         right = np.array([bool(one) and one[0][0] == wanted for one, wanted in zip(first, self.wanted, strict=True)])
         targets = np.concatenate([right, np.zeros(sum(map(len, groups[1:])), bool)])
         parts = (1 - 2 * NO_ANSWER_SHARE, NO_ANSWER_SHARE, NO_ANSWER_SHARE)[: len(groups)]
-        return logistic(np.concatenate(features), targets, shares(tuple(map(len, groups)), parts))
+        return logistic(np.array(features, np.float32), targets, shares(tuple(map(len, groups)), parts))
 
 
 def _ensemble(

@@ -20,7 +20,6 @@ from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
     KNOWLEDGE_FEATURES,
     MODEL_FEATURES,
-    SCOPE_INFORMED,
     Confidence,
     InformedCalibration,
     Logistic,
@@ -66,9 +65,9 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One question as the cascade sees it: features [1, ...], the best label's probability, and the rivalry."""
+    """One question as the cascade sees it: all features, the best label's probability, and the rivalry."""
 
-    features: Matrix
+    features: tuple[float, ...]
     probability: float
     rivalry: Rivalry
 
@@ -88,20 +87,23 @@ def see(scene: Scene, logits: Matrix, embedding: Matrix, kept: NDArray[np.bool_]
     own = model_features(logits[None, left], embedding[None], scene.centres[left], scene.heat)
     part = softmax(logits[left] / np.float32(scene.heat))
     same = np.array([scene.documents[one] == scene.documents[best] for one in left.tolist()])
-    return Seen(np.concatenate([own, rivalry.features], axis=1), float(part[same].sum()), rivalry)
+    return Seen((*own[0].tolist(), *rivalry.features), float(part[same].sum()), rivalry)
 
 
 def fit(
-    scene: Scene, inside: Outputs, outside: Outputs | None, oos_share: float, seed: int
+    scene: Scene, inside: Outputs, outside: Outputs | None, alone: Confidence, oos_share: float, seed: int
 ) -> InformedCalibration | None:
-    """From calibration questions and outliers. None where too few labels stand for documents to tell."""
+    """From calibration questions and outliers. None where too few labels stand for documents to tell.
+
+    What `alone`, the confidence without a search, knows of being in scope stays a part of it.
+    """
     known, masked = _played(scene, inside, seed)
     strange = [(seen, "") for row in _rows(outside) if (seen := see(scene, *row))] if outside else []
     right = np.array([seen.rivalry.document_id == document for seen, document in known])
     if not known or not masked:
         return None
     confidence = calibrate.confidence(
-        _stack(known), right, _stack(masked), _stack(strange), oos_share, SCOPE_INFORMED, 1 / WORLDS
+        _stack(known), right, _stack(masked), _stack(strange), oos_share, alone.scope, 1 / WORLDS
     )
     sharpness = _sharpness(masked)
     about_us = 1 - oos_share
@@ -135,10 +137,7 @@ def confidences(scene: Scene, fitted: InformedCalibration, outputs: Outputs, alo
     """[n]: the informed confidence, or the model's `alone` [n] where its best label stands for no document."""
     found = [see(scene, *row) for row in _rows(outputs)]
     return np.array(
-        [
-            float(fitted.confidence(one.features)[0]) if one else before
-            for one, before in zip(found, alone, strict=True)
-        ],
+        [fitted.confidence.of(one.features)[0] if one else before for one, before in zip(found, alone, strict=True)],
         np.float32,
     )
 
@@ -149,7 +148,7 @@ def _rows(outputs: Outputs) -> list[tuple[Matrix, Matrix]]:
 
 def _stack(group: Sequence[Sighting]) -> Matrix:
     width = len(MODEL_FEATURES) + len(KNOWLEDGE_FEATURES)
-    return np.concatenate([np.empty((0, width), np.float32), *(seen.features for seen, _ in group)])
+    return np.array([seen.features for seen, _ in group], np.float32).reshape(-1, width)
 
 
 def _without(masked: Sequence[Sighting]) -> list[Sighting]:
@@ -159,8 +158,7 @@ def _without(masked: Sequence[Sighting]) -> list[Sighting]:
         left = tuple(one for one in seen.rivalry.rivals if one[0] != document)
         bar = left[0][1] if left else seen.rivalry.bar
         rivalry = Rivalry(seen.rivalry.document_id, seen.rivalry.own, left, bar)
-        features = seen.features.copy()
-        features[:, -rivalry.features.shape[1] :] = rivalry.features
+        features = (*seen.features[: len(MODEL_FEATURES)], *rivalry.features)
         found.append((Seen(features, seen.probability, rivalry), ""))
     return found
 
@@ -189,9 +187,9 @@ def _blend(
     features, targets = [], []
     for group in groups:
         for seen, document in group:
-            share = float(confidence.in_scope(seen.features)[0])
+            _, share = confidence.of(seen.features)
             best = rivals.candidates(seen.rivalry, share, seen.probability, sharpness)[0]
-            features.append((best.mass, best.similarity))
+            features.append(blend_features(best.mass, best.similarity))
             targets.append(best.document_id == document)
     weight = shares(tuple(map(len, groups)), parts)
-    return logistic(blend_features(features), np.array(targets, bool), weight)
+    return logistic(np.array(features, np.float32), np.array(targets, bool), weight)

@@ -122,7 +122,7 @@ class StudentSection(_Section):
     temperature: float = 2.0
     hard_weight: float = 0.5
     likeness_weight: float = 10.0
-    evidence_weight: float = 0.4
+    evidence_weight: float = 0.6
     max_tokens: Annotated[int, Field(ge=16, le=512)] = 128
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,11 +60,11 @@ class Forge:
         settings = [self.recipe.student.variations, self.recipe.student.max_tokens]
         return [variations.STEP_VERSION, list(taught), settings, base, known]
 
-    def student_decides(self, lessons: str, layers: int) -> list[object]:
+    def student_decides(self, lessons: str, layers: int, sense: str = "") -> list[object]:
         settings = self.recipe.student.model_dump(exclude={"layers", "variations"})
         known = self.knowledge.before_launch(self.data)
         stands_for = [self.knowledge.document_of, [passage.document_id for passage in known]]
-        return [distil.STEP_VERSION, lessons, settings, layers, stands_for]
+        return [distil.STEP_VERSION, lessons, settings, layers, stands_for, sense]
 
     def measure_decides(self, student: str) -> list[object]:
         plain = [passage.plain for passage in self.knowledge.passages]
@@ -75,8 +75,12 @@ class Forge:
         sections = enumerate(self.recipe.teachers, 1)
         keys = {name: key_of(name, self.teacher_decides(one)) for n, one in sections if (name := f"teacher-{n}")}
         keys["lessons"] = key_of("lessons", self.lessons_decides(list(keys.values())))
-        student, measured = f"student-{layers}", f"measure-{layers}"
-        keys[student] = key_of(student, self.student_decides(keys["lessons"], layers))
+        student, measured, deepest = f"student-{layers}", f"measure-{layers}", max(self.recipe.student.layers)
+        if layers != deepest:
+            first = f"student-{deepest}"
+            keys[first] = key_of(first, self.student_decides(keys["lessons"], deepest))
+            keys["sense"] = key_of("sense", [keys[first]])
+        keys[student] = key_of(student, self.student_decides(keys["lessons"], layers, keys.get("sense", "")))
         keys[measured] = key_of(measured, self.measure_decides(keys[student]))
         return [name for name, key in keys.items() if not is_made(self.work, name, key)]
 
@@ -94,7 +98,7 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
         base = forge.base(recipe.student_base)
         _check_depths(recipe, Shape.read(base))
         lessons = _lessons(forge, [_teach(forge, number) for number in range(1, len(recipe.teachers) + 1)])
-        students = {layers: _student(forge, lessons, layers) for layers in recipe.student.layers}
+        students = _students(forge, lessons)
         measured = {layers: _measure(forge, done, layers) for layers, done in students.items()}
         layers = choose.best(measured)
         console.print(choose.table(measured, layers))
@@ -191,18 +195,44 @@ def reference_embeddings(base: Path, everything: Sequence[str], max_tokens: int)
     return measure.outputs(untouched, base, everything, max_tokens)[1]
 
 
-def _student(forge: Forge, lessons: Done, layers: int) -> Done:
+def _students(forge: Forge, lessons: Done) -> dict[int, Done]:
+    """By their layers. The deepest keeps to the base's sense of what is alike, the others to what it made of that."""
+    *others, deepest = sorted(set(forge.recipe.student.layers))
+    found = {deepest: _student(forge, lessons, deepest)}
+    if others:
+        sense = _sense(forge, lessons, found[deepest], deepest)
+        found |= {layers: _student(forge, lessons, layers, sense) for layers in others}
+    return found
+
+
+def _sense(forge: Forge, lessons: Done, deepest: Done, layers: int) -> Done:
+    """The deepest student's embeddings of the transfer set."""
+
+    def make(folder: Path, report: Report) -> None:
+        texts = json.loads((lessons.folder / "texts.json").read_text())["texts"]
+        base, student = forge.base(forge.recipe.student_base), restore(forge, deepest, layers)
+        _, embeddings = measure.outputs(student, base, texts, forge.recipe.student.max_tokens)
+        np.save(folder / "reference.npy", embeddings)
+        report(1, 1, "")
+
+    return forge.steps.run("sense", [deepest.key], make)
+
+
+def _student(forge: Forge, lessons: Done, layers: int, sense: Done | None = None) -> Done:
     recipe = forge.recipe
 
     def make(folder: Path, report: Report) -> None:
-        base = forge.base(recipe.student_base)
-        student = distil.distil(base, layers, _transfer(forge, lessons), recipe.student, recipe.data.seed, report)
+        base, transfer = forge.base(recipe.student_base), _transfer(forge, lessons)
+        if sense:
+            transfer = replace(transfer, reference=np.load(sense.folder / "reference.npy", allow_pickle=False))
+        student = distil.distil(base, layers, transfer, recipe.student, recipe.data.seed, report)
         save_file(
             {name: value.cpu().contiguous() for name, value in student.state_dict().items()},
             folder / "student.safetensors",
         )
 
-    return forge.steps.run(f"student-{layers}", forge.student_decides(lessons.key, layers), make)
+    decides = forge.student_decides(lessons.key, layers, sense.key if sense else "")
+    return forge.steps.run(f"student-{layers}", decides, make)
 
 
 def _transfer(forge: Forge, lessons: Done) -> TransferSet:
@@ -221,7 +251,7 @@ def _transfer(forge: Forge, lessons: Done) -> TransferSet:
         labels=labels,
         wanted=by_label[labels],
         reference=arrays["reference"],
-        passages=[passage.plain for passage in known],
+        passages=np.arange(len(kept["texts"]) - len(known), len(kept["texts"])),  # they are the last, see _lessons
         document=np.array([documents[passage.document_id] for passage in known], np.int64),
     )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gateway.errors import SearchFailed, UnknownCollection
 from gateway.knowledge.documents import passages
-from gateway.knowledge.vectors import VectorIndex
+from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
 from gateway.types import Citation, Document, Evidence, Hit, Passage, Principal, Ranking, Standing, Vector
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
@@ -24,13 +24,16 @@ Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 PASSAGES_PER_DOCUMENT = 10
 """Passages fetched for each document wanted: several of the nearest may be of one document, and a document whose
 nearest passage is not among the first may still win by its average."""
+MOST_RANKED = 64
+"""Documents in a ranking, beside those that were named: enough for everything that listens to one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One collection at one knowledge version. `owner` [passages] numbers each passage's document.
 
-    `hashes` are the documents' content hashes, kept because the ensemble asks for those of all labels.
+    `hashes` are the documents' content hashes, kept because the ensemble asks for those of all labels. Each document
+    has `lengths` [documents] passages from `first_passage` on; `filled` are the numbers of those that have any.
     """
 
     version: int
@@ -39,12 +42,16 @@ class Generation:
     passages: tuple[Passage, ...]
     owner: NDArray[np.int64]
     first_passage: NDArray[np.int64]
+    lengths: NDArray[np.float32]
+    filled: NDArray[np.int64]
     by_id: dict[str, int]
     restricted: bool
     index: VectorIndex
 
     @staticmethod
-    def build(documents: Iterable[Document], embed: Embed, version: int = 1) -> Generation:
+    def build(
+        documents: Iterable[Document], embed: Embed, version: int = 1, exact_up_to: int = EXACT_UP_TO
+    ) -> Generation:
         """Divide, embed and index. Raises SearchFailed if the encoder gives anything but unit vectors."""
         documents = tuple(documents)
         divided = [passages(document) for document in documents]
@@ -56,30 +63,36 @@ class Generation:
             hashes=tuple(document.content_hash for document in documents),
             passages=flat,
             owner=np.repeat(np.arange(len(documents)), counts),
-            first_passage=np.concatenate([[0], np.cumsum(counts)]),
+            first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
+            lengths=np.array(counts, np.float32),
+            filled=np.flatnonzero(counts),
             by_id={document.id: number for number, document in enumerate(documents)},
             restricted=any(document.groups for document in documents),
-            index=VectorIndex(embed([passage.plain for passage in flat])),
+            index=VectorIndex(embed([passage.plain for passage in flat]), exact_up_to),
         )
 
-    def allowed(self, principal: Principal) -> NDArray[np.bool_] | None:
-        """[passages] that the principal may read; None where all may read all."""
+    def readable(self, principal: Principal) -> NDArray[np.bool_] | None:
+        """[documents] that the principal may read; None where all may read all."""
         if not self.restricted:
             return None
-        readable = np.fromiter((may_read(one, principal) for one in self.documents), bool, len(self.documents))
-        return np.asarray(readable[self.owner])
+        return np.fromiter((may_read(one, principal) for one in self.documents), bool, len(self.documents))
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """The passages of a document."""
         return np.arange(self.first_passage[number], self.first_passage[number + 1])
 
     def all_similarities(self, embedding: Vector, numbers: NDArray[np.int64]) -> tuple[Vector, NDArray[np.int64]]:
-        """Cosines with all passages of some documents, end to end, and where each document's begin, [documents + 1]."""
+        """Cosines with all passages of some documents, end to end, and where each document's begin, [documents].
+
+        Each must have a passage.
+        """
+        if numbers is self.filled:
+            return self.index.similarities(embedding), self.first_passage[numbers]
         firsts = self.first_passage[numbers]
         lengths = self.first_passage[numbers + 1] - firsts
         starts = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
-        return self.index.similarities(embedding, rows), starts
+        return self.index.similarities(embedding, rows), starts[:-1]
 
     def hit(self, number: int, similarity: float, rows: NDArray[np.int64], similarities: Vector, citations: int) -> Hit:
         """A document with its `citations` nearest passages as evidence."""
@@ -142,24 +155,29 @@ class Library:
         also: Sequence[str] = (),
     ) -> tuple[NDArray[np.int64], Vector]:
         """(numbers, similarities) of documents, nearest first."""
-        owners = self._nearest(generation, embedding, principal, least)
-        if not len(owners):
+        readable = generation.readable(principal)
+        named = [generation.by_id[one] for one in also if one in generation.by_id]
+        named = [one for one in named if (readable is None or readable[one]) and len(generation.rows(one))]
+        if generation.index.is_exact:
+            numbers = generation.filled if readable is None else generation.filled[readable[generation.filled]]
+        else:
+            numbers = np.union1d(self._nearest(generation, embedding, readable, least), named).astype(np.int64)
+        if not len(numbers):
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        more = [generation.by_id[one] for one in also if one in generation.by_id]
-        more = [number for number in more if may_read(generation.documents[number], principal)]
-        more = [number for number in more if len(generation.rows(number))]
-        numbers = np.unique(np.append(owners, more).astype(np.int64))
         similarities, starts = generation.all_similarities(embedding, numbers)
-        means = np.add.reduceat(similarities, starts[:-1]) / np.diff(starts)
-        scores = np.asarray((np.maximum.reduceat(similarities, starts[:-1]) + means) / 2, np.float32)
+        means = np.add.reduceat(similarities, starts) / generation.lengths[numbers]
+        scores = np.asarray((np.maximum.reduceat(similarities, starts) + means) / 2, np.float32)
         order = np.argsort(-scores, kind="stable")
+        nearest = order[: max(least, MOST_RANKED)]
+        late = [one for one in np.searchsorted(numbers, named).tolist() if one not in nearest]
+        order = np.concatenate([nearest, order[np.isin(order, late)]]) if late else nearest
         return numbers[order], scores[order]
 
     def _nearest(
-        self, generation: Generation, embedding: Vector, principal: Principal, least: int
+        self, generation: Generation, embedding: Vector, readable: NDArray[np.bool_] | None, least: int
     ) -> NDArray[np.int64]:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
-        allowed = generation.allowed(principal)
+        allowed = None if readable is None else readable[generation.owner]
         count = least * PASSAGES_PER_DOCUMENT
         while True:
             rows, _ = generation.index.search(embedding, count, allowed)

@@ -15,8 +15,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from gateway.cascade.calibration import (
-    SCOPE_ALONE,
-    SCOPE_INFORMED,
     Confidence,
     EvidenceCalibration,
     InformedCalibration,
@@ -29,7 +27,7 @@ from gateway.cascade.policy import NEVER, Thresholds
 from gateway.errors import BundleInvalid
 from gateway.types import CertificateStatus
 
-FORMAT = 1
+FORMAT = 2
 Precision = Literal["int8", "fp16", "fp32"]
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -69,9 +67,11 @@ class ConfidencePart(_Part):
     right: LogisticPart
     scope: LogisticPart
     joint: LogisticPart
+    leading: LogisticPart | None = None
 
-    def value(self, scope_features: tuple[int, ...] = SCOPE_ALONE) -> Confidence:
-        return Confidence(self.right.value(), self.scope.value(), self.joint.value(), scope_features)
+    def value(self) -> Confidence:
+        leading = self.leading.value() if self.leading else None
+        return Confidence(self.right.value(), self.scope.value(), self.joint.value(), leading)
 
 
 class InformedPart(_Part):
@@ -82,7 +82,7 @@ class InformedPart(_Part):
     blend: LogisticPart
 
     def value(self) -> InformedCalibration:
-        return InformedCalibration(self.confidence.value(SCOPE_INFORMED), self.sharpness, self.blend.value())
+        return InformedCalibration(self.confidence.value(), self.sharpness, self.blend.value())
 
 
 class CalibrationPart(_Part):
@@ -149,7 +149,7 @@ class GoldenPart(_Part):
 class Manifest(_Part):
     """`manifest.json`. `files` maps every other file of the bundle to its sha256."""
 
-    format: Literal[1]
+    format: Literal[2]
     name: str
     version: str
     created: str
