@@ -69,7 +69,7 @@ def _students(manifest: Manifest) -> str:
         "## Which student\n\n" + "\n".join(rows) + "\n\n"
         "Accuracy on the development questions, which trained nothing. Retrieval: the right document comes first, by "
         "the embedding alone, for questions of intents that were held out (unseen) or trained on (seen). Per second: "
-        "one question at a time, 8-bit graph, one CPU core. The shallowest within half a point of each best ships, "
+        "one question at a time, 8-bit graph, one CPU core. The shallowest within one point of each best ships, "
         "or the one that is least behind in the two together."
     )
 
