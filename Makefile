@@ -2,7 +2,7 @@
 #   make run      serve the shipped bundle and collection on 127.0.0.1:50051
 #   make test     format check, lint, types, tests
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
-#   make protos   generate gateway/v1 anew        make train    install what making a bundle needs (several GB)
+#   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
 .PHONY: run test lint format protos train clean
@@ -39,6 +39,7 @@ format: $(VENV)/.installed-$(DEVICE)-dev
 
 protos: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. protos/gateway/v1/gateway.proto
+	$(BIN)/python -m grpc_tools.protoc -I protos/inference --python_out=loadtest --pyi_out=loadtest protos/inference/open_inference.proto
 
 train: $(VENV)/.installed-$(DEVICE)-train
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
+from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
 from gateway.config import Config, KnowledgeSection, ModelSection, Precision
@@ -19,12 +20,14 @@ from gateway.knowledge import documents
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.library import Generation, Library
 from gateway.model import bundle as bundles
-from gateway.model.batcher import Limits
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
-from gateway.rpc.service import CollectionDescription, Description, Gateway
+from gateway.model.schedule import Limits
+from gateway.rpc.service import CollectionDescription, Description
 from gateway.rpc.validate import MAX_BATCH_ITEMS
-from gateway.types import Answer, Evidence, Principal, Question
+from gateway.shadow import Observe
+from gateway.swapping import Swapping
+from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +38,11 @@ class Assembled:
     A library without collections is no knowledge base: `default_collection` is then empty.
     """
 
-    def __init__(self, engine: Engine, library: Library, default_collection: str) -> None:
+    def __init__(
+        self, engine: Engine, library: Library, default_collection: str, cache: AnswerCache | None = None
+    ) -> None:
         self.engine = engine
+        self._cache = cache
         self.library = library
         self.default_collection = default_collection
         self._cascade = Cascade(engine, library if library.names() else None, engine.profile())
@@ -46,6 +52,12 @@ class Assembled:
         return self.library.names()
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
+        if self._cache is None:
+            return await self._answer(question, deadline)
+        version = self.library.generation(question.collection).version if question.collection else 0
+        return await self._cache.answer(Key(question, version), lambda: self._answer(question, deadline))
+
+    async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         answer = await self._cascade.answer(question, deadline)
         if answer.knowledge_version or not question.collection:
             return answer
@@ -55,13 +67,23 @@ class Assembled:
         self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
-        prediction = await self.engine.predict(text, deadline)
+        prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         evidence = self.library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
+    def start(self) -> None:
+        """Begin to take questions, on the running event loop."""
+        self.engine.start()
+
     def waiting(self) -> int:
         return self.engine.waiting
+
+    def forecast(self, characters: int, tenant: str, deadline: Deadline) -> Forecast:
+        return self.engine.forecast(characters, tenant, deadline)
+
+    def workload(self) -> Workload:
+        return self.engine.workload()
 
     def describe(self) -> Description:
         profile, bundle = self.engine.profile(), self.engine.bundle
@@ -85,14 +107,24 @@ class Assembled:
         await self.engine.stop()
 
 
-async def build(config: Config) -> Gateway:
-    """Load, verify, index and start. Raises errors.GatewayError, naming what is wrong."""
+async def build(config: Config, observe: Observe = lambda _, __: None) -> Swapping:
+    """Load, verify, index and start; `observe` hears of a shadow. Raises errors.GatewayError, naming what is wrong."""
+    gateway = assemble(config)
+    gateway.start()
+
+    def load(folder: Path) -> Assembled:
+        return assemble(config.model_copy(update={"model": config.model.model_copy(update={"bundle": folder})}))
+
+    return Swapping(gateway, config.model.bundle, load, observe, gently=config.model.threads <= 1)
+
+
+def assemble(config: Config) -> Assembled:
+    """Load, verify and index. Raises errors.GatewayError, naming what is wrong."""
     engine = load_engine(config)
     collections = served(config.knowledge, engine.bundle)
     library = load_library(engine, collections, cache_folder())
-    gateway = Assembled(engine, library, config.knowledge.default if collections else "")
-    engine.start()
-    return gateway
+    cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
+    return Assembled(engine, library, config.knowledge.default if collections else "", cache)
 
 
 def load_engine(config: Config) -> Engine:

@@ -63,6 +63,17 @@ class ServerSection(_Section):
     max_question_chars: Annotated[int, Field(ge=1, le=100_000)] = 2000
     reflection: bool = True
     """Lets grpcurl and `buf curl` read the API from the server."""
+    workers: Annotated[int, Field(ge=1, le=256)] = 1
+    """Whole replicas on the port, each a process with a model, a queue and max_in_flight of its own. The kernel deals
+    connections to them, not calls: a client with one connection is answered by one of them."""
+    ready_workers: Annotated[int, Field(ge=0, le=256)] = 0
+    """So many must be ready for /readyz to say so. 0: all."""
+    worker_start_seconds: Annotated[float, Field(gt=0, le=3600)] = 120.0
+    """A worker that takes longer to become ready is killed and started again."""
+    worker_restarts: Annotated[int, Field(ge=0, le=1000)] = 5
+    """Of one worker within the window; at one more, all are drained and the server ends with exit code 1."""
+    worker_restart_window_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
+    """Above worker_restarts times worker_start_seconds, or workers that never become ready are started for ever."""
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:
@@ -70,6 +81,12 @@ class ServerSection(_Section):
             raise ValueError(
                 f"default_timeout_ms is {self.default_timeout_ms} and max_timeout_ms only {self.max_timeout_ms}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _no_more_are_awaited_than_there_are(self) -> Self:
+        if self.ready_workers > self.workers:
+            raise ValueError(f"ready_workers is {self.ready_workers} and there are only {self.workers} workers")
         return self
 
 
@@ -126,6 +143,37 @@ class CascadeSection(_Section):
 
     default_policy: Policy = Policy.CASCADE
     """For requests that name none."""
+    cached_answers: Annotated[int, Field(ge=0, le=10_000_000)] = 0
+    """Answers kept for whoever asks the same, with the same rights, of the same knowledge; 0: none. Some kB each."""
+
+
+class AdmissionSection(_Section):
+    """Who is let in when more is asked than can be answered in time. server.max_in_flight is the last bound."""
+
+    tenant_rate: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
+    """Questions a second that one tenant may ask, of each replica. 0: as many as it likes."""
+    tenant_burst: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    """Questions that a tenant may ask at once within tenant_rate. 0: those of two seconds."""
+    tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of server.max_in_flight, what one tenant may hold while others ask."""
+    shed: bool = True
+    """Refuse questions that would wait for long, though not too long, to keep the queue short for all. Without it they
+    are refused only for want of room or time."""
+    target_wait_ms: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)] = 10.0
+    """What a critical question may wait, or a tenth of its time if that is more, and never be shed; sheddable-plus half
+    of that, sheddable a quarter. Where questions find a longer queue all through 100 ms, the shed level rises, and they
+    are refused, the least critical first. Raising it trades refusals for waiting."""
+    max_wait_share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Of its time, what a critical question may wait at all, whatever the level is; others in proportion. Raising it
+    lets larger bursts in, and lets everyone wait for longer until the level has risen."""
+    brownout_level: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Above this shed level, sheddable questions are answered by the model alone. Refusals begin at 0.25. 1: never."""
+
+    @model_validator(mode="after")
+    def _a_burst_is_of_a_rate(self) -> Self:
+        if self.tenant_burst and not self.tenant_rate:
+            raise ValueError(f"tenant_burst is {self.tenant_burst}, and without a tenant_rate nothing is limited")
+        return self
 
 
 class Config(_Section):
@@ -135,6 +183,7 @@ class Config(_Section):
     model: ModelSection = ModelSection()
     knowledge: KnowledgeSection = KnowledgeSection()
     cascade: CascadeSection = CascadeSection()
+    admission: AdmissionSection = AdmissionSection()
 
 
 def load(

@@ -4,9 +4,13 @@ GatewayError
 ├── expected: the caller or the load, counted and answered
 │   ├── InvalidQuestion       a field is wrong; names it
 │   ├── UnknownCollection     no such collection
+│   ├── QuotaExceeded         the tenant asks more often than it may
 │   ├── Overloaded            refused before work
+│   │   └── Shed              so that others, who matter more, are answered in time
 │   ├── DeadlineExceeded      no time left
-│   └── Unavailable           stopping, or a needed tier is down
+│   │   └── DeadlineUnmeetable    there is time left, but not enough
+│   └── Unavailable           nothing that could answer is up
+│       └── Draining          the server is stopping
 └── ours to mend, logged
     ├── InferenceFailed       the session failed, or its output is not finite
     ├── SearchFailed          the index failed
@@ -36,16 +40,41 @@ class UnknownCollection(GatewayError):
     """The request names a collection that is not served."""
 
 
+class QuotaExceeded(GatewayError):
+    """The tenant asks more often than it may. `retry_after`: seconds until it may ask again."""
+
+    def __init__(self, tenant: str, retry_after: float) -> None:
+        super().__init__(f"tenant {tenant} asks more often than it may; the next question in {retry_after:.3f} s")
+        self.tenant = tenant
+        self.retry_after = retry_after
+
+
 class Overloaded(GatewayError):
     """Refused before any work: the gateway holds as much as it can answer in time."""
 
 
+class Shed(Overloaded):
+    """Refused although there is room, to keep the queue short. `level`: of all that can be shed, 0 to 1."""
+
+    def __init__(self, message: str, level: float) -> None:
+        super().__init__(message)
+        self.level = level
+
+
 class DeadlineExceeded(GatewayError):
-    """The caller's deadline has passed, or cannot be met."""
+    """The caller's deadline has passed."""
+
+
+class DeadlineUnmeetable(DeadlineExceeded):
+    """The caller's deadline would pass before an answer is ready, so nothing is begun."""
 
 
 class Unavailable(GatewayError):
-    """The gateway is stopping, or nothing that could answer is up."""
+    """Nothing that could answer is up."""
+
+
+class Draining(Unavailable):
+    """This server is stopping; another one may answer at once."""
 
 
 class InferenceFailed(GatewayError):

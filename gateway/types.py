@@ -54,6 +54,15 @@ class Policy(enum.StrEnum):
     RETRIEVAL_ONLY = "retrieval_only"
 
 
+class Criticality(enum.StrEnum):
+    """How much a question matters to its caller, most first: what is shed first when there is too much."""
+
+    CRITICAL_PLUS = "critical-plus"
+    CRITICAL = "critical"
+    SHEDDABLE_PLUS = "sheddable-plus"
+    SHEDDABLE = "sheddable"
+
+
 class CertificateStatus(enum.StrEnum):
     """Whether the threshold's guarantee holds: VALID, no longer sure (STALE), or never had (INSUFFICIENT)."""
 
@@ -102,13 +111,47 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One question as admitted: valid text, a known collection, and what the caller asked for."""
+    """One question as admitted: valid text, a known collection, and what the caller asked for.
+
+    `may_search` is no part of what is asked: without it there is a brown-out, and the tiers do as if no time were left
+    for a search.
+    """
 
     text: str
     collection: str
     principal: Principal = Principal()
     policy: Policy = Policy.CASCADE
     max_citations: int = 3
+    may_search: bool = field(default=True, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """How a question would fare that came now, in seconds.
+
+    `wait` is until its forward pass, `backlog` what that would be if it were less urgent than all that wait, `service`
+    from there to the answer. `cost` is what it adds to the queue.
+    """
+
+    wait: float
+    backlog: float
+    service: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What the model tier has to do now, and what it has done. `tokens` are of all passes; `wasted` those of them that
+    nobody waited for any more; `left_queue` and `left_pass` count questions whose caller or time went while they waited
+    and while they were computed; `late` those that were dropped because they could not be in time any more.
+    """
+
+    queued_seconds: float = 0.0
+    tokens: int = 0
+    wasted: int = 0
+    left_queue: int = 0
+    left_pass: int = 0
+    late: int = 0
 
 
 @dataclass(frozen=True, slots=True)

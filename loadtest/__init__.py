@@ -1,1 +1,1 @@
-"""The load-testing harness. So far: the latency of one question at a time. Not part of the installed package."""
+"""The load-testing harness: open loop, scenarios, capacity, peers and reports. Not part of the installed package."""

@@ -1,4 +1,4 @@
-"""`python -m loadtest latency|startup`: how long one caller waits, and how long a server takes to be there."""
+"""`python -m loadtest`, also `gateway loadtest`: the commands of the harness, most in a module of their own."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from gateway.client import CallFailed, Client
 from gateway.errors import GatewayError
 from gateway.forge.texts import read
 from gateway.types import Answer
+from loadtest.capacity_command import find_capacity
+from loadtest.compare_command import compare_files
+from loadtest.peers_command import peers_in_turn
+from loadtest.report_command import report_files
+from loadtest.run_command import run
 from loadtest.startup import seconds_to_ready
+from loadtest.sweep_command import sweep
 
 PERCENTILES = (50, 90, 99, 99.9)
 
@@ -26,6 +32,10 @@ PERCENTILES = (50, 90, 99, 99.9)
 @click.group()
 def main() -> None:
     """Measures a running gateway, or one that it starts itself."""
+
+
+for command in (run, find_capacity, sweep, compare_files, peers_in_turn, report_files):
+    main.add_command(command)
 
 
 @main.command()

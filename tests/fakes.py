@@ -12,12 +12,14 @@ from gateway.types import (
     Citation,
     Document,
     Evidence,
+    Forecast,
     Hit,
     Policy,
     Principal,
     Question,
     Reason,
     Route,
+    Workload,
 )
 
 CITATION = Citation(
@@ -85,6 +87,8 @@ class FakeGateway:
         self.deadlines: list[Deadline] = []
         self.searches: list[tuple[str, str, Principal, int]] = []
         self.is_closed = False
+        self.next_forecast = Forecast(wait=0.0, backlog=0.0, service=0.002, cost=0.002)
+        self.load = Workload(queued_seconds=0.25)
 
     @property
     def default_collection(self) -> str:
@@ -107,6 +111,12 @@ class FakeGateway:
     def waiting(self) -> int:
         return 5
 
+    def forecast(self, characters: int, tenant: str, deadline: Deadline) -> Forecast:
+        return self.next_forecast
+
+    def workload(self) -> Workload:
+        return self.load
+
     def describe(self) -> Description:
         return Description(
             bundle="banking/1",
@@ -118,6 +128,9 @@ class FakeGateway:
             loaded=1_700_000_000.0,
             collections=(CollectionDescription("banking", documents=3, passages=9, version=7),),
         )
+
+    def start(self) -> None:
+        pass
 
     async def close(self) -> None:
         self.is_closed = True

@@ -24,10 +24,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "v1": set(),
     "config": LEAVES,
     "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,
+    "workers": LEAVES | {"config", "rpc", "telemetry"},
     "client": LEAVES | {"rpc", "v1"},
     "__main__": {"cli"},
-    "assembly": LEAVES | {"cascade", "config", "rpc"} | ENGINES,
-    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly"} | ENGINES | OFFLINE,
+    "shadow": LEAVES | {"rpc"},
+    "swapping": LEAVES | {"rpc", "shadow"},
+    "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
+    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "workers"} | ENGINES | OFFLINE,
 }
 
 HOMES: dict[str, set[str]] = {
@@ -35,12 +38,12 @@ HOMES: dict[str, set[str]] = {
     "grpc_health": {"rpc", "client"},
     "grpc_reflection": {"rpc"},
     "grpc_status": {"rpc", "client"},
-    "aiohttp": {"rpc"},
+    "aiohttp": {"rpc", "workers"},
     "onnxruntime": {"model", "forge"},  # the forge also measures graphs that are in no bundle yet
     "tokenizers": {"model", "forge"},
     "hnswlib": {"knowledge"},
     "prometheus_client": {"telemetry"},
-    "uvloop": {"cli.serve"},
+    "uvloop": {"cli.replica"},
     "torch": {"forge"},
     "transformers": {"forge"},
     "onnx": {"forge"},

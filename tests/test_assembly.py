@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway import assembly
-from gateway.config import Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
 from gateway.deadline import Deadline
 from gateway.errors import UnknownCollection
 from gateway.model import bundle as bundles
@@ -90,6 +91,23 @@ async def test_a_search_is_timed_by_stage(
         await gateway.close()
     assert set(evidence.timings) == {"tokenize", "queue", "infer", "search"}
     assert len(list((tmp_path / "cache" / "cascade-gateway").iterdir())) == 1
+
+
+async def test_kept_answers_are_given_again_to_the_same_caller(bundle: Path, articles: Path) -> None:
+    config = Config(
+        model=ModelSection(bundle=bundle),
+        knowledge=KnowledgeSection(collections={"mine": articles}),
+        cascade=CascadeSection(cached_answers=10),
+    )
+    gateway = await assembly.build(config)
+    question = Question("word1 word2", "mine")
+    try:
+        first, second = [await gateway.answer(question, Deadline.after(30)) for _ in range(2)]
+        other = await gateway.answer(replace(question, principal=Principal("acme")), Deadline.after(30))
+    finally:
+        await gateway.close()
+    assert (first.batch_size, second.batch_size, other.batch_size) == (1, 0, 1)
+    assert replace(second, timings=first.timings, batch_size=1) == first
 
 
 def test_collections_of_one_name_keep_their_embeddings_apart(bundle: Path, articles: Path, tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
+from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InferenceFailed, Overloaded, Unavailable
 from gateway.model import batcher
-from gateway.model.batcher import Batcher, Limits
+from gateway.model.batcher import Batcher
+from gateway.model.cost import CostTable
+from gateway.model.schedule import Limits
 from gateway.types import Prediction
 
 PATIENCE = 30.0
@@ -51,14 +53,26 @@ class FakeSession:
 class Room:
     """A started batcher over a fake session."""
 
-    def __init__(self, limits: Limits = Limits(tokens=100, questions=8, waiting=16)) -> None:  # noqa: B008 - frozen
+    def __init__(
+        self,
+        limits: Limits = Limits(tokens=100, questions=8, waiting=16),  # noqa: B008 - frozen
+        seconds: float = 1e-6,
+    ) -> None:
+        """`seconds`: what a pass is predicted to take, for each token."""
         self.session = FakeSession()
-        self.batcher = Batcher(self.session, limits)
+        self.batcher = Batcher(self.session, CostTable({1: seconds}), limits)
         self.batcher.start()
 
-    def ask(self, number: int, seconds: float = PATIENCE, tokens: int = 1) -> asyncio.Task[Prediction]:
+    def ask(
+        self, number: int, seconds: float = PATIENCE, tokens: int = 1, tenant: str = "default"
+    ) -> asyncio.Task[Prediction]:
         deadline = Deadline.after(seconds)
-        return asyncio.ensure_future(self.batcher.submit([number] * tokens, deadline))
+        return asyncio.ensure_future(self.batcher.submit([number] * tokens, deadline, tenant))
+
+    @property
+    def queued(self) -> float:
+        """Seconds of what waits."""
+        return self.batcher._schedule.queue.cost
 
     async def occupied(self) -> asyncio.Task[Prediction]:
         """Question 0 in a session that will not end it before `gate` opens."""
@@ -67,7 +81,7 @@ class Room:
         await self.session.is_entered()
         return task
 
-    async def queued(self, count: int) -> None:
+    async def has(self, count: int) -> None:
         """Until so many wait."""
         async with asyncio.timeout(PATIENCE):
             while self.batcher.waiting < count:  # noqa: ASYNC110 - a queue gives no sign, and needs none but here
@@ -97,7 +111,7 @@ async def test_a_lone_question_is_answered_at_once(room: Room) -> None:
 async def test_questions_behind_a_busy_session_leave_together_most_urgent_first(room: Room) -> None:
     first = await room.occupied()
     tasks = [room.ask(1, 30), room.ask(2, 10), room.ask(3, 20)]
-    await room.queued(3)
+    await room.has(3)
     room.session.gate.set()
     assert [label(one) for one in await asyncio.gather(first, *tasks)] == [0, 1, 2, 3]
     assert room.session.batches == [[0], [2, 3, 1]]
@@ -108,7 +122,7 @@ async def test_questions_of_one_deadline_leave_in_order_of_arrival(room: Room) -
     await room.occupied()
     deadline = Deadline.after(PATIENCE)
     tasks = [asyncio.ensure_future(room.batcher.submit([number], deadline)) for number in (5, 4, 6)]
-    await room.queued(3)
+    await room.has(3)
     room.session.gate.set()
     await asyncio.gather(*tasks)
     assert room.session.batches[1:] == [[5, 4, 6]]
@@ -118,7 +132,7 @@ async def test_a_batch_holds_no_more_questions_than_its_limit() -> None:
     room = Room(Limits(tokens=100, questions=2))
     await room.occupied()
     tasks = [room.ask(number, 10 + number) for number in (1, 2, 3)]
-    await room.queued(3)
+    await room.has(3)
     room.session.gate.set()
     await asyncio.gather(*tasks)
     await room.batcher.stop()
@@ -134,7 +148,7 @@ async def test_a_batch_holds_no_more_tokens_than_its_limit() -> None:
         room.ask(3, 13, tokens=1),
         room.ask(4, 14, tokens=50),
     ]
-    await room.queued(4)
+    await room.has(4)
     room.session.gate.set()
     await asyncio.gather(*tasks)
     await room.batcher.stop()
@@ -160,13 +174,101 @@ async def test_what_expires_in_the_queue_is_never_computed(room: Room) -> None:
 async def test_what_is_cancelled_in_the_queue_is_never_computed(room: Room) -> None:
     await room.occupied()
     gone, live = room.ask(1, 10), room.ask(2, 20)
-    await room.queued(2)
+    await room.has(2)
     gone.cancel()
     with pytest.raises(asyncio.CancelledError):
         await gone
     room.session.gate.set()
     assert label(await live) == 2
     assert room.session.batches == [[0], [2]]
+
+
+async def test_who_leaves_takes_its_cost_out_of_the_queue_at_once() -> None:
+    room = Room(seconds=0.001)
+    await room.occupied()
+    gone, late, live = room.ask(1, tokens=10), room.ask(2, seconds=0.03, tokens=20), room.ask(3, tokens=40)
+    await room.has(3)
+    assert room.queued == pytest.approx(0.07)
+    gone.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+    assert room.queued == pytest.approx(0.06)
+    with pytest.raises(DeadlineExceeded):
+        await late
+    assert room.queued == pytest.approx(0.04)
+    assert room.batcher.waiting == 1
+    room.session.gate.set()
+    await live
+    assert room.queued == 0
+    await room.batcher.stop()
+    assert room.session.batches == [[0], [3]]
+    assert room.batcher.workload().left_queue == 2
+
+
+async def test_a_forecast_counts_what_runs_and_what_waits() -> None:
+    room = Room(seconds=10.0)
+    room.session.gate.clear()
+    running = room.ask(0, seconds=9_000, tokens=100)
+    await room.session.is_entered()
+    waiting = room.ask(1, seconds=9_000, tokens=10)
+    await room.has(1)
+    seen = room.batcher.forecast(5, "default", Deadline.after(10_000))
+    assert seen.wait == pytest.approx(1100, abs=PATIENCE)
+    assert room.batcher.forecast(5, "default", Deadline.after(1_000)).wait == pytest.approx(1000, abs=PATIENCE)
+    assert seen.service == pytest.approx(50, abs=0.01)
+    assert room.batcher.workload().queued_seconds == pytest.approx(1100, abs=PATIENCE)
+    room.session.gate.set()
+    await asyncio.gather(running, waiting)
+    await room.batcher.stop()
+    assert room.batcher.workload().queued_seconds == 0
+
+
+async def test_passes_correct_what_is_predicted() -> None:
+    room = Room(seconds=10.0)
+    for number in range(5):
+        await room.ask(number)
+    assert room.batcher.forecast(1, "default", Deadline.after(1)).service < 9.0
+    await room.batcher.stop()
+
+
+async def test_what_cannot_be_in_time_is_refused_and_not_computed() -> None:
+    room = Room(Limits(tokens=100, questions=1), seconds=1.0)
+    await room.occupied()
+    late, live = room.ask(1, seconds=20, tokens=50), room.ask(2, seconds=25)
+    await room.has(2)
+    room.session.gate.set()
+    with pytest.raises(DeadlineUnmeetable):
+        await late
+    assert label(await live) == 2
+    await room.batcher.stop()
+    assert room.session.batches == [[0], [2]]
+    assert room.batcher.workload().late == 1
+
+
+async def test_tenants_take_turns() -> None:
+    room = Room(Limits(questions=1))
+    await room.occupied()
+    tasks = [room.ask(number, tenant="noisy") for number in (1, 2, 3)]
+    await room.has(3)
+    tasks.append(room.ask(4, tenant="quiet"))
+    await room.has(4)
+    room.session.gate.set()
+    await asyncio.gather(*tasks)
+    await room.batcher.stop()
+    assert room.session.batches.index([4]) <= 2
+
+
+async def test_tokens_for_callers_who_have_gone_are_counted_as_wasted(room: Room) -> None:
+    room.session.gate.clear()
+    gone = room.ask(0, tokens=30)
+    await room.session.is_entered()
+    live = room.ask(1, tokens=10)
+    await room.has(1)
+    gone.cancel()
+    room.session.gate.set()
+    await live
+    done = room.batcher.workload()
+    assert (done.tokens, done.wasted, done.left_pass, done.left_queue) == (40, 30, 1, 0)
 
 
 async def test_a_caller_who_leaves_during_a_batch_disturbs_nobody(room: Room) -> None:
@@ -182,7 +284,7 @@ async def test_a_failing_batch_fails_only_the_question_that_fails_alone(room: Ro
     room.session.poison = {2}
     first = await room.occupied()
     tasks = [room.ask(number, 10 + number) for number in (1, 2, 3)]
-    await room.queued(3)
+    await room.has(3)
     room.session.gate.set()
     outcomes = await asyncio.gather(first, *tasks, return_exceptions=True)
     assert [label(one) for one in outcomes if isinstance(one, Prediction)] == [0, 1, 3]
@@ -207,7 +309,7 @@ async def test_the_session_goes_on_after_a_failure(room: Room) -> None:
 async def test_output_that_is_not_finite_fails_for_that_question_alone(room: Room) -> None:
     await room.occupied()
     bad, good = room.ask(-1, 10), room.ask(1, 20)
-    await room.queued(2)
+    await room.has(2)
     room.session.gate.set()
     with pytest.raises(InferenceFailed, match="not finite"):
         await bad
@@ -223,7 +325,7 @@ async def test_output_of_too_few_rows_does_not_end_the_thread(room: Room) -> Non
     room.session.rows = 1  # of two: each is tried alone
     await room.occupied()
     tasks = [room.ask(2, 10), room.ask(3, 20)]
-    await room.queued(2)
+    await room.has(2)
     room.session.gate.set()
     assert [label(one) for one in await asyncio.gather(*tasks)] == [2, 3]
     assert room.session.batches[-3:] == [[2, 3], [2], [3]]
@@ -244,7 +346,7 @@ async def test_the_queue_is_bounded() -> None:
     room = Room(Limits(waiting=2))
     await room.occupied()
     tasks = [room.ask(1), room.ask(2)]
-    await room.queued(2)
+    await room.has(2)
     with pytest.raises(Overloaded, match="2 questions wait already"):
         await room.ask(3)
     room.session.gate.set()
@@ -255,7 +357,7 @@ async def test_the_queue_is_bounded() -> None:
 async def test_stopping_ends_the_running_batch_and_refuses_those_that_wait(room: Room) -> None:
     first = await room.occupied()
     waiting = room.ask(1)
-    await room.queued(1)
+    await room.has(1)
     stopping = asyncio.ensure_future(room.batcher.stop())
     with pytest.raises(Unavailable, match="stopping"):
         await waiting
@@ -274,7 +376,7 @@ async def test_a_stopped_batcher_takes_no_questions() -> None:
 
 async def test_a_batcher_that_was_never_started_takes_no_questions() -> None:
     session = FakeSession()
-    batcher = Batcher(session)
+    batcher = Batcher(session, CostTable({1: 1e-6}))
     with pytest.raises(Unavailable):
         await batcher.submit([1], Deadline.after(PATIENCE))
     await batcher.stop()

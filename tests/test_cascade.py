@@ -67,9 +67,11 @@ class FakeModel:
     clock: ManualClock
     logits: tuple[float, ...] = SURE
     seconds: float = 0.001
+    tenants: list[str] = field(default_factory=list)
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:
+    async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
         deadline.check("inference")
+        self.tenants.append(tenant)
         self.clock.now += self.seconds
         return Prediction(np.array(self.logits, np.float32), EMBEDDING, 3, 2, {"queue": 0.0, "infer": self.seconds})
 
@@ -234,6 +236,21 @@ async def test_a_chosen_document_that_cannot_be_read_is_an_abstention(room: Room
     room.knowledge.fails = True  # the search too: the model was sure enough without it
     answer = await room.ask()
     assert (answer.route, answer.reason, answer.text) == (Route.ABSTAIN, Reason.RETRIEVAL_UNAVAILABLE, "")
+
+
+@pytest.mark.parametrize(("logits", "reason"), [(SURE, Reason.CONFIDENT), (UNSURE, Reason.BUDGET)])
+async def test_in_a_brown_out_the_model_decides_alone(room: Room, logits: tuple[float, ...], reason: Reason) -> None:
+    room.model.logits = logits
+    question = Question("Where is it?", "banking", Principal("acme"), may_search=False)
+    answer = await room.cascade.answer(question, Deadline.after(0.2, room.clock))
+    assert (answer.reason, answer.retrieval_confidence) == (reason, None)
+    assert replace(answer, knowledge_version=7).is_degraded
+    assert room.knowledge.searches == []
+
+
+async def test_the_model_hears_who_asks(room: Room) -> None:
+    await room.ask()
+    assert room.model.tenants == ["acme"]
 
 
 async def test_no_time_for_a_search_is_an_abstention(room: Room) -> None:

@@ -26,6 +26,11 @@ def test_defaults_are_valid_and_frozen() -> None:
         config.server.port = 1
 
 
+def test_nobody_has_a_quota_unless_it_is_set() -> None:
+    assert load().admission.tenant_rate == 0
+    assert load(environment={"GATEWAY_ADMISSION__TENANT_RATE": "2.5"}).admission.tenant_rate == 2.5
+
+
 def test_environment_beats_file_and_flags_beat_environment(tmp_path: Path) -> None:
     file = written(tmp_path, "[server]\nport = 1\nadmin_port = 1\nmax_in_flight = 1\n")
     config = load(
@@ -91,6 +96,10 @@ def test_device_is_parsed() -> None:
         ({"GATEWAY_MODEL__DEVICE": "tpu"}, ["model.device", "'tpu'", "'auto', 'cpu' or 'cuda'"]),
         ({"GATEWAY_SERVER__DEFAULT_TIMEOUT_MS": "20000"}, ["default_timeout_ms is 20000", "max_timeout_ms only 10000"]),
         ({"GATEWAY_KNOWLEDGE__DEFAULT_COLLECTION": "nope"}, ["'nope'", "banking"]),
+        ({"GATEWAY_ADMISSION__TENANT_RATE": "-1"}, ["admission.tenant_rate", "greater than or equal to 0"]),
+        ({"GATEWAY_ADMISSION__TENANT_RATE": "inf"}, ["admission.tenant_rate", "finite"]),
+        ({"GATEWAY_ADMISSION__TENANT_SHARE": "0"}, ["admission.tenant_share", "greater than 0"]),
+        ({"GATEWAY_ADMISSION__TENANT_BURST": "5"}, ["tenant_burst is 5", "tenant_rate"]),
     ],
 )
 def test_errors_name_key_value_origin_and_fix(environment: dict[str, str], parts: list[str]) -> None:

@@ -113,6 +113,27 @@ async def test_a_passed_deadline_is_not_computed(bundle: Bundle) -> None:
         await engine.stop()
 
 
+def test_a_forecast_grows_with_the_question_up_to_the_model_s_length(engines: dict[Precision, Engine]) -> None:
+    def service(characters: int) -> float:
+        return engines["fp32"].forecast(characters, "default", Deadline.after(30)).service
+
+    longest = engines["fp32"].bundle.manifest.max_tokens
+    assert 0 < service(1) < 1
+    assert service(longest * 10) == service(longest * 1000)
+    assert engines["fp32"].forecast(10, "default", Deadline.after(30)).wait == 0
+
+
+@pytest.mark.parametrize(("precision", "largest"), [("int8", 32), ("fp32", 192)])
+def test_passes_up_to_a_full_batch_are_warmed_and_timed(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, precision: Precision, largest: int
+) -> None:
+    seen: list[dict[int, float]] = []
+    monkeypatch.setattr("gateway.model.engine.CostTable", seen.append)
+    Engine(bundle, "cpu", precision=precision)
+    assert max(seen[0]) == largest
+    assert all(seconds > 0 for seconds in seen[0].values())
+
+
 def test_a_cpu_runs_the_8_bit_graph(bundle: Bundle) -> None:
     engine = Engine(bundle, "cpu")
     assert (engine.precision, engine.provider) == ("int8", "CPUExecutionProvider")

@@ -9,10 +9,13 @@ import grpc
 import pytest
 
 from gateway.errors import Unavailable
-from gateway.rpc.admission import Admission
+from gateway.rpc.admission import Admission, Terms
 from gateway.rpc.handler import Call, Door, Limits, Method, only_the_caller_cancels, unary_handler
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
+from tests.fakes import FakeGateway
+
+REJECTED = {"reason": "deadline", "criticality": "critical"}
 
 
 class FakeContext:
@@ -54,7 +57,8 @@ def asked() -> Asked:
 
 
 def opened(asked: Asked, metrics: Metrics) -> Any:
-    door = Door(metrics, Admission(1), Limits(default_timeout=0.2, max_timeout=10.0), clock=lambda: 100.0)
+    admission = Admission(Terms(permits=1), FakeGateway().forecast)
+    door = Door(metrics, admission, Limits(default_timeout=0.2, max_timeout=10.0), clock=lambda: 100.0)
     method: Method[Any, Any] = Method("test.Service", "Ask", pb.SearchRequest, asked)
     return cast("Any", unary_handler(method, door)).unary_unary
 
@@ -67,7 +71,7 @@ async def test_nothing_is_done_for_a_deadline_that_is_past(asked: Asked, remaini
         await opened(asked, metrics)(pb.SearchRequest(), context)
     assert context.code is grpc.StatusCode.DEADLINE_EXCEEDED
     assert asked.calls == []
-    assert metrics.registry.get_sample_value("gateway_admission_rejected_total", {"reason": "deadline"}) == 1
+    assert metrics.registry.get_sample_value("gateway_admission_rejected_total", REJECTED) == 1
 
 
 @pytest.mark.parametrize(("remaining", "at"), [(None, 100.2), (0.05, 100.05), (3600.0, 110.0)])

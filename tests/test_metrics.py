@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage, is_degraded
-from gateway.types import Policy, Reason, Route
+from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
+from gateway.types import Policy, Reason, Route, Workload
 from tests.fakes import ABSTENTION, ANSWER
 
 NAMES = {
@@ -32,6 +32,11 @@ NAMES = {
     "gateway_knowledge_version": "gauge",
     "gateway_admission_rejected_total": "counter",
     "gateway_cancelled_total": "counter",
+    "gateway_late_total": "counter",
+    "gateway_tokens_total": "counter",
+    "gateway_wasted_tokens_total": "counter",
+    "gateway_queue_cost_seconds": "gauge",
+    "gateway_shed_level_ratio": "gauge",
     "gateway_event_loop_lag_seconds": "histogram",
 }
 
@@ -73,7 +78,7 @@ def test_an_answer_is_observed() -> None:
 def test_an_answer_without_a_search_that_its_policy_wanted_is_degraded(
     change: dict[str, object], degraded: bool
 ) -> None:
-    assert is_degraded(dataclasses.replace(ANSWER, **change)) is degraded  # type: ignore[arg-type]
+    assert dataclasses.replace(ANSWER, **change).is_degraded is degraded  # type: ignore[arg-type]
 
 
 def test_an_answer_in_need_of_a_tier_that_was_down_is_degraded() -> None:
@@ -120,3 +125,24 @@ def test_collections_are_shown() -> None:
     metrics = Metrics()
     metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)])
     assert metrics.registry.get_sample_value("gateway_knowledge_documents", {"collection": "banking"}) == 3
+
+
+def test_what_the_model_tier_has_done_is_counted_once() -> None:
+    metrics = Metrics()
+    get = metrics.registry.get_sample_value
+    first = Workload(queued_seconds=0.5, tokens=100, wasted=10, left_queue=3, left_pass=1, late=2)
+    for now in (first, first, dataclasses.replace(first, queued_seconds=0.25, tokens=140, wasted=11)):
+        metrics.set_workload(now)
+    assert get("gateway_queue_cost_seconds") == 0.25
+    assert get("gateway_tokens_total") == 140
+    assert get("gateway_wasted_tokens_total") == 11
+    assert get("gateway_cancelled_total", {"phase": "queue"}) == 3
+    assert get("gateway_cancelled_total", {"phase": "infer"}) == 1
+    assert get("gateway_late_total") == 2
+
+
+def test_another_bundle_counts_from_nothing() -> None:
+    metrics = Metrics()
+    for tokens in (100, 30):
+        metrics.set_workload(Workload(tokens=tokens))
+    assert metrics.registry.get_sample_value("gateway_tokens_total") == 130

@@ -306,7 +306,6 @@ async def test_a_caller_who_goes_away_frees_its_permit(
     await asyncio.wait_for(stuck.cancelled.wait(), 5)
     await asyncio.sleep(0)
     assert value(metrics, "gateway_inflight_requests") == 0
-    assert value(metrics, "gateway_cancelled_total") == 1
     assert value(metrics, HANDLED, **ANSWER_LABELS, grpc_code="Canceled") == 1
 
 
@@ -323,8 +322,8 @@ async def test_more_than_the_limit_is_shed_with_pushback(
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert reasons(caught.value) == ["OVERLOADED"]
     trailers = dict(caught.value.trailing_metadata())
-    assert 50 <= int(trailers["grpc-retry-pushback-ms"]) < 250
-    assert value(metrics, "gateway_admission_rejected_total", reason="overload") == 1
+    assert 50 <= int(trailers["grpc-retry-pushback-ms"]) <= 150
+    assert value(metrics, "gateway_admission_rejected_total", reason="overload", criticality="critical") == 1
     stuck.release.set()
     assert len(await asyncio.gather(*calls)) == 4
 
@@ -412,7 +411,7 @@ async def test_draining_finishes_what_runs_and_refuses_the_rest(
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await answers.Answer(pb.AnswerRequest(question="why?"))
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert value(metrics, "gateway_admission_rejected_total", reason="draining") == 1
+    assert value(metrics, "gateway_admission_rejected_total", reason="draining", criticality="critical") == 1
     assert not drain.done()
     stuck.release.set()
     assert (await running).route == pb.ROUTE_MODEL

@@ -6,6 +6,9 @@ import asyncio
 import os
 import signal
 import socket
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
@@ -14,11 +17,14 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
+from gateway.client import AsyncClient
 from gateway.config import Config
+from gateway.deadline import Deadline
 from gateway.errors import ConfigInvalid
-from gateway.rpc.server import OPTIONS, Ports, Server, serve
+from gateway.rpc.server import OPTIONS, SHARED, Place, Ports, Server, serve
 from gateway.telemetry.metrics import Metrics
-from tests.fakes import FakeGateway
+from gateway.types import Answer, Question
+from tests.fakes import ANSWER, FakeGateway
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -61,7 +67,14 @@ async def test_the_admin_port_tells_ready_from_live(ports: Ports, server: Server
 async def test_status_says_what_is_served(ports: Ports) -> None:
     _, content_type, text = await got(ports, "/status")
     assert content_type.startswith("application/json")
-    for part in ('"bundle": "banking/1"', '"certificate": "valid"', '"documents": 3', '"in_flight": 0'):
+    for part in (
+        '"queued_seconds": 0.25',
+        '"shed_level": 0.0',
+        '"bundle": "banking/1"',
+        '"certificate": "valid"',
+        '"documents": 3',
+        '"in_flight": 0',
+    ):
         assert part in text
 
 
@@ -70,6 +83,7 @@ async def test_metrics_come_in_both_formats(ports: Ports) -> None:
     assert plain.startswith("text/plain")
     assert 'gateway_knowledge_passages{collection="banking"} 9.0' in text
     assert 'gateway_certificate_status{status="valid"} 1.0' in text
+    assert "gateway_queue_cost_seconds 0.25" in text
     _, openmetrics, text = await got(ports, "/metrics", "application/openmetrics-text; version=1.0.0")
     assert openmetrics.startswith("application/openmetrics-text")
     assert text.endswith("# EOF\n")
@@ -105,6 +119,80 @@ async def test_sigterm_drains_and_ends(gateway: FakeGateway, config: Config, met
     await asyncio.wait_for(serve(gateway, config, metrics, terminate), 10)
 
 
+# As one of several on a port.
+
+
+@pytest.fixture
+def places() -> Iterator[list[Place]]:
+    """Of two workers. Made with a short name: a socket's path may not be longer than 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="gw-") as folder:
+        yield [Place(Path(folder) / f"{number}.sock", asyncio.Event()) for number in range(2)]
+
+
+async def asked(place: Place, path: str) -> int:
+    connector = aiohttp.UnixConnector(str(place.admin_socket))
+    async with aiohttp.ClientSession(connector=connector) as session, session.get(f"http://worker{path}") as response:
+        return response.status
+
+
+async def test_workers_share_a_port_and_have_sockets_of_their_own(config: Config, places: list[Place]) -> None:
+    first, second = FakeGateway(), FakeGateway()
+    one = Server(first, config, Metrics(), place=places[0])
+    ports = await one.start()
+    assert ports.admin == 0
+    other = Server(second, on_port(config, ports.grpc), Metrics(), place=places[1])
+    assert await other.start() == ports
+    for place in places:
+        assert await asked(place, "/readyz") == 200
+    # Somebody who does not belong to them finds the port taken.
+    stranger = Server(FakeGateway(), on_port(config, ports.grpc), Metrics())
+    with pytest.raises(ConfigInvalid, match=r"server\.port"):
+        await stranger.start()
+    for server in (one, other, stranger):
+        await server.stop()
+
+
+def on_port(config: Config, port: int) -> Config:
+    return config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
+
+
+async def test_a_worker_drains_however_often_it_is_told_to(config: Config, places: list[Place]) -> None:
+    """Who stops a service signals all of its processes, and its supervisor signals the workers once more."""
+    begun, gate = asyncio.Event(), asyncio.Event()
+
+    async def answer(question: Question, deadline: Deadline) -> Answer:
+        begun.set()
+        await gate.wait()
+        return ANSWER
+
+    started: asyncio.Queue[Ports] = asyncio.Queue()
+    serving = asyncio.create_task(serve(FakeGateway(answer), config, Metrics(), started.put_nowait, None, places[0]))
+    async with AsyncClient(f"127.0.0.1:{(await started.get()).grpc}", timeout=60) as client:
+        answering = asyncio.create_task(client.answer("why?"))
+        await begun.wait()
+        for _ in range(3):
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.05)
+        gate.set()
+        assert (await answering).text == ANSWER.text
+    await asyncio.wait_for(serving, 60)
+
+
+@pytest.mark.parametrize("is_draining", [False, True])
+async def test_an_abandoned_worker_ends_at_once(config: Config, places: list[Place], is_draining: bool) -> None:
+    slow = config.model_copy(update={"server": config.server.model_copy(update={"drain_delay_seconds": 300.0})})
+    started: asyncio.Queue[Ports] = asyncio.Queue()
+    serving = asyncio.create_task(serve(FakeGateway(), slow, Metrics(), started.put_nowait, None, places[0]))
+    await started.get()
+    if is_draining:
+        os.kill(os.getpid(), signal.SIGTERM)
+        while await asked(places[0], "/readyz") == 200:
+            pass
+    places[0].abandoned.set()
+    await asyncio.wait_for(serving, 60)
+
+
 def test_nothing_is_unbounded() -> None:
     assert dict(OPTIONS)["grpc.so_reuseport"] == 0
+    assert dict(SHARED) == dict(OPTIONS) | {"grpc.so_reuseport": 1}
     assert all(number >= 0 for _, number in OPTIONS)

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidQuestion, UnknownCollection
-from gateway.rpc.validate import Rules, items_of, lookup_of, principal_of, question_of
-from gateway.types import Policy, Principal
+from gateway.rpc.validate import Rules, caller_of, items_of, lookup_of, question_of
+from gateway.types import Criticality, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 
 RULES = Rules(
@@ -101,7 +101,23 @@ def test_batches_hold_between_1_and_256_items() -> None:
     ],
 )
 def test_the_principal_is_in_the_metadata(metadata: list[tuple[str, str]], principal: Principal) -> None:
-    assert principal_of(metadata) == principal
+    assert caller_of(metadata).principal == principal
+
+
+@pytest.mark.parametrize("criticality", Criticality)
+def test_the_criticality_is_in_the_metadata(criticality: Criticality) -> None:
+    assert caller_of([("x-criticality", criticality.value)]).criticality is criticality
+
+
+def test_questions_are_critical_unless_said_otherwise() -> None:
+    assert caller_of([]).criticality is Criticality.CRITICAL
+
+
+def test_an_unknown_criticality_is_named_with_those_that_there_are() -> None:
+    with pytest.raises(InvalidQuestion, match=r"^x-criticality: has no value 'urgent'; there are critical-plus, crit"):
+        caller_of([("x-criticality", "urgent")])
+    with pytest.raises(InvalidQuestion, match="has no such value"):
+        caller_of([("x-criticality", "<b>")])
 
 
 @pytest.mark.parametrize(
@@ -114,11 +130,13 @@ def test_the_principal_is_in_the_metadata(metadata: list[tuple[str, str]], princ
         ([("x-groups", "a,,b")], "x-groups"),
         ([("x-groups", ",".join(f"g{n}" for n in range(65)))], "x-groups"),
         ([("x-groups", "a"), ("x-groups", "b")], "x-groups"),
+        ([("x-criticality", "")], "x-criticality"),
+        ([("x-criticality", "critical"), ("x-criticality", "critical")], "x-criticality"),
     ],
 )
 def test_malformed_principals_are_refused(metadata: list[tuple[str, str]], field: str) -> None:
     with pytest.raises(InvalidQuestion) as caught:
-        principal_of(metadata)
+        caller_of(metadata)
     assert caught.value.field == field
 
 

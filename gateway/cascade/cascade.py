@@ -94,13 +94,13 @@ class Cascade:
 
         A search that fails is logged, and the model then decides alone.
         """
-        prediction = await self._model.predict(question.text, deadline)
+        prediction = await self._model.predict(question.text, deadline, question.principal.tenant)
         timings = dict(prediction.timings)
         label = self.profile.labels[int(np.argmax(prediction.logits))]
 
         ranking: Ranking | None = None
         silence = Reason.BUDGET  # of no effect where no search is wanted
-        if question.policy in SEARCHES and self._knowledge and self._has_time(deadline):
+        if question.policy in SEARCHES and question.may_search and self._knowledge and self._has_time(deadline):
             started = self._clock()
             ranking = self._rank(self._knowledge, label, prediction, question)
             silence = Reason.RETRIEVAL_UNAVAILABLE

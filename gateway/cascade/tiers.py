@@ -12,8 +12,11 @@ from gateway.types import Hit, Prediction, Principal, Ranking, Standing, Vector
 class ModelTier(Protocol):
     """One forward pass for a question."""
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:
-        """Logits and embedding. Raises DeadlineExceeded (not computed), InferenceFailed, Unavailable."""
+    async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
+        """Logits and embedding; tenants share the model fairly.
+
+        Raises DeadlineExceeded (not computed), InferenceFailed, Overloaded, Unavailable.
+        """
         ...
 
 

@@ -17,8 +17,10 @@ from gateway.errors import BundleInvalid, ConfigInvalid, DeviceUnavailable, Docu
 COMMANDS = {
     "serve": ("gateway.cli.serve:serve", "Answer questions over gRPC."),
     "ask": ("gateway.cli.ask:ask", "Ask a running gateway one question."),
+    "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
+    "loadtest": ("gateway.cli.loadtest:loadtest", "Load a server, and find what it can do (in a checkout)."),
     "forge": ("gateway.cli.forge:forge", "Make a bundle from a recipe."),
     "completion": ("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }

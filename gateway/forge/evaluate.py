@@ -80,7 +80,7 @@ class Replay:
     def __init__(self, seen: Sequence[Seen]) -> None:
         self._predictions = {one.case.text: one.prediction for one in seen}
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:
+    async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
         return self._predictions[text]
 
 
@@ -122,8 +122,8 @@ class _Keeper:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:
-        self.last = await self._engine.predict(text, deadline)
+    async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
+        self.last = await self._engine.predict(text, deadline, tenant)
         return self.last
 
 

@@ -1,28 +1,31 @@
-"""The batcher: questions wait here while the session is busy, and leave together, most urgent first.
+"""The batcher: questions wait here while the session is busy, and leave together.
 
 It is work-conserving: an idle session starts at once on whatever is there, so a lone question never waits for company,
-and batches grow only while the session is busy. One dispatcher thread owns the session; the event loop owns the
-futures. A question whose caller is gone, or whose deadline has passed, is dropped when the batch forms and never
-computed.
+and batches grow only while the session is busy. Who goes next is the schedule's to say. One dispatcher thread owns the
+session; the event loop owns the futures. A question whose caller is gone, or whose deadline has passed, leaves the
+queue at that moment; one that cannot be in time any more is dropped when the batch forms. Neither is ever computed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import heapq
+import contextlib
 import itertools
 import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
-from gateway.types import Prediction, Vector
+from gateway.deadline import Clock, Deadline
+from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InferenceFailed, Overloaded, Unavailable
+from gateway.model.cost import CostTable
+from gateway.model.fairness import Waiting
+from gateway.model.schedule import Formed, Limits, Schedule
+from gateway.types import Forecast, Prediction, Vector, Workload
 
 log = logging.getLogger(__name__)
 
@@ -33,43 +36,51 @@ Run = Callable[[Sequence[list[int]]], tuple[NDArray[np.float32], NDArray[np.floa
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """`tokens` and `questions` bound a batch, `waiting` the queue."""
+class _Asked:
+    """What the batcher keeps of a question, beside what the queue needs."""
 
-    tokens: int = 192
-    questions: int = 8
-    waiting: int = 2048
+    ids: list[int]
+    future: asyncio.Future[Prediction]
+    since: float
 
 
-@dataclass(order=True, slots=True)
-class _Waiting:
-    """A question in the queue, ordered by deadline, then by arrival."""
-
-    due: float
-    number: int
-    tokens: list[int] = field(compare=False)
-    deadline: Deadline = field(compare=False)
-    future: asyncio.Future[Prediction] = field(compare=False)
-    since: float = field(compare=False)
+_Question = Waiting[_Asked]
 
 
 class Batcher:
     """Between the event loop and one session. `submit` belongs to the loop that `start` was called on."""
 
-    def __init__(self, run: Run, limits: Limits = Limits(), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        run: Run,
+        costs: CostTable,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`clock` is the one of the deadlines."""
         self._run = run
         self._limits = limits
         self._clock = clock
-        self._queue: list[_Waiting] = []  # heap; guarded by _changed
-        self._changed = threading.Condition()
+        self._schedule: Schedule[_Asked] = Schedule(costs, limits, _is_gone)  # guarded by _changed; `cost` is not
+        self._changed = threading.Condition(threading.Lock())
         self._numbers = itertools.count()
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
+        self._done = Workload()  # replaced on the event loop
 
     @property
     def waiting(self) -> int:
-        return len(self._queue)
+        return len(self._schedule.queue)
+
+    def workload(self) -> Workload:
+        """From any thread."""
+        return replace(self._done, queued_seconds=self._schedule.queued(self._clock()))
+
+    def forecast(self, tokens: int, tenant: str, deadline: Deadline) -> Forecast:
+        """How a question of so many tokens would fare that came now. Microseconds."""
+        with self._changed:
+            return self._schedule.forecast(tokens, tenant, deadline.at, self._clock())
 
     def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -79,81 +90,88 @@ class Batcher:
         """Finish the batch that runs, within STOP_SECONDS; whatever waits gets Unavailable."""
         with self._changed:
             self._stopping = True
-            left, self._queue = self._queue, []
+            left = list(self._schedule.queue)
+            for one in left:
+                self._schedule.queue.remove(one)
             self._changed.notify()
         for one in left:
-            _settle(one.future, Unavailable("the gateway is stopping"))
+            _settle(one, Unavailable("the gateway is stopping"))
         if self._thread.is_alive():
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
             if self._thread.is_alive():
                 log.warning("the session still computes after %g s and is left alone", STOP_SECONDS)
 
-    async def submit(self, tokens: list[int], deadline: Deadline) -> Prediction:
+    async def submit(self, ids: list[int], deadline: Deadline, tenant: str = "default") -> Prediction:
         """The prediction for one question. Raises DeadlineExceeded, Overloaded, InferenceFailed, Unavailable."""
         deadline.check("inference")
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Prediction] = loop.create_future()
-        one = _Waiting(deadline.at, next(self._numbers), tokens, deadline, future, self._clock())
+        asked = _Asked(ids, loop.create_future(), self._clock())
+        cost = self._schedule.cost(len(ids))
+        one = Waiting(next(self._numbers), tenant, deadline.at, len(ids), cost, asked)
         with self._changed:
             if self._stopping or self._loop is None:
                 raise Unavailable("the model is not running")
-            if len(self._queue) >= self._limits.waiting:  # the dead must not keep out the living while a session hangs
-                self._queue = [waiting for waiting in self._queue if not waiting.future.done()]
-                heapq.heapify(self._queue)
-            if len(self._queue) >= self._limits.waiting:
-                raise Overloaded(f"{len(self._queue)} questions wait already")
-            heapq.heappush(self._queue, one)
+            if self.waiting >= self._limits.waiting:
+                raise Overloaded(f"{self.waiting} questions wait already")
+            self._schedule.queue.push(one)
             self._changed.notify()
         # Expiry on time, not when the batcher gets there: a hung session must not hold its callers.
-        timer = loop.call_later(max(deadline.remaining(), 0), _expire, future)
+        timer = loop.call_later(max(deadline.remaining(), 0), self._expire, one)
         try:
-            return await future
+            return await asked.future
+        except asyncio.CancelledError:
+            self._leave(one)
+            raise
         finally:
             timer.cancel()
+
+    def _expire(self, one: _Question) -> None:
+        if not one.payload.future.done():
+            self._leave(one)
+            _settle(one, DeadlineExceeded("the deadline passed before the model had answered"))
+
+    def _leave(self, one: _Question) -> None:
+        """Nobody waits for it any more: neither does the queue's cost."""
+        with self._changed:
+            was_waiting = self._schedule.queue.remove(one)
+        if was_waiting:
+            self._done = replace(self._done, left_queue=self._done.left_queue + 1)
+        else:
+            self._done = replace(self._done, left_pass=self._done.left_pass + 1)
 
     # -- the dispatcher thread ----------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        while batch := self._next_batch():
-            assert self._loop is not None
-            started = self._clock()
-            outcomes = self._compute(batch, started)
-            try:
-                self._loop.call_soon_threadsafe(_settle_all, batch, outcomes)
-            except RuntimeError:  # the loop was closed under us
-                return
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop was closed under us
+            while formed := self._next():
+                if formed.late:
+                    self._loop.call_soon_threadsafe(self._refuse, formed.late)
+                if formed.batch:
+                    self._serve(formed.batch, self._loop)
 
-    def _next_batch(self) -> list[_Waiting]:
-        """Wait for work; the most urgent live questions within the limits. Empty only when stopping."""
-        while True:
-            with self._changed:
-                while not self._queue and not self._stopping:
-                    self._changed.wait()
-                if self._stopping:
-                    return []
-                batch = self._form()
-            if batch:
-                return batch
+    def _serve(self, batch: Sequence[_Question], loop: asyncio.AbstractEventLoop) -> None:
+        started = self._clock()
+        outcomes = self._compute(batch, started)
+        loop.call_soon_threadsafe(self._settle_all, batch, outcomes)
+        with self._changed:
+            self._schedule.ended()
+        # From one batch to the next, as the queue moves, and not the session's time alone. A batch that was tried again
+        # one by one says nothing.
+        if not any(isinstance(one, Exception) for one in outcomes):
+            self._schedule.costs.observe(sum(one.tokens for one in batch), self._clock() - started)
 
-    def _form(self) -> list[_Waiting]:
-        batch: list[_Waiting] = []
-        tokens = 0
-        while self._queue and len(batch) < self._limits.questions:
-            one = self._queue[0]
-            if one.future.done() or one.deadline.is_past():
-                heapq.heappop(self._queue)  # its caller is gone, or its timer is about to say so
-                continue
-            if batch and tokens + len(one.tokens) > self._limits.tokens:
-                break
-            heapq.heappop(self._queue)
-            batch.append(one)
-            tokens += len(one.tokens)
-        return batch
+    def _next(self) -> Formed[_Asked] | None:
+        """Wait for work; the next batch, with what was dropped. None when stopping."""
+        with self._changed:
+            while not self.waiting and not self._stopping:
+                self._changed.wait()
+            return None if self._stopping else self._schedule.form(self._clock())
 
-    def _compute(self, batch: list[_Waiting], started: float) -> list[Prediction | Exception]:
+    def _compute(self, batch: Sequence[_Question], started: float) -> list[Prediction | Exception]:
         """One outcome for each question; if the batch fails, each is tried alone, so that a bad one fails alone."""
         try:
-            logits, embeddings = self._run([one.tokens for one in batch])
+            logits, embeddings = self._run([one.payload.ids for one in batch])
             seconds = self._clock() - started
             # Inside too: output of fewer rows than questions must not end the thread.
             return [
@@ -166,15 +184,33 @@ class Batcher:
             return [self._compute([one], started)[0] for one in batch]
 
     def _prediction(
-        self, one: _Waiting, logits: Vector, embedding: Vector, started: float, seconds: float, size: int
+        self, one: _Question, logits: Vector, embedding: Vector, started: float, seconds: float, size: int
     ) -> Prediction | Exception:
         if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
             return InferenceFailed("the model's output is not finite")
-        timings = {"queue": started - one.since, "infer": seconds}
-        return Prediction(logits, embedding, len(one.tokens), size, timings)
+        timings = {"queue": started - one.payload.since, "infer": seconds}
+        return Prediction(logits, embedding, one.tokens, size, timings)
+
+    # -- back on the event loop ---------------------------------------------------------------------------------------
+
+    def _settle_all(self, batch: Sequence[_Question], outcomes: Sequence[Prediction | Exception]) -> None:
+        tokens = sum(one.tokens for one in batch)
+        wasted = sum(one.tokens for one in batch if one.payload.future.done())
+        done = self._done
+        self._done = replace(done, tokens=done.tokens + tokens, wasted=done.wasted + wasted)
+        for one, outcome in zip(batch, outcomes, strict=True):
+            _settle(one, outcome)
+
+    def _refuse(self, late: Sequence[_Question]) -> None:
+        self._done = replace(self._done, late=self._done.late + len(late))
+        for one in late:
+            _settle(
+                one, DeadlineUnmeetable("the queue moved more slowly than predicted: no time is left for the model")
+            )
 
 
-def _settle(future: asyncio.Future[Prediction], outcome: Prediction | Exception) -> None:
+def _settle(one: _Question, outcome: Prediction | Exception) -> None:
+    future = one.payload.future
     if future.done():
         return
     if isinstance(outcome, Exception):
@@ -183,10 +219,6 @@ def _settle(future: asyncio.Future[Prediction], outcome: Prediction | Exception)
         future.set_result(outcome)
 
 
-def _settle_all(batch: list[_Waiting], outcomes: list[Prediction | Exception]) -> None:
-    for one, outcome in zip(batch, outcomes, strict=True):
-        _settle(one.future, outcome)
-
-
-def _expire(future: asyncio.Future[Prediction]) -> None:
-    _settle(future, DeadlineExceeded("the deadline passed before the model had answered"))
+def _is_gone(asked: _Asked) -> bool:
+    """Cancelled just now: the task that is to say so has not run yet."""
+    return asked.future.done()

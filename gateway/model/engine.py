@@ -11,13 +11,22 @@ from numpy.typing import NDArray
 
 from gateway.cascade.cascade import Profile
 from gateway.deadline import Deadline
-from gateway.model.batcher import Batcher, Limits
+from gateway.model.batcher import Batcher
 from gateway.model.bundle import Bundle, Precision
+from gateway.model.cost import CostTable
 from gateway.model.packing import Tokenization
+from gateway.model.schedule import Limits
 from gateway.model.session import Device, open_session
-from gateway.types import Prediction
+from gateway.types import Forecast, Prediction, Workload
 
 WARM_LENGTHS = (4, 8, 16, 32, 64, 128)
+BATCH_SIZES = tuple(2**power for power in range(8, 17))
+"""Tokens of batches that are warmed beside a full one."""
+WARM_PASSES = 3
+"""Of each length: the first one allocates, and the fastest of the others says what it costs."""
+CHARACTERS_PER_TOKEN = 4.0
+"""A guess for questions that are not tokenised yet; the queue itself counts tokens."""
+SPECIAL_TOKENS = 2
 EMBED_TOKENS = 256
 """Tokens in one pass when many texts are embedded: longer rows lose to the square attention mask."""
 
@@ -39,8 +48,7 @@ class Engine:
         self._session = open_session(bundle, self._tokenization, device, threads, precision)
         if self._session.runs_alone:  # a batch would only make its first question wait for its last
             limits = replace(limits, questions=1)
-        self._batcher = Batcher(self._session.run, limits)
-        self._warm()
+        self._batcher = Batcher(self._session.run, CostTable(self._warm(limits)), limits)
 
     @property
     def precision(self) -> Precision:
@@ -55,6 +63,15 @@ class Engine:
         """Questions in the queue now. From any thread."""
         return self._batcher.waiting
 
+    def workload(self) -> Workload:
+        """From any thread."""
+        return self._batcher.workload()
+
+    def forecast(self, characters: int, tenant: str, deadline: Deadline) -> Forecast:
+        """See `rpc.service.Gateway`."""
+        tokens = min(int(characters / CHARACTERS_PER_TOKEN) + SPECIAL_TOKENS, self.bundle.manifest.max_tokens)
+        return self._batcher.forecast(tokens, tenant, deadline)
+
     def profile(self) -> Profile:
         return self.bundle.profile(self.precision)
 
@@ -65,12 +82,12 @@ class Engine:
     async def stop(self) -> None:
         await self._batcher.stop()
 
-    async def predict(self, text: str, deadline: Deadline) -> Prediction:
+    async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
         """See `cascade.tiers.ModelTier`."""
         started = time.perf_counter()
         tokens = self._tokenization.encode(text)
         tokenize = time.perf_counter() - started
-        prediction = await self._batcher.submit(tokens, deadline)
+        prediction = await self._batcher.submit(tokens, deadline, tenant)
         return replace(prediction, timings={"tokenize": tokenize} | prediction.timings)
 
     def outputs(self, texts: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -92,7 +109,21 @@ class Engine:
         """Unit embeddings [texts, dim]."""
         return self.outputs(texts)[1]
 
-    def _warm(self) -> None:
-        """The first pass of each length allocates; better now than under a deadline."""
-        for length in WARM_LENGTHS:
-            self._session.run([[0] * min(length, self.bundle.manifest.max_tokens)])
+    def _warm(self, limits: Limits) -> dict[int, float]:
+        """Seconds of a pass by its tokens, up to a full batch. The first pass of each size allocates; better now than
+        under a deadline."""
+        longest = self.bundle.manifest.max_tokens
+        sizes = {min(length, longest) for length in WARM_LENGTHS}
+        if limits.questions > 1:
+            sizes |= {size for size in BATCH_SIZES if size < limits.tokens} | {limits.tokens}
+        return {size: self._seconds(size, longest) for size in sizes}
+
+    def _seconds(self, tokens: int, longest: int) -> float:
+        """Of a pass with so many tokens, at its best."""
+        questions = [[0] * min(longest, tokens - at) for at in range(0, tokens, longest)]
+        taken = []
+        for _ in range(WARM_PASSES):
+            started = time.perf_counter()
+            self._session.run(questions)
+            taken.append(time.perf_counter() - started)
+        return min(taken[1:])

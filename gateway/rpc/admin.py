@@ -1,4 +1,4 @@
-"""The HTTP port for people and probes: /metrics, /livez, /readyz, /status. Nothing here changes anything."""
+"""The HTTP port for people and probes: /metrics, /livez, /readyz, /status; and what `changes` adds."""
 
 from __future__ import annotations
 
@@ -11,15 +11,24 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.rpc.admission import Admission
-from gateway.rpc.service import Gateway
+from gateway.rpc.changes import Changes
+from gateway.rpc.service import Gateway, Replaceable
 from gateway.telemetry.metrics import CollectionFigures, Metrics
 
 
 class Admin:
     """`is_ready` is asked at every probe."""
 
-    def __init__(self, gateway: Gateway, metrics: Metrics, admission: Admission, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        metrics: Metrics,
+        admission: Admission,
+        is_ready: Callable[[], bool],
+        replaceable: Replaceable | None = None,
+    ) -> None:
         self._gateway = gateway
+        self._replaceable = replaceable
         self._metrics = metrics
         self._admission = admission
         self._is_ready = is_ready
@@ -32,6 +41,8 @@ class Admin:
         application.router.add_get("/livez", self.livez)
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/status", self.status)
+        if self._replaceable is not None:
+            application.router.add_routes(Changes(self._replaceable).routes())
         return application
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -49,6 +60,7 @@ class Admin:
         self._metrics.set_knowledge(
             CollectionFigures(each.name, each.documents, each.passages, each.version) for each in now.collections
         )
+        self._metrics.set_workload(self._gateway.workload())
         # Rendering takes about 0.1 ms for each histogram child: in a thread, so that no answer waits for all of them.
         body, content_type = await asyncio.to_thread(self._metrics.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
@@ -72,6 +84,8 @@ class Admin:
                 "uptime_seconds": round(time.monotonic() - self._started, 3),
                 "in_flight": self._admission.in_flight,
                 "max_in_flight": self._admission.limit,
+                "queued_seconds": round(self._gateway.workload().queued_seconds, 4),
+                "shed_level": round(self._admission.level(), 2),
                 "default_collection": self._gateway.default_collection,
                 **dataclasses.asdict(self._gateway.describe()),
             }

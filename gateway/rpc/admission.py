@@ -1,43 +1,127 @@
-"""Permits: how many questions may be in flight. Refuses before work, and knows when the last one has gone."""
+"""Who gets in: room for a call, then each of its questions by quota, by deadline, and by how much it matters.
+
+A permit is room for a whole call, so that a refused call can be tried again whole. The questions in it are admitted one
+by one, before any work is done for them, from a forecast of how each would fare. Everything is O(1) in what waits, but
+for the forecast of a question that is more urgent than its tenant's others: that adds up their costs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
 
-from gateway.errors import Overloaded, Unavailable
+from gateway.config import Config
+from gateway.deadline import Clock, Deadline
+from gateway.errors import DeadlineUnmeetable, Draining, Overloaded, QuotaExceeded, Shed
+from gateway.rpc.quota import Quota, Rate
+from gateway.rpc.shedding import Shedding, Waits
+from gateway.rpc.tenants import Tenant, Tenants
+from gateway.types import Criticality, Forecast, Principal
+
+Forecaster = Callable[[int, str, Deadline], Forecast]
+"""How a question of so many characters, of that tenant, would fare that came now."""
+
+OPTIONAL = frozenset({Criticality.SHEDDABLE, Criticality.SHEDDABLE_PLUS})
+"""Questions that do without a search in a brown-out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`permits` bound the questions in flight; `share` of them is one tenant's while others ask. `rate` is each
+    tenant's, None: as many as it likes. `waits` None: nobody is shed for a wait that ends in time. Above the level
+    `brownout`, questions that do not matter much are answered without a search."""
+
+    permits: int
+    share: float = 0.5
+    rate: Rate | None = None
+    waits: Waits | None = Waits()  # noqa: RUF009 - frozen
+    brownout: float = 0.2
+
+
+@dataclass(slots=True)
+class Caller:
+    """Who makes a call, and `pending`: predicted seconds of its questions that are in hand. They are not held against
+    it, as a call is bounded in itself: a batch by its size, a stream by how much of it is read."""
+
+    principal: Principal
+    criticality: Criticality = Criticality.CRITICAL
+    pending: float = 0.0
 
 
 class Admission:
-    """Counts questions in flight. All methods on the event loop; `in_flight` may be read from any thread."""
+    """All methods on the event loop; `in_flight` and `level` from any thread."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(
+        self,
+        terms: Terms,
+        forecast: Forecaster,
+        clock: Clock = time.monotonic,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """`draw`: from 0 up to 1. `clock` is the one of the deadlines."""
+        self.limit = terms.permits
         self.in_flight = 0
+        self._terms = terms
+        self._forecast = forecast
+        self._clock = clock
+        self._draw = draw
+        self._tenants = Tenants(lambda: _tenant(terms))
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
-    @contextmanager
-    def permit(self, questions: int = 1) -> Iterator[None]:
-        """Hold room for that many questions. Raises Overloaded, or Unavailable once closed.
+    def permit(self, tenant: str, questions: int = 1) -> Permit:
+        """Room for that many questions, to be used in `with`. Raises Overloaded, or Draining once closed.
 
         A batch wider than the limit counts as the limit: it is admitted when nothing else is in flight, not never.
         """
-        cost = min(questions, self.limit)
         if self._closed.is_set():
-            raise Unavailable("the server is stopping")
+            raise Draining("the server is stopping")
+        cost = min(questions, self.limit)
+        now = self._clock()
+        known = self._tenants.of(tenant, now)
+        has_rivals = self._tenants.has_rivals(tenant, now)
         if self.in_flight + cost > self.limit:
             raise Overloaded(f"{self.in_flight} questions in flight, limit {self.limit}")
-        self.in_flight += cost
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            self.in_flight -= cost
-            if not self.in_flight:
-                self._idle.set()
+        share = max(1, int(self._terms.share * self.limit))
+        if has_rivals and known.in_flight and known.in_flight + cost > share:
+            raise Overloaded(f"{known.in_flight} questions of this tenant in flight, while others ask limit {share}")
+        return Permit(self, known, cost)
+
+    def admit(self, caller: Caller, characters: int, deadline: Deadline) -> Ticket:
+        """Let a question of so many characters in, for as long as the `with` lasts.
+
+        Raises QuotaExceeded, DeadlineUnmeetable, Shed.
+        """
+        now = self._clock()
+        tenant = self._tenants.of(caller.principal.tenant, now)
+        if tenant.quota and (retry_after := tenant.quota.wait(now)):
+            raise QuotaExceeded(caller.principal.tenant, retry_after)
+        seen, remaining = self._forecast(characters, caller.principal.tenant, deadline), deadline.at - now
+        if tenant.shedding:
+            tenant.shedding.observe(seen.backlog - caller.pending, remaining, now)
+        _check_budget(seen, remaining)
+        may_search = True
+        if tenant.shedding:
+            self._shed(tenant.shedding, caller, seen.wait, remaining, now)
+            may_search = caller.criticality not in OPTIONAL or tenant.shedding.level(now) <= self._terms.brownout
+        if tenant.quota:
+            tenant.quota.take(now)
+        return Ticket(caller, seen.cost, may_search)
+
+    def _shed(self, shedding: Shedding, caller: Caller, wait: float, remaining: float, now: float) -> None:
+        share = shedding.share_refused(caller.criticality, wait - caller.pending, remaining, now)
+        if share and self._draw() < share:
+            level = shedding.level(now)
+            raise Shed(f"predicted {wait * 1000:.1f} ms of waiting, too long at shed level {level:.2f}", level)
+
+    def level(self) -> float:
+        """The highest shed level of any tenant, 0 to 1."""
+        return self._tenants.level(self._clock())
 
     @property
     def is_closed(self) -> bool:
@@ -54,3 +138,70 @@ class Admission:
     async def idle(self) -> None:
         """Wait until nothing is in flight."""
         await self._idle.wait()
+
+    def _count(self, tenant: Tenant, questions: int) -> None:
+        self.in_flight += questions
+        tenant.in_flight += questions
+        if self.in_flight:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+
+class Permit:
+    """Room for a call, taken at the start of the `with` and given back at its end."""
+
+    __slots__ = ("_admission", "_cost", "_tenant")
+
+    def __init__(self, admission: Admission, tenant: Tenant, cost: int) -> None:
+        self._admission = admission
+        self._tenant = tenant
+        self._cost = cost
+
+    def __enter__(self) -> None:
+        self._admission._count(self._tenant, self._cost)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._admission._count(self._tenant, -self._cost)
+
+
+class Ticket:
+    """A question that was let in. `may_search` is False in a brown-out."""
+
+    __slots__ = ("_caller", "_cost", "may_search")
+
+    def __init__(self, caller: Caller, cost: float, may_search: bool) -> None:
+        self._caller = caller
+        self._cost = cost
+        self.may_search = may_search
+
+    def __enter__(self) -> Ticket:
+        self._caller.pending += self._cost
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._caller.pending -= self._cost
+
+
+def terms_of(config: Config) -> Terms:
+    section = config.admission
+    burst = section.tenant_burst or max(1.0, 2 * section.tenant_rate)
+    return Terms(
+        permits=config.server.max_in_flight,
+        share=section.tenant_share,
+        rate=Rate(section.tenant_rate, burst) if section.tenant_rate else None,
+        waits=Waits(section.target_wait_ms / 1000, section.max_wait_share) if section.shed else None,
+        brownout=section.brownout_level,
+    )
+
+
+def _tenant(terms: Terms) -> Tenant:
+    return Tenant(Quota(terms.rate) if terms.rate else None, Shedding(terms.waits) if terms.waits else None)
+
+
+def _check_budget(seen: Forecast, remaining: float) -> None:
+    """Raise DeadlineUnmeetable if the answer would be late. An idle session tries whatever is predicted, as only that
+    corrects a prediction."""
+    if seen.wait and seen.wait + seen.service > remaining:
+        wait, service, left = (f"{seconds * 1000:.1f}" for seconds in (seen.wait, seen.service, remaining))
+        raise DeadlineUnmeetable(f"predicted {wait} ms of waiting and {service} ms of work, and {left} ms are left")

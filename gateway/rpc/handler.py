@@ -14,13 +14,13 @@ import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
 from gateway.deadline import Clock, Deadline
-from gateway.errors import DeadlineExceeded, InvalidQuestion, Overloaded, Unavailable
-from gateway.rpc.admission import Admission
+from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InvalidQuestion, Unavailable
+from gateway.rpc.admission import Admission, Caller
 from gateway.rpc.malformed import not_utf8
-from gateway.rpc.status import Refusal, refusal_of
-from gateway.rpc.validate import principal_of
-from gateway.telemetry.metrics import Code, MethodMetrics, Metrics, Rejection
-from gateway.types import Principal
+from gateway.rpc.status import Refusal, refusal_of, rejection_of
+from gateway.rpc.validate import caller_of
+from gateway.telemetry.metrics import Code, MethodMetrics, Metrics
+from gateway.types import Criticality
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -30,7 +30,7 @@ Response = TypeVar("Response", bound=Message)
 class Call:
     """What a method knows of its call besides the request."""
 
-    principal: Principal
+    caller: Caller
     deadline: Deadline
 
 
@@ -138,15 +138,15 @@ async def _handle(
     started = door.clock()
     metrics.started()
     code = Code.CANCELLED
+    caller: Caller | None = None
     try:
-        response = await _admitted(method, door, request, context)
+        request = check_form(request)
+        caller = caller_of(context.invocation_metadata() or ())
+        response = await _admitted(method, door, request, caller, context)
         code = Code.OK
         return response
-    except asyncio.CancelledError:
-        door.metrics.cancel()
-        raise
     except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-        refusal = refused(door, error)
+        refusal = refused(door.metrics, error, caller)
         code = Code[refusal.code.name]
     finally:
         metrics.handled(code, door.clock() - started)
@@ -157,17 +157,18 @@ async def _handle(
 
 
 async def _admitted(
-    method: Method[Any, Any], door: Door, request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]
+    method: Method[Any, Any],
+    door: Door,
+    request: Message,
+    caller: Caller,
+    context: grpc.aio.ServicerContext[Any, Any],
 ) -> Message:
-    request = check_form(request)
     questions = method.questions(request)
     deadline = _deadline_of(context, door, questions)
     if deadline.is_past():
-        door.metrics.reject(Rejection.DEADLINE)
-        deadline.check("admission")
-    principal = principal_of(context.invocation_metadata() or ())
-    with door.admission.permit(questions):
-        return await in_time(method.behaviour(request, Call(principal, deadline)), deadline)
+        raise DeadlineUnmeetable("the deadline passed before admission")
+    with door.admission.permit(caller.principal.tenant, questions):
+        return await in_time(method.behaviour(request, Call(caller, deadline)), deadline)
 
 
 async def in_time(work: Awaitable[Message], deadline: Deadline) -> Message:
@@ -191,10 +192,8 @@ def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door, questi
     return Deadline.after(min(wanted, door.limits.max_timeout), door.clock)
 
 
-def refused(door: Door, error: BaseException) -> Refusal:
-    """What the caller gets, counted if it was refused before work."""
-    if isinstance(error, Overloaded):
-        door.metrics.reject(Rejection.OVERLOAD)
-    elif isinstance(error, Unavailable) and door.admission.is_closed:
-        door.metrics.reject(Rejection.DRAINING)
+def refused(metrics: Metrics, error: BaseException, caller: Caller | None) -> Refusal:
+    """What the caller gets, counted if it was refused before work. `caller` None: nobody knows yet who it is."""
+    if rejection := rejection_of(error):
+        metrics.reject(rejection, caller.criticality if caller else Criticality.CRITICAL)
     return refusal_of(error)

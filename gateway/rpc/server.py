@@ -1,13 +1,14 @@
-"""The life of the server: bind, serve, drain, stop. One event loop, one gRPC server, one admin port."""
+"""The life of one replica: bind, serve, drain, stop. One event loop, one gRPC server, one admin port or socket."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import signal
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -15,12 +16,12 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from gateway.config import Config, ServerSection
-from gateway.errors import ConfigInvalid
+from gateway.config import Config
 from gateway.rpc.admin import Admin
-from gateway.rpc.admission import Admission
+from gateway.rpc.admission import Admission, terms_of
+from gateway.rpc.binding import check_free, in_url, not_bound
 from gateway.rpc.handler import Door, Limits, unary_handler
-from gateway.rpc.service import Gateway
+from gateway.rpc.service import Gateway, Replaceable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.validate import Rules
@@ -50,33 +51,57 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.server_max_unrequested_time_in_server", 5),
 )
+# Workers share their port on purpose. That nobody else listens there is checked by their supervisor, which holds it.
+SHARED = tuple((name, 1 if name == "grpc.so_reuseport" else value) for name, value in OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """Where it listens, after any 0 was replaced."""
+    """Where it listens, after any 0 was replaced. `admin` is 0 where that is a socket in the file system."""
 
     host: str
     grpc: int
     admin: int
 
 
-class Server:
-    """Serves `gateway`, which it does not close. Make it inside the running loop."""
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One of several replicas on a port, which a supervisor holds for them. `abandoned` is set when that is gone."""
 
-    def __init__(self, gateway: Gateway, config: Config, metrics: Metrics) -> None:
+    admin_socket: Path
+    abandoned: asyncio.Event
+
+
+class Server:
+    """Serves `gateway`, which it does not close. Make it inside the running loop.
+
+    `replaceable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
+    for a server that has its ports for itself.
+    """
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        config: Config,
+        metrics: Metrics,
+        replaceable: Replaceable | None = None,
+        place: Place | None = None,
+    ) -> None:
+        self._place = place
         self._config = config.server
         self._metrics = metrics
-        self._admission = Admission(self._config.max_in_flight)
+        self._admission = Admission(terms_of(config), gateway.forecast)
         self._is_ready = False
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=list(OPTIONS))
+        self._server = grpc.aio.server(options=list(OPTIONS if place is None else SHARED))
         self._admin = web.AppRunner(
-            Admin(gateway, metrics, self._admission, lambda: self._is_ready).application(), access_log=None
+            Admin(gateway, metrics, self._admission, lambda: self._is_ready, replaceable).application(),
+            access_log=None,
         )
         self._lag: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
+        metrics.watch_shed_level(self._admission.level)
         self._register(gateway, config)
 
     def _register(self, gateway: Gateway, config: Config) -> None:
@@ -88,7 +113,8 @@ class Server:
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         door = Door(self._metrics, self._admission, limits)
-        answers, knowledge = Answers(gateway, rules, self._metrics), Knowledge(gateway, rules, self._metrics)
+        answers = Answers(gateway, rules, self._admission, self._metrics)
+        knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
         self._server.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
@@ -110,31 +136,30 @@ class Server:
         """Bind both ports and become ready. Raises ConfigInvalid if one is taken or the host is not ours."""
         port = self._bind_grpc()
         await self._admin.setup()
-        site = web.TCPSite(self._admin, self._config.host, self._config.admin_port)
         try:
-            await site.start()
+            await self._admin_site().start()
         except OSError as error:
             await self._admin.cleanup()
             await self._server.stop(None)
-            raise _not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
+            raise not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
         await self._server.start()
         await self._set_health(is_serving=True)
         self._is_ready = True
         self._lag = asyncio.create_task(self._watch_loop_lag())
-        addresses = self._admin.addresses
-        return Ports(self._config.host, port, int(addresses[0][1]))
+        return Ports(self._config.host, port, 0 if self._place else int(self._admin.addresses[0][1]))
+
+    def _admin_site(self) -> web.BaseSite:
+        if self._place is not None:
+            return web.UnixSite(self._admin, str(self._place.admin_socket))
+        return web.TCPSite(self._admin, self._config.host, self._config.admin_port)
 
     def _bind_grpc(self) -> int:
-        host = f"[{self._config.host}]" if ":" in self._config.host else self._config.host
+        if self._place is None:
+            check_free(self._config)
         try:
-            # Asked first with a plain socket: gRPC's own error gives no reason, and its C core logs a line beside it.
-            with socket.create_server((self._config.host, self._config.port), family=_family(self._config.host)):
-                pass
-            return self._server.add_insecure_port(f"{host}:{self._config.port}")
-        except OSError as error:
-            raise _not_bound("port", self._config.port, self._config, error.strerror or "") from None
+            return self._server.add_insecure_port(f"{in_url(self._config.host)}:{self._config.port}")
         except RuntimeError:
-            raise _not_bound("port", self._config.port, self._config, "") from None
+            raise not_bound("port", self._config.port, self._config, "") from None
 
     async def drain(self) -> None:
         """Say NOT_SERVING, wait for load balancers to see it, refuse new calls, and let those in flight finish."""
@@ -167,35 +192,43 @@ class Server:
             self._metrics.loop_lag(max(0.0, loop.time() - due))
 
 
-async def serve(gateway: Gateway, config: Config, metrics: Metrics, on_start: Callable[[Ports], None]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port."""
-    server = Server(gateway, config, metrics)
+async def serve(
+    gateway: Gateway,
+    config: Config,
+    metrics: Metrics,
+    on_start: Callable[[Ports], None],
+    replaceable: Replaceable | None = None,
+    place: Place | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
+
+    In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
+    its supervisor's. That it is abandoned ends it, and at once.
+    """
+    server = Server(gateway, config, metrics, replaceable, place)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
     try:
         on_start(await server.start())
-        await signals.get()
-        drain = asyncio.create_task(server.drain())
-        again = asyncio.create_task(signals.get())
-        _, unfinished = await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in unfinished:
-            task.cancel()
-        await asyncio.gather(*unfinished, return_exceptions=True)
+        if place is None:
+            await signals.get()
+            await _first(server.drain(), signals.get())
+        else:
+            await _first(signals.get(), place.abandoned.wait())
+            if not place.abandoned.is_set():
+                await _first(server.drain(), place.abandoned.wait())
     finally:
         await server.stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
 
-def _family(host: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in host else socket.AF_INET
-
-
-def _not_bound(key: str, port: int, server: ServerSection, why: str) -> ConfigInvalid:
-    flag = key.replace("_", "-")
-    return ConfigInvalid(
-        f"server.{key} = {port}: cannot listen on {server.host}:{port} ({why or 'refused'}); "
-        f"stop what listens there, or take another port with --{flag} (0: any free one)"
-    )
+async def _first(*ends: Coroutine[Any, Any, object]) -> None:
+    """Wait for one of them, and cancel the others."""
+    tasks = [asyncio.create_task(end) for end in ends]
+    _, unfinished = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in unfinished:
+        task.cancel()
+    await asyncio.gather(*unfinished, return_exceptions=True)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.types import Answer, CertificateStatus, Evidence, Principal, Question
+from gateway.types import Answer, CertificateStatus, Evidence, Forecast, Principal, Question, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,45 @@ class Gateway(Protocol):
         """Questions that wait for the model now. Called from any thread, at every scrape."""
         ...
 
+    def forecast(self, characters: int, tenant: str, deadline: Deadline) -> Forecast:
+        """How a question of so many characters would fare that this tenant asked now. Called before every question."""
+        ...
+
+    def workload(self) -> Workload:
+        """What the model tier has to do and has done. Called at every scrape."""
+        ...
+
     def describe(self) -> Description:
         """Cheap: called at every scrape."""
         ...
 
     async def close(self) -> None: ...
+
+
+class Startable(Gateway, Protocol):
+    """A gateway that is loaded and checked, and takes questions once it was started."""
+
+    def start(self) -> None:
+        """On the running event loop."""
+        ...
+
+
+class Replaceable(Protocol):
+    """A gateway whose bundle can be replaced while it answers. Both methods raise errors.GatewayError, and then the
+    bundle that serves goes on serving: Unavailable while another one is being loaded, else what is wrong with it."""
+
+    async def swap(self, folder: Path) -> Description:
+        """Serve the bundle in `folder`."""
+        ...
+
+    async def roll_back(self) -> Description:
+        """Serve the one that was served before the last swap."""
+        ...
+
+    async def cast_shadow(self, folder: Path, share: float) -> Description:
+        """Let the bundle in `folder` see that share of the questions, without answering anybody."""
+        ...
+
+    async def end_shadow(self) -> None:
+        """Let none do so."""
+        ...

@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.deadline import Clock
+from gateway.rpc.admission import Admission, Ticket
 from gateway.rpc.convert import answer_to_proto, evidence_to_proto
-from gateway.rpc.handler import Call, Method, only_the_caller_cancels
+from gateway.rpc.handler import Call, Method, only_the_caller_cancels, refused
 from gateway.rpc.service import Gateway
-from gateway.rpc.status import Refusal, refusal_of
+from gateway.rpc.status import Refusal
 from gateway.rpc.streams import StreamMethod
 from gateway.rpc.validate import Rules, items_of, lookup_of, question_of
 from gateway.telemetry.metrics import Metrics
+from gateway.types import Policy, Question
 from gateway.v1 import gateway_pb2 as pb
 
 ANSWERS = "gateway.v1.Answers"
@@ -27,9 +29,17 @@ GRACE, GRACE_SHARE = 0.02, 0.1
 class Answers:
     """gateway.v1.Answers."""
 
-    def __init__(self, gateway: Gateway, rules: Rules, metrics: Metrics, clock: Clock = time.monotonic) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        rules: Rules,
+        admission: Admission,
+        metrics: Metrics,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._gateway = gateway
         self._rules = rules
+        self._admission = admission
         self._metrics = metrics
         self._clock = clock
 
@@ -72,7 +82,7 @@ class Answers:
             with only_the_caller_cancels():
                 return pb.AnswerBatchItem(answer=await self._answered(request, call, path))
         except Exception as error:  # noqa: BLE001  # an item fails alone, whatever it is
-            return pb.AnswerBatchItem(error=_error(refusal_of(error)))
+            return pb.AnswerBatchItem(error=_error(refused(self._metrics, error, call.caller)))
 
     async def answer_streamed(self, request: pb.AnswerStreamRequest, call: Call) -> pb.AnswerStreamResponse:
         answer = await self._answered(request.question, call, "question.")
@@ -81,13 +91,21 @@ class Answers:
     async def _answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
         started = self._clock()
         try:
-            question = question_of(request, call.principal, self._rules, path)
-            answer = await self._gateway.answer(question, call.deadline)
+            question = question_of(request, call.caller.principal, self._rules, path)
+            with self._admission.admit(call.caller, len(question.text), call.deadline) as ticket:
+                answer = await self._gateway.answer(_within(question, ticket), call.deadline)
         except Exception:
             self._metrics.observe_failure(self._clock() - started)
             raise
         self._metrics.observe(answer, self._clock() - started)
         return answer_to_proto(answer, request.request_id)
+
+
+def _within(question: Question, ticket: Ticket) -> Question:
+    """The question as the ticket lets it in. Where retrieval alone is asked, a search is nothing to save."""
+    if ticket.may_search or question.policy is Policy.RETRIEVAL_ONLY:
+        return question
+    return replace(question, may_search=False)
 
 
 def _error(refusal: Refusal) -> pb.Error:
@@ -97,9 +115,10 @@ def _error(refusal: Refusal) -> pb.Error:
 class Knowledge:
     """gateway.v1.Knowledge."""
 
-    def __init__(self, gateway: Gateway, rules: Rules, metrics: Metrics) -> None:
+    def __init__(self, gateway: Gateway, rules: Rules, admission: Admission, metrics: Metrics) -> None:
         self._gateway = gateway
         self._rules = rules
+        self._admission = admission
         self._metrics = metrics
 
     def methods(self) -> list[Method[Any, Any]]:
@@ -107,8 +126,9 @@ class Knowledge:
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         lookup = lookup_of(request, self._rules)
-        evidence = await self._gateway.search(
-            lookup.text, lookup.collection, call.principal, lookup.limit, call.deadline
-        )
+        with self._admission.admit(call.caller, len(lookup.text), call.deadline):
+            evidence = await self._gateway.search(
+                lookup.text, lookup.collection, call.caller.principal, lookup.limit, call.deadline
+            )
         self._metrics.observe_stages(evidence.timings)
         return evidence_to_proto(evidence)

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
+import random
 import secrets
 from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from gateway import errors
+from gateway.telemetry.metrics import Rejection
 
 DOMAIN = "gateway.v1"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
-PUSHBACK_MS = (50, 250)
-"""Refused callers come back after a time drawn from this range, so that they do not come back together."""
+PUSHBACK_MS = (100.0, 1000.0)
+"""When a caller who was refused for load may come back, at shed levels 0 and 1; more or less a half, so that callers do
+not come back together."""
+HOPELESS = 0.8
+"""The shed level above which they are told not to come back by themselves."""
+NEVER_MS = -1
+"""To gRPC's retries."""
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +42,14 @@ class Row:
 TABLE: dict[type[errors.GatewayError], Row] = {
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
+    errors.QuotaExceeded: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", shown=True),
     # UNAVAILABLE rather than RESOURCE_EXHAUSTED: load balancers try it elsewhere, which is what should happen.
     errors.Overloaded: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", shown=True),
+    errors.Shed: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", shown=True),
     errors.DeadlineExceeded: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", shown=True),
+    errors.DeadlineUnmeetable: Row(grpc.StatusCode.DEADLINE_EXCEEDED, "BUDGET", shown=True),
     errors.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", shown=True),
+    errors.Draining: Row(grpc.StatusCode.UNAVAILABLE, "DRAINING", shown=True),
     errors.InferenceFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.BundleInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
@@ -46,16 +59,27 @@ TABLE: dict[type[errors.GatewayError], Row] = {
 }
 UNEXPECTED = Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False)
 
+REJECTIONS: dict[type[errors.GatewayError], Rejection] = {
+    errors.QuotaExceeded: Rejection.QUOTA,
+    errors.Overloaded: Rejection.OVERLOAD,
+    errors.Shed: Rejection.SHED,
+    errors.DeadlineUnmeetable: Rejection.DEADLINE,
+    errors.Draining: Rejection.DRAINING,
+}
+"""The errors that refuse a question before any work."""
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An error as the caller gets it. `pushback_ms` is None where coming back at once is not the problem."""
+    """An error as the caller gets it. `field` and `problem` are a request's, `tenant` whose quota is used
+    up. `pushback_ms`: when to come back; NEVER_MS not at all; None nothing is said."""
 
     code: grpc.StatusCode
     reason: str
     message: str
     field: str = ""
     problem: str = ""
+    tenant: str = ""
     pushback_ms: int | None = None
 
     @property
@@ -67,9 +91,7 @@ class Refusal:
         """Trailing metadata: rich details, and the push-back that gRPC's own retries obey."""
         details: list[any_pb2.Any] = []
 
-        def add(
-            detail: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
-        ) -> None:
+        def add(detail: Message) -> None:
             packed = any_pb2.Any()
             packed.Pack(detail)
             details.append(packed)
@@ -78,8 +100,14 @@ class Refusal:
         if self.field:
             violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.problem)
             add(error_details_pb2.BadRequest(field_violations=[violation]))
-        if self.pushback_ms is not None:
-            delay = duration_pb2.Duration(nanos=self.pushback_ms * 1_000_000)
+        if self.tenant:
+            exceeded = error_details_pb2.QuotaFailure.Violation(
+                subject=f"tenant:{self.tenant}", description=self.message
+            )
+            add(error_details_pb2.QuotaFailure(violations=[exceeded]))
+        if self.pushback_ms is not None and self.pushback_ms != NEVER_MS:
+            delay = duration_pb2.Duration()
+            delay.FromMilliseconds(self.pushback_ms)
             add(error_details_pb2.RetryInfo(retry_delay=delay))
         status = status_pb2.Status(code=self.number, message=self.message, details=details)
         trailers = tuple(rpc_status.to_status(status).trailing_metadata)
@@ -95,7 +123,25 @@ def refusal_of(error: BaseException) -> Refusal:
         return Refusal(row.code, row.reason, f"the server failed; its log has the cause under {error_id}")
     if isinstance(error, errors.InvalidQuestion):
         return Refusal(row.code, row.reason, str(error), field=error.field, problem=error.problem)
-    if isinstance(error, errors.Overloaded):
-        low, high = PUSHBACK_MS
-        return Refusal(row.code, row.reason, str(error), pushback_ms=low + secrets.randbelow(high - low))
-    return Refusal(row.code, row.reason, str(error))
+    tenant = error.tenant if isinstance(error, errors.QuotaExceeded) else ""
+    return Refusal(row.code, row.reason, str(error), tenant=tenant, pushback_ms=_pushback_ms(error))
+
+
+def rejection_of(error: BaseException) -> Rejection | None:
+    """How `error` is counted, if it refused a question before any work."""
+    return next((REJECTIONS[kind] for kind in type(error).__mro__ if kind in REJECTIONS), None)
+
+
+def _pushback_ms(error: BaseException) -> int | None:
+    match error:
+        case errors.QuotaExceeded():
+            return math.ceil(error.retry_after * 1000)
+        case errors.Shed() if error.level > HOPELESS:
+            return NEVER_MS
+        case errors.Overloaded():
+            low, high = PUSHBACK_MS
+            level = error.level if isinstance(error, errors.Shed) else 0.0
+            return round((low + (high - low) * level) * random.uniform(0.5, 1.5))  # noqa: S311  # spreads, hides nothing
+        case errors.Draining():
+            return 0
+    return None

@@ -15,12 +15,12 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from gateway.deadline import Deadline
-from gateway.errors import Unavailable
+from gateway.errors import Draining
+from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
 from gateway.rpc.status import Refusal
-from gateway.rpc.validate import principal_of
-from gateway.telemetry.metrics import Code, Rejection
-from gateway.types import Principal
+from gateway.rpc.validate import caller_of
+from gateway.telemetry.metrics import Code
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -51,16 +51,14 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
         started = door.clock()
         metrics.started()
         code = Code.CANCELLED
+        caller: Caller | None = None
         try:
-            principal = principal_of(context.invocation_metadata() or ())
-            await _Stream(method, door, principal).run(aiter(requests), context)
+            caller = caller_of(context.invocation_metadata() or ())
+            await _Stream(method, door, caller).run(aiter(requests), context)
             code = Code.OK
             return
-        except asyncio.CancelledError:
-            door.metrics.cancel()
-            raise
         except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-            refusal = refused(door, error)
+            refusal = refused(door.metrics, error, caller)
             code = Code[refusal.code.name]
         finally:
             metrics.handled(code, door.clock() - started)
@@ -76,10 +74,10 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
 class _Stream:
     """One caller's stream: a reader, a task for each question, and one writer, as gRPC writes one message at a time."""
 
-    def __init__(self, method: StreamMethod[Any, Any], door: Door, principal: Principal) -> None:
+    def __init__(self, method: StreamMethod[Any, Any], door: Door, caller: Caller) -> None:
         self._method = method
         self._door = door
-        self._principal = principal
+        self._caller = caller
         self._room = asyncio.Semaphore(AT_ONCE)
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Queue[Message | None] = asyncio.Queue()  # no longer than AT_ONCE; None is the end
@@ -87,7 +85,7 @@ class _Stream:
     async def run(
         self, requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Until the caller has no more questions. Raises Unavailable when the server stops, InvalidQuestion."""
+        """Until the caller has no more questions. Raises Draining when the server stops, InvalidQuestion."""
         reading = asyncio.create_task(self._read(requests))
         closing = asyncio.create_task(self._door.admission.closed())
         writing = asyncio.create_task(self._write(context))
@@ -101,8 +99,7 @@ class _Stream:
             self._ready.put_nowait(None)
             await writing
             if reading.cancelled():
-                self._door.metrics.reject(Rejection.DRAINING)
-                raise Unavailable("the server is stopping")
+                raise Draining("the server is stopping")
             reading.result()
         finally:
             for task in (reading, closing, writing, *self._working):
@@ -125,10 +122,10 @@ class _Stream:
         seconds = door.limits.default_timeout if wanted is None else min(wanted, door.limits.max_timeout)
         deadline = Deadline.after(seconds, door.clock)
         try:
-            with door.admission.permit():
-                response = await in_time(self._method.behaviour(request, Call(self._principal, deadline)), deadline)
+            with door.admission.permit(self._caller.principal.tenant):
+                response = await in_time(self._method.behaviour(request, Call(self._caller, deadline)), deadline)
         except Exception as error:  # noqa: BLE001  # a question fails alone, whatever it is
-            response = self._method.failed(request, refused(door, error))
+            response = self._method.failed(request, refused(door.metrics, error, self._caller))
         self._ready.put_nowait(response)
 
     async def _write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:

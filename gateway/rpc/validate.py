@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
+from gateway.rpc.admission import Caller
 from gateway.rpc.convert import POLICY_FROM_PROTO
-from gateway.types import Policy, Principal, Question
+from gateway.types import Criticality, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
 
 DEFAULT_CITATIONS = 3
@@ -19,6 +20,7 @@ MAX_BATCH_ITEMS = 256
 MAX_GROUPS = 64
 MAX_REQUEST_ID = 128
 MAX_NAME = 63
+CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality"})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
@@ -35,17 +37,19 @@ class Rules:
     max_question_chars: int
 
 
-def principal_of(metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
-    """Who asks, as the metadata claims: nothing here is proof, so only a trusted proxy may set it.
-
-    Raises InvalidQuestion for a malformed or repeated `x-tenant` or `x-groups`.
-    """
+def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
+    """Who asks and how much it matters, as the metadata claims: nothing here is proof, so only a trusted proxy may set
+    it. Raises InvalidQuestion for what is malformed or repeated."""
     claims: dict[str, str] = {}
     for key, value in metadata:
-        if key in ("x-tenant", "x-groups"):
+        if key in CLAIMS:
             if key in claims:
                 raise InvalidQuestion(key, "is given twice")
             claims[key] = value if isinstance(value, str) else value.decode("ascii", "replace")
+    return Caller(_principal(claims), _criticality(claims.get("x-criticality", Criticality.CRITICAL.value)))
+
+
+def _principal(claims: Mapping[str, str]) -> Principal:
     tenant = claims.get("x-tenant", "default")
     if not _NAME.fullmatch(tenant):
         raise InvalidQuestion("x-tenant", f"must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
@@ -57,6 +61,15 @@ def principal_of(metadata: Iterable[tuple[str, str | bytes]]) -> Principal:
     if not all(_NAME.fullmatch(name) for name in groups):
         raise InvalidQuestion("x-groups", f"each must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
     return Principal(tenant, groups)
+
+
+def _criticality(name: str) -> Criticality:
+    try:
+        return Criticality(name)
+    except ValueError:
+        # As with a collection's name: it goes back only if it could be one.
+        shown = f"has no value {name!r}" if _NAME.fullmatch(name) else "has no such value"
+        raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}") from None
 
 
 def question_of(request: pb.AnswerRequest, principal: Principal, rules: Rules, path: str = "") -> Question:

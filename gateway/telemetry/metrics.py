@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from gateway.types import Answer, CertificateStatus, Policy, Reason, Route
+from gateway.types import Answer, CertificateStatus, Criticality, Reason, Route, Workload
 
 LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
 """Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
@@ -29,6 +29,7 @@ class Stage(enum.StrEnum):
     CALIBRATE = "calibrate"
     SEARCH = "search"
     RENDER = "render"
+    CACHE = "cache"
     OTHER = "other"
 
 
@@ -41,11 +42,23 @@ class Outcome(enum.StrEnum):
 
 
 class Rejection(enum.StrEnum):
-    """Why a request was refused before any work."""
+    """Why a question, or a call with all of its questions, was refused before any work.
 
+    OVERLOAD: no room. SHED: there was room, but the queue is kept short. DEADLINE: it could not have been in time.
+    """
+
+    QUOTA = "quota"
     OVERLOAD = "overload"
+    SHED = "shed"
     DEADLINE = "deadline"
     DRAINING = "draining"
+
+
+class Phase(enum.StrEnum):
+    """Where a question was when its caller left or its deadline passed. Only one that was INFER has cost anything."""
+
+    QUEUE = "queue"
+    INFER = "infer"
 
 
 class Code(enum.StrEnum):
@@ -64,7 +77,6 @@ class Code(enum.StrEnum):
     UNAVAILABLE = "Unavailable"
 
 
-DEGRADING = frozenset({Reason.MODEL_UNAVAILABLE, Reason.RETRIEVAL_UNAVAILABLE, Reason.BUDGET})
 NO_ROUTE = "none"
 _STAGES = frozenset(stage.value for stage in Stage)
 
@@ -77,12 +89,6 @@ class CollectionFigures:
     documents: int
     passages: int
     version: int
-
-
-def is_degraded(answer: Answer) -> bool:
-    """Whether a tier that the policy wanted gave nothing: also where the other one was sure enough without it."""
-    searches = answer.policy is not Policy.MODEL_ONLY and answer.knowledge_version > 0
-    return answer.reason in DEGRADING or (searches and answer.retrieval_confidence is None)
 
 
 class MethodMetrics:
@@ -149,9 +155,26 @@ class Metrics:
     def _admission(self) -> None:
         self._in_flight = self._gauge("gateway_inflight_requests", "Questions admitted and not yet answered.")
         self._queue = self._gauge("gateway_queue_requests", "Questions that wait for the model.")
-        rejected = self._counter("gateway_admission_rejected_total", "Calls refused before work.", ("reason",))
-        self._rejected = {reason: rejected.labels(reason.value) for reason in Rejection}
-        self._cancelled = self._counter("gateway_cancelled_total", "Calls that the caller gave up.")
+        self._queue_cost = self._gauge("gateway_queue_cost_seconds", "Predicted work of the model that waits or runs.")
+        self._shed_level = self._gauge(
+            "gateway_shed_level_ratio", "The highest of any tenant: 0 nobody is shed, 1 all."
+        )
+        rejected = self._counter(
+            "gateway_admission_rejected_total", "Questions and calls refused before work.", ("reason", "criticality")
+        )
+        self._rejected = {
+            (reason, criticality): rejected.labels(reason.value, criticality.value)
+            for reason in Rejection
+            for criticality in Criticality
+        }
+        cancelled = self._counter(
+            "gateway_cancelled_total", "Questions whose caller left or whose deadline passed.", ("phase",)
+        )
+        self._cancelled = {phase: cancelled.labels(phase.value) for phase in Phase}
+        self._late = self._counter("gateway_late_total", "Questions dropped from the queue as too late to be computed.")
+        self._tokens = self._counter("gateway_tokens_total", "Tokens that the model computed.")
+        self._wasted = self._counter("gateway_wasted_tokens_total", "Of these, those that nobody waited for any more.")
+        self._counted = Workload()
         self._loop_lag = self._histogram(
             "gateway_event_loop_lag_seconds",
             "How late the event loop woke: what every request waits on top.",
@@ -192,7 +215,7 @@ class Metrics:
 
     def observe(self, answer: Answer, seconds: float) -> None:
         """Count one answer, once. `seconds` is the time that its caller waited inside the process."""
-        outcome = Outcome.DEGRADED if is_degraded(answer) else Outcome.OK
+        outcome = Outcome.DEGRADED if answer.is_degraded else Outcome.OK
         self._duration[answer.route.value, outcome].observe(seconds)
         self._decisions[answer.route, answer.reason].inc()
         self._confidence[answer.route].observe(answer.confidence)
@@ -211,11 +234,8 @@ class Metrics:
         """Count one question that ended in an error."""
         self._failed.observe(seconds)
 
-    def reject(self, reason: Rejection) -> None:
-        self._rejected[reason].inc()
-
-    def cancel(self) -> None:
-        self._cancelled.inc()
+    def reject(self, reason: Rejection, criticality: Criticality) -> None:
+        self._rejected[reason, criticality].inc()
 
     def loop_lag(self, seconds: float) -> None:
         self._loop_lag.observe(seconds)
@@ -227,6 +247,25 @@ class Metrics:
     def watch_queue(self, count: Callable[[], int]) -> None:
         """As `watch_in_flight`."""
         self._queue.set_function(count)
+
+    def watch_shed_level(self, level: Callable[[], float]) -> None:
+        """As `watch_in_flight`."""
+        self._shed_level.set_function(level)
+
+    def set_workload(self, now: Workload) -> None:
+        """What the model tier has to do, and what it has done since the last time."""
+        self._queue_cost.set(now.queued_seconds)
+        # Less than before: another bundle was taken in, which counts from 0.
+        before = self._counted if now.tokens >= self._counted.tokens else Workload()
+        self._counted = now
+        for counter, name in (
+            (self._tokens, "tokens"),
+            (self._wasted, "wasted"),
+            (self._late, "late"),
+            (self._cancelled[Phase.QUEUE], "left_queue"),
+            (self._cancelled[Phase.INFER], "left_pass"),
+        ):
+            counter.inc(max(0, getattr(now, name) - getattr(before, name)))
 
     def set_model(
         self,

@@ -65,7 +65,7 @@ class AnswersServicer(object):
 
     def AnswerBatch(self, request, context):
         """Answers up to 256 questions under one deadline. Each is answered, or fails, alone; the call itself fails only when
-        nothing could be tried (malformed, no item, too many items, overloaded, the deadline has passed). Items are given up
+        nothing could be tried (malformed, no item, too many items, no room, the deadline has passed). Items are given up
         shortly before the deadline (20 ms, or a tenth of the time), so that the others' answers arrive within it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

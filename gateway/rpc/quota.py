@@ -1,0 +1,39 @@
+"""A tenant's quota: so many questions a second, and a burst of them at once (the generic cell rate algorithm)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROUNDING = 1e-6
+"""Seconds that sums of instants may be off: nobody is sent away for less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Questions a `second`, above 0, of which `burst`, at least 1, may come at once."""
+
+    second: float
+    burst: float
+
+
+class Quota:
+    """One tenant's. Instants are of one clock, in seconds."""
+
+    __slots__ = ("_free_at", "_rate")
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._free_at = float("-inf")  # when all that was asked would have come at an even pace
+
+    def wait(self, now: float) -> float:
+        """Seconds until another question may come; 0 if it may now."""
+        wait = self._free_at - now - (self._rate.burst - 1) / self._rate.second
+        return wait if wait > ROUNDING else 0.0
+
+    def take(self, now: float) -> None:
+        """Count one question, which came."""
+        self._free_at = max(self._free_at, now) + 1 / self._rate.second
+
+    def is_full(self, now: float) -> bool:
+        """Whether it is as if no question had ever come."""
+        return self._free_at <= now

@@ -1,0 +1,88 @@
+"""A candidate bundle that sees real questions and answers nobody: how often it agrees, and how long it takes.
+
+It gets what is left: a share of the questions, one at a time, and none while others wait for the bundle that serves.
+Its failures are counted and go no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+import random
+import time
+from collections.abc import Callable
+
+from gateway.deadline import Clock, Deadline
+from gateway.rpc.service import Startable
+from gateway.types import Answer, Question
+
+log = logging.getLogger(__name__)
+
+PATIENCE = 5.0
+"""Seconds for a candidate's answer."""
+
+
+class Agreement(enum.StrEnum):
+    """What a candidate's answer is beside the one that was given."""
+
+    SAME = "same"
+    OTHER_DOCUMENT = "other_document"
+    OTHER_ROUTE = "other_route"
+    FAILED = "failed"
+
+
+Observe = Callable[[Agreement, float], None]
+"""Called with what came of a question, and the seconds that the candidate took."""
+
+
+class Shadow:
+    """Offers questions to `candidate`, which is started and is closed with `close`. On the event loop."""
+
+    def __init__(
+        self,
+        candidate: Startable,
+        share: float,
+        observe: Observe,
+        chance: random.Random | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        """`share` of the questions, 0 to 1; ValueError beyond."""
+        if not 0 < share <= 1:
+            raise ValueError(f"share = {share}: must be more than 0 and at most 1")
+        self.candidate = candidate
+        self.share = share
+        self._observe = observe
+        self._chance = chance or random.Random()  # noqa: S311  # a sample, no secret
+        self._clock = clock
+        self._task: asyncio.Task[None] | None = None
+
+    def offer(self, question: Question, given: Answer, waiting: int) -> None:
+        """Ask the candidate too, perhaps; `waiting` questions wait for the bundle that serves. Returns at once."""
+        is_busy = waiting > 0 or (self._task is not None and not self._task.done())
+        if not is_busy and self._chance.random() < self.share:
+            self._task = asyncio.create_task(self._ask(question, given))
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        await self.candidate.close()
+
+    async def _ask(self, question: Question, given: Answer) -> None:
+        started = self._clock()
+        try:
+            answer = await self.candidate.answer(question, Deadline.after(PATIENCE, self._clock))
+        except Exception:  # nobody waits for it: whatever it is, it must not end anything else
+            log.exception("the candidate failed")
+            agreement = Agreement.FAILED
+        else:
+            agreement = compare(given, answer)
+        self._observe(agreement, self._clock() - started)
+
+
+def compare(given: Answer, candidate: Answer) -> Agreement:
+    """By what a caller sees: the route, then the document, or for a label with a text of its own, the label."""
+    if given.route is not candidate.route:
+        return Agreement.OTHER_ROUTE
+    same = (given.document_id or given.label) == (candidate.document_id or candidate.label)
+    return Agreement.SAME if same else Agreement.OTHER_DOCUMENT

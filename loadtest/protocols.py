@@ -1,0 +1,29 @@
+"""The APIs that a load can be sent over, by the names that the commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from loadtest.gateway_targets import GatewayTarget, StreamTarget
+from loadtest.inference_target import OpenInferenceTarget
+from loadtest.targets import Target
+
+GATEWAY = "gateway"
+STREAM = "gateway-stream"
+
+
+def _triton(address: str, channels: int) -> Target:
+    return OpenInferenceTarget(address, channels, is_raw=True)
+
+
+def _mlserver(address: str, channels: int) -> Target:
+    return OpenInferenceTarget(address, channels, is_raw=False)
+
+
+PROTOCOLS: dict[str, Callable[[str, int], Target]] = {
+    GATEWAY: GatewayTarget,
+    STREAM: StreamTarget,
+    "triton": _triton,
+    "mlserver": _mlserver,
+}
+"""Each makes a target of an address and a number of channels."""
