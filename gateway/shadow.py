@@ -7,7 +7,6 @@ Its failures are counted and go no further.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import random
 import time
@@ -15,21 +14,12 @@ from collections.abc import Callable
 
 from gateway.deadline import Clock, Deadline
 from gateway.rpc.service import Startable
-from gateway.types import Answer, Question
+from gateway.types import Agreement, Answer, Question
 
 log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds for a candidate's answer."""
-
-
-class Agreement(enum.StrEnum):
-    """What a candidate's answer is beside the one that was given."""
-
-    SAME = "same"
-    OTHER_DOCUMENT = "other_document"
-    OTHER_ROUTE = "other_route"
-    FAILED = "failed"
 
 
 Observe = Callable[[Agreement, float], None]

@@ -263,3 +263,12 @@ class Answer:
         """Whether a tier that the policy wanted gave nothing: also where the other one was sure enough without it."""
         searches = self.policy is not Policy.MODEL_ONLY and self.knowledge_version > 0
         return self.reason in DEGRADING or (searches and self.retrieval_confidence is None)
+
+
+class Agreement(enum.StrEnum):
+    """What a candidate's answer is beside the one that was given."""
+
+    SAME = "same"
+    OTHER_DOCUMENT = "other_document"
+    OTHER_ROUTE = "other_route"
+    FAILED = "failed"

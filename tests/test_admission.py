@@ -105,6 +105,14 @@ def test_while_others_ask_a_tenant_holds_no_more_than_its_share(gate: Gate) -> N
             assert gate.admission.in_flight == 10
 
 
+def test_a_batch_wider_than_the_share_waits_for_its_own_tenant_alone(gate: Gate) -> None:
+    with gate.admission.permit("quiet"):
+        with gate.admission.permit("noisy", 7):
+            assert gate.admission.in_flight == 8
+        with gate.admission.permit("noisy"), pytest.raises(Overloaded):
+            gate.admission.permit("noisy", 7)
+
+
 def test_a_tenant_that_is_refused_for_want_of_room_counts_as_asking(gate: Gate) -> None:
     with gate.admission.permit("noisy", 9):
         with gate.admission.permit("noisy"), pytest.raises(Overloaded):

@@ -183,6 +183,17 @@ async def test_what_is_cancelled_in_the_queue_is_never_computed(room: Room) -> N
     assert room.session.batches == [[0], [2]]
 
 
+async def test_what_is_cancelled_just_before_the_batch_forms_is_not_computed_either(room: Room) -> None:
+    await room.occupied()
+    gone, live = room.ask(1, 10), room.ask(2, 20)
+    await room.has(2)
+    gone.cancel()
+    room.session.gate.set()
+    assert room.session.entered.acquire(timeout=PATIENCE)  # the event loop stands still until the next batch has formed
+    assert label(await live) == 2
+    assert room.session.batches == [[0], [2]]
+
+
 async def test_who_leaves_takes_its_cost_out_of_the_queue_at_once() -> None:
     room = Room(seconds=0.001)
     await room.occupied()

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
-from gateway.types import Policy, Reason, Route, Workload
+from gateway.types import Agreement, Policy, Reason, Route, Workload
 from tests.fakes import ABSTENTION, ANSWER
 
 NAMES = {
@@ -38,6 +38,8 @@ NAMES = {
     "gateway_queue_cost_seconds": "gauge",
     "gateway_shed_level_ratio": "gauge",
     "gateway_event_loop_lag_seconds": "histogram",
+    "gateway_shadow_answers_total": "counter",
+    "gateway_shadow_duration_seconds": "histogram",
 }
 
 
@@ -146,3 +148,13 @@ def test_another_bundle_counts_from_nothing() -> None:
     for tokens in (100, 30):
         metrics.set_workload(Workload(tokens=tokens))
     assert metrics.registry.get_sample_value("gateway_tokens_total") == 130
+
+
+def test_a_candidate_s_answers_are_counted_by_agreement() -> None:
+    metrics = Metrics()
+    for agreement in (Agreement.SAME, Agreement.SAME, Agreement.FAILED):
+        metrics.observe_shadow(agreement, 0.01)
+    get = metrics.registry.get_sample_value
+    assert get("gateway_shadow_answers_total", {"agreement": "same"}) == 2
+    assert get("gateway_shadow_answers_total", {"agreement": "failed"}) == 1
+    assert get("gateway_shadow_duration_seconds_count") == 3

@@ -10,8 +10,8 @@ import pytest
 
 from gateway.deadline import Deadline
 from gateway.errors import InferenceFailed
-from gateway.shadow import Agreement, Shadow, compare
-from gateway.types import Answer, Question, Route
+from gateway.shadow import Shadow, compare
+from gateway.types import Agreement, Answer, Question, Route
 from tests.fakes import ABSTENTION, ANSWER, FakeGateway
 
 QUESTION = Question("why?", "banking")

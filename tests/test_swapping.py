@@ -23,10 +23,9 @@ from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
 from gateway.rpc.server import Ports, Server
 from gateway.rpc.service import Description
-from gateway.shadow import Agreement
 from gateway.swapping import Swapping
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Answer, Principal, Question
+from gateway.types import Agreement, Answer, Principal, Question
 from tests import tiny
 from tests.fakes import ANSWER, FakeGateway
 

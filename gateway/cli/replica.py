@@ -41,7 +41,7 @@ def _run(config: Config, announce: Callable[[server.Ports, Description], None], 
 async def _serve(config: Config, announce: Callable[[server.Ports, Description], None], orders: Orders | None) -> None:
     place = None if orders is None else _place(orders)
     metrics = Metrics()
-    gateway = await assembly.build(config)
+    gateway = await assembly.build(config, metrics.observe_shadow)
     try:
         # What is loaded by now lives as long as the process: a full collection need not walk it again (28 ms at 1 M
         # objects, nothing once frozen).

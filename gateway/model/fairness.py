@@ -1,9 +1,10 @@
 """Whose question is next: tenants share the model in proportion to cost, and each one's most urgent goes first.
 
-Between tenants it is start-time fair queueing. Each tenant's questions stand in a lane of its own, and a lane has a
-tag: the service, in predicted seconds, that it has had. The lane with the lowest tag is next, and its tag grows by the
-cost of what leaves. A lane that was empty starts where the others are, so nobody saves up service by being silent, and
-the first question of a quiet tenant is next after the one that runs, however many a noisy tenant has waiting.
+Between tenants it is fair queueing by a virtual clock (as in WF2Q+). Each tenant's questions stand in a lane of its
+own, and a lane has a tag: the service, in predicted seconds, that it has had. The lane with the lowest tag is next, and
+its tag grows by the cost of what leaves. A lane that was empty starts at the clock, which is where an equal share would
+have got by now: so nobody saves up service by being silent, and the first question of a quiet tenant is next after the
+one that runs, however many a noisy tenant has waiting.
 
 Deadlines do not count between tenants: a tenant could take the others' share by asking for short ones. They count
 within a tenant, where the earliest goes first; with one tenant, that is the whole order. Only every so many times a
@@ -51,9 +52,9 @@ class FairQueue(Generic[Payload]):
         self._length = 0
         self._filled = 0  # lanes that are not empty
         self._lanes: dict[str, _Lane[Payload]] = {}
-        self._tags: list[tuple[float, int, _Lane[Payload]]] = []  # heap with every lane in it once
+        self._tags: list[_Tag[Payload]] = []  # heap with every lane in it once
         self._tie = itertools.count()
-        self._now = 0.0  # the tag of the lane that was served last
+        self._clock = 0.0
 
     def __len__(self) -> int:
         return self._length
@@ -66,8 +67,8 @@ class FairQueue(Generic[Payload]):
         if lane is None:
             if len(self._lanes) > 2 * self._length + SPARE_LANES:
                 self._sweep()
-            lane = self._lanes[one.tenant] = _Lane(one.tenant, self._now)
-            heapq.heappush(self._tags, (lane.tag, next(self._tie), lane))
+            lane = self._lanes[one.tenant] = _Lane(one.tenant, self._clock)
+            heapq.heappush(self._tags, (lane.tag, False, next(self._tie), lane))
         self._filled += not lane
         lane.add(one)
         self._length += 1
@@ -76,7 +77,7 @@ class FairQueue(Generic[Payload]):
     def head(self) -> Waiting[Payload] | None:
         """The next one; it stays. None if nothing waits."""
         while self._tags:
-            lane = self._tags[0][2]
+            lane = self._tags[0][-1]
             if lane:
                 return lane.head()
             heapq.heappop(self._tags)  # the others have caught up with it: it owes them nothing any more
@@ -86,9 +87,9 @@ class FairQueue(Generic[Payload]):
     def take(self, one: Waiting[Payload]) -> None:
         """Remove `one`, which is `head()`, because it is served: its tenant is charged for it."""
         lane = self._lanes[one.tenant]
-        self._now = lane.tag
+        self._clock = max(self._clock, lane.tag) + one.cost / self._filled
         lane.tag += one.cost
-        heapq.heapreplace(self._tags, (lane.tag, next(self._tie), lane))
+        heapq.heapreplace(self._tags, (lane.tag, True, next(self._tie), lane))
         lane.served(one)
         self._drop(lane, one)
 
@@ -121,8 +122,12 @@ class FairQueue(Generic[Payload]):
     def _sweep(self) -> None:
         """Forget empty lanes, and what they have had: names that nobody repeats must not fill the memory."""
         self._lanes = {name: lane for name, lane in self._lanes.items() if lane}
-        self._tags = [entry for entry in self._tags if entry[2]]
+        self._tags = [entry for entry in self._tags if entry[-1]]
         heapq.heapify(self._tags)
+
+
+_Tag = tuple[float, bool, int, "_Lane[Payload]"]
+"""A lane's tag; whether it has been served since it was made, as those that have not go first; a number; the lane."""
 
 
 class _Lane(Generic[Payload]):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from gateway.types import Answer, CertificateStatus, Criticality, Reason, Route, Workload
+from gateway.types import Agreement, Answer, CertificateStatus, Criticality, Reason, Route, Workload
 
 LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
 """Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
@@ -120,6 +120,7 @@ class Metrics:
         self._answers()
         self._admission()
         self._model()
+        self._candidate()
         self._knowledge()
 
     def _rpc(self) -> None:
@@ -181,6 +182,15 @@ class Metrics:
             STAGE_LATENCY,
         )
 
+    def _candidate(self) -> None:
+        compared = self._counter(
+            "gateway_shadow_answers_total", "A candidate's answers, beside those that were given.", ("agreement",)
+        )
+        self._compared = {one: compared.labels(one.value) for one in Agreement}
+        self._shadow_seconds = self._histogram(
+            "gateway_shadow_duration_seconds", "Time that a candidate took for an answer.", LATENCY
+        )
+
     def _model(self) -> None:
         build = self._gauge("gateway_build_info", "Always 1.", ("version", "python", "grpcio"))
         versions = (importlib.metadata.version(name) for name in ("cascade-gateway", "grpcio"))
@@ -229,6 +239,11 @@ class Metrics:
         """Count what a question's stages took, in seconds."""
         for stage, duration in timings.items():
             self._stage[stage if stage in _STAGES else Stage.OTHER.value].observe(duration)
+
+    def observe_shadow(self, agreement: Agreement, seconds: float) -> None:
+        """Count one question that a candidate was asked too."""
+        self._compared[agreement].inc()
+        self._shadow_seconds.observe(seconds)
 
     def observe_failure(self, seconds: float) -> None:
         """Count one question that ended in an error."""
