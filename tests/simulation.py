@@ -17,7 +17,7 @@ from gateway.deadline import Deadline
 from gateway.errors import DeadlineUnmeetable, Overloaded, QuotaExceeded, Shed
 from gateway.model.cost import CostTable
 from gateway.model.fairness import Waiting
-from gateway.model.schedule import AFTER, Limits, Schedule
+from gateway.model.schedule import Limits, Schedule
 from gateway.rpc.admission import Admission, Caller, Terms
 from gateway.types import Criticality, Forecast, Principal
 
@@ -155,12 +155,13 @@ class Simulation:
             seconds = self.real.predict(tokens) * self._factor * self.random.lognormvariate(0.0, self._noise)
             if self._stalls and self._stalls[0][0] <= self.now:
                 seconds += self._stalls.pop(0)[1]
-            started = self.now
-            self._at(self.now + seconds, lambda: self._finish(tokens, started))
+            due = self.now + self.schedule.costs.predict(tokens)
+            self._at(self.now + seconds, partial(self._finish, tokens, self.now, due))
 
-    def _finish(self, tokens: int, started: float) -> None:
+    def _finish(self, tokens: int, started: float, due: float) -> None:
         self.schedule.ended()
         self.schedule.costs.observe(tokens, self.now - started)
+        self.schedule.delay.observe(self.now - due)
         self.tokens += tokens
         for one in self._running:
             if one.payload.outcome == "?":
@@ -171,7 +172,7 @@ class Simulation:
 
     def _end(self, asked: Asked, outcome: str) -> None:
         asked.outcome = outcome
-        asked.latency = self.now + (AFTER / 2 if outcome == "good" else 0.0) - asked.at
+        asked.latency = self.now - asked.at
         asked.seat.close()
 
     # -- what came of it ----------------------------------------------------------------------------------------------

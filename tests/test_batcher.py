@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Sequence
 
 import numpy as np
@@ -60,7 +61,9 @@ class Room:
     ) -> None:
         """`seconds`: what a pass is predicted to take, for each token."""
         self.session = FakeSession()
-        self.batcher = Batcher(self.session, CostTable({1: seconds}), limits)
+        self.now = 0.0
+        """Seconds by which this batcher's clock is ahead."""
+        self.batcher = Batcher(self.session, CostTable({1: seconds}), limits, lambda: time.monotonic() + self.now)
         self.batcher.start()
 
     def ask(
@@ -192,6 +195,7 @@ async def test_what_is_cancelled_just_before_the_batch_forms_is_not_computed_eit
     assert room.session.entered.acquire(timeout=PATIENCE)  # the event loop stands still until the next batch has formed
     assert label(await live) == 2
     assert room.session.batches == [[0], [2]]
+    assert room.batcher.workload().left_queue == 1
 
 
 async def test_who_leaves_takes_its_cost_out_of_the_queue_at_once() -> None:
@@ -232,6 +236,19 @@ async def test_a_forecast_counts_what_runs_and_what_waits() -> None:
     await asyncio.gather(running, waiting)
     await room.batcher.stop()
     assert room.batcher.workload().queued_seconds == 0
+
+
+async def test_how_late_callers_hear_of_it_is_counted_too() -> None:
+    room = Room(seconds=0.001)
+    before = room.batcher.forecast(1, "default", Deadline.after(1)).service
+    room.session.gate.clear()
+    task = room.ask(0)
+    await room.session.is_entered()
+    room.now += 0.03  # whether in the session or on the way back
+    room.session.gate.set()
+    await task
+    assert room.batcher.forecast(1, "default", Deadline.after(1)).service > before + 0.005
+    await room.batcher.stop()
 
 
 async def test_passes_correct_what_is_predicted() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.cost import CLIP, WEIGHT, CostTable
+from gateway.model.cost import CLIP, STALL, WEIGHT, CostTable, Delay
 
 MEASURED = {8: 0.001, 16: 0.002, 64: 0.006}
 
@@ -53,3 +56,31 @@ def test_predictions_stay_above_zero(passes: list[tuple[int, float]], tokens: in
     for seen, seconds in passes:
         costs.observe(seen, seconds)
     assert costs.predict(tokens) > 0
+
+
+def usual(delays: Iterable[float]) -> float:
+    delay = Delay()
+    for seconds in delays:
+        delay.observe(seconds)
+    return delay.usual()
+
+
+def test_what_is_always_late_by_the_same_is_usually_late_by_that() -> None:
+    assert usual([0.003] * 500) == pytest.approx(0.003, abs=1e-4)
+
+
+def test_what_is_never_late_needs_no_time() -> None:
+    assert usual([-0.001] * 500) == 0
+    assert Delay().usual() == 0
+
+
+def test_what_varies_is_hardly_ever_later_than_usual() -> None:
+    chance = random.Random(7)
+    seen = [chance.expovariate(1000) for _ in range(3000)]
+    assert sum(seconds > usual(seen) for seconds in seen) / len(seen) < 0.05
+    assert usual(seen) < 0.008
+
+
+def test_a_stall_is_forgotten_soon() -> None:
+    assert usual([0.0, 1.0]) == pytest.approx(STALL / 4)
+    assert usual([0.0, 1.0, *[0.0] * 60]) < 0.003

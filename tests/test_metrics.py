@@ -32,7 +32,7 @@ NAMES = {
     "gateway_knowledge_version": "gauge",
     "gateway_admission_rejected_total": "counter",
     "gateway_cancelled_total": "counter",
-    "gateway_late_total": "counter",
+    "gateway_queue_dropped_total": "counter",
     "gateway_tokens_total": "counter",
     "gateway_wasted_tokens_total": "counter",
     "gateway_queue_cost_seconds": "gauge",
@@ -140,7 +140,7 @@ def test_what_the_model_tier_has_done_is_counted_once() -> None:
     assert get("gateway_wasted_tokens_total") == 11
     assert get("gateway_cancelled_total", {"phase": "queue"}) == 3
     assert get("gateway_cancelled_total", {"phase": "infer"}) == 1
-    assert get("gateway_late_total") == 2
+    assert get("gateway_queue_dropped_total") == 2
 
 
 def test_another_bundle_counts_from_nothing() -> None:

@@ -68,6 +68,14 @@ def test_what_cannot_be_in_time_is_dropped_and_those_behind_it_leave(desk: Desk)
     assert desk.form() == ([fine], [hopeless, late])
 
 
+def test_time_for_the_usual_delay_is_kept(desk: Desk) -> None:
+    for _ in range(500):
+        desk.schedule.delay.observe(0.005)
+    late, fine = desk.ask(10, due=0.0155), desk.ask(10, due=0.0165)
+    assert desk.form() == ([fine], [late])
+    assert desk.schedule.forecast(10, "a", FAR, 0.0).service == pytest.approx(0.016, abs=2e-4)
+
+
 def test_a_lone_question_is_tried_whatever_is_predicted(desk: Desk) -> None:
     lone = desk.ask(50, due=0.01)
     assert desk.form() == ([lone], [])

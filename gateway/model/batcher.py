@@ -35,13 +35,14 @@ STOP_SECONDS = 10.0
 Run = Callable[[Sequence[list[int]]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
-    """What the batcher keeps of a question, beside what the queue needs."""
+    """What the batcher keeps of a question, beside what the queue needs. `is_begun`: it is, or was, in a batch."""
 
     ids: list[int]
     future: asyncio.Future[Prediction]
     since: float
+    is_begun: bool = False
 
 
 _Question = Waiting[_Asked]
@@ -133,40 +134,49 @@ class Batcher:
     def _leave(self, one: _Question) -> None:
         """Nobody waits for it any more: neither does the queue's cost."""
         with self._changed:
-            was_waiting = self._schedule.queue.remove(one)
-        if was_waiting:
-            self._done = replace(self._done, left_queue=self._done.left_queue + 1)
-        else:
+            self._schedule.queue.remove(one)
+        if one.payload.is_begun:
             self._done = replace(self._done, left_pass=self._done.left_pass + 1)
+        else:
+            self._done = replace(self._done, left_queue=self._done.left_queue + 1)
 
     # -- the dispatcher thread ----------------------------------------------------------------------------------------
 
     def _dispatch(self) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop was closed under us
-            while formed := self._next():
-                if formed.late:
-                    self._loop.call_soon_threadsafe(self._refuse, formed.late)
-                if formed.batch:
-                    self._serve(formed.batch, self._loop)
+        while formed := self._next():
+            if formed.late:
+                self._on_loop(self._refuse, formed.late)
+            if formed.batch:
+                self._serve(formed.batch)
 
-    def _serve(self, batch: Sequence[_Question], loop: asyncio.AbstractEventLoop) -> None:
-        started = self._clock()
+    def _serve(self, batch: Sequence[_Question]) -> None:
+        started, tokens = self._clock(), sum(one.tokens for one in batch)
+        due = started + self._schedule.costs.predict(tokens)
         outcomes = self._compute(batch, started)
-        loop.call_soon_threadsafe(self._settle_all, batch, outcomes)
+        self._on_loop(self._settle_all, batch, outcomes, due)
         with self._changed:
             self._schedule.ended()
         # From one batch to the next, as the queue moves, and not the session's time alone. A batch that was tried again
         # one by one says nothing.
         if not any(isinstance(one, Exception) for one in outcomes):
-            self._schedule.costs.observe(sum(one.tokens for one in batch), self._clock() - started)
+            self._schedule.costs.observe(tokens, self._clock() - started)
+
+    def _on_loop(self, tell: Callable[..., None], *what: object) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
+            self._loop.call_soon_threadsafe(tell, *what)
 
     def _next(self) -> Formed[_Asked] | None:
         """Wait for work; the next batch, with what was dropped. None when stopping."""
         with self._changed:
             while not self.waiting and not self._stopping:
                 self._changed.wait()
-            return None if self._stopping else self._schedule.form(self._clock())
+            if self._stopping:
+                return None
+            formed = self._schedule.form(self._clock())
+        for one in formed.batch:
+            one.payload.is_begun = True
+        return formed
 
     def _compute(self, batch: Sequence[_Question], started: float) -> list[Prediction | Exception]:
         """One outcome for each question; if the batch fails, each is tried alone, so that a bad one fails alone."""
@@ -193,7 +203,8 @@ class Batcher:
 
     # -- back on the event loop ---------------------------------------------------------------------------------------
 
-    def _settle_all(self, batch: Sequence[_Question], outcomes: Sequence[Prediction | Exception]) -> None:
+    def _settle_all(self, batch: Sequence[_Question], outcomes: Sequence[Prediction | Exception], due: float) -> None:
+        self._schedule.delay.observe(self._clock() - due)
         tokens = sum(one.tokens for one in batch)
         wasted = sum(one.tokens for one in batch if one.payload.future.done())
         done = self._done

@@ -1,4 +1,4 @@
-"""What a forward pass costs: seconds by tokens, measured at warm-up and kept current by the passes since."""
+"""What a forward pass costs, measured at warm-up and kept current since, and how late after that an answer is."""
 
 from __future__ import annotations
 
@@ -38,3 +38,30 @@ class CostTable:
         if at == len(self._tokens) or (at and tokens - self._tokens[at - 1] < self._tokens[at] - tokens):
             at -= 1
         self._seconds[at] *= 1 + WEIGHT * (ratio - 1)
+
+
+STALL = 0.05
+"""Seconds. No delay counts for more."""
+DEVIATIONS = 4.0
+"""Mean deviations above the mean that still count as usual, as where TCP decides that a packet is lost."""
+
+
+class Delay:
+    """How much longer than predicted something takes, from a running mean and a running mean deviation.
+
+    `observe` on one thread, `usual` on any.
+    """
+
+    def __init__(self) -> None:
+        self._mean = 0.0
+        self._deviation = 0.0
+
+    def usual(self) -> float:
+        """Seconds, 0 or more: what is hardly ever exceeded."""
+        return max(0.0, self._mean + DEVIATIONS * self._deviation)
+
+    def observe(self, seconds: float) -> None:
+        """Count one delay; below 0 if it was quicker than predicted."""
+        error = min(max(seconds, -STALL), STALL) - self._mean
+        self._mean += WEIGHT * error
+        self._deviation += WEIGHT * (abs(error) - self._deviation)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic
 
-from gateway.model.cost import CostTable
+from gateway.model.cost import CostTable, Delay
 from gateway.model.fairness import FairQueue, Payload, Waiting
 from gateway.types import Forecast
 
-AFTER = 0.002
-"""Seconds that an answer still takes after its forward pass: waking the event loop, the search, the way back."""
+AFTER = 0.001
+"""Seconds that an answer still takes once the model's part of it has been handed back: the search, the way out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ class Schedule(Generic[Payload]):
         """`is_gone` tells of a question that waits whether its caller has left."""
         self.queue: FairQueue[Payload] = FairQueue()
         self.costs = costs
+        self.delay = Delay()  # from when a batch is predicted to end to when its outcomes are handed back
         self._limits = limits
         self._is_gone = is_gone
         self._until: float | None = None  # when the batch that runs is predicted to end
@@ -58,7 +59,7 @@ class Schedule(Generic[Payload]):
         return Forecast(
             wait=running + self.queue.ahead(tenant, due, cost),
             backlog=running + self.queue.ahead(tenant, inf, cost),
-            service=self.costs.predict(tokens) + AFTER,
+            service=self._service(tokens),
             cost=cost,
         )
 
@@ -95,11 +96,15 @@ class Schedule(Generic[Payload]):
     def _is_late(self, one: Waiting[Payload], now: float, is_lone: bool) -> bool:
         """Whether computing it would be in vain. While nothing else is there to do it is tried all the same, until its
         deadline: a table that predicts too much is corrected only by passes."""
-        return one.due <= now + (0.0 if is_lone else self.costs.predict(one.tokens) + AFTER)
+        return one.due <= now + (0.0 if is_lone else self._service(one.tokens))
 
     def _fits(self, tokens: int, seconds: float) -> bool:
         """Whether a batch of so many tokens may be, of which one is due in so many seconds."""
-        return tokens <= self._limits.tokens and self.costs.predict(tokens) + AFTER <= seconds
+        return tokens <= self._limits.tokens and self._service(tokens) <= seconds
+
+    def _service(self, tokens: int) -> float:
+        """Seconds from the start of a batch to its answers, hardly ever more."""
+        return self.costs.predict(tokens) + self.delay.usual() + AFTER
 
     def _left(self, now: float) -> float:
         """Seconds until the running batch ends. One that is overdue is expected to take as long again as it is late:

@@ -172,7 +172,9 @@ class Metrics:
             "gateway_cancelled_total", "Questions whose caller left or whose deadline passed.", ("phase",)
         )
         self._cancelled = {phase: cancelled.labels(phase.value) for phase in Phase}
-        self._late = self._counter("gateway_late_total", "Questions dropped from the queue as too late to be computed.")
+        self._late = self._counter(
+            "gateway_queue_dropped_total", "Questions dropped from the queue as too late to be computed."
+        )
         self._tokens = self._counter("gateway_tokens_total", "Tokens that the model computed.")
         self._wasted = self._counter("gateway_wasted_tokens_total", "Of these, those that nobody waited for any more.")
         self._counted = Workload()
