@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -11,9 +12,10 @@ import grpc.aio
 import pytest
 
 from gateway.client import AsyncClient, CallFailed
+from gateway.config import Config, ServerSection
 from gateway.deadline import Deadline
 from gateway.rpc import streams
-from gateway.rpc.server import Ports, Server
+from gateway.rpc.server import OPTIONS, Ports, Server
 from gateway.telemetry.metrics import Code, Metrics
 from gateway.types import Answer, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
@@ -51,6 +53,14 @@ def sender() -> Sender:
 @pytest.fixture
 def answers(channel: grpc.aio.Channel) -> gateway_pb2_grpc.AnswersStub:
     return gateway_pb2_grpc.AnswersStub(channel)
+
+
+@pytest.fixture
+async def narrow(ports: Ports) -> AsyncIterator[gateway_pb2_grpc.AnswersStub]:
+    """A caller for whom HTTP/2 holds no more than 64 KiB that were not read."""
+    options = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 65_536))
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}", options=options) as channel:
+        yield gateway_pb2_grpc.AnswersStub(channel)
 
 
 def gated(gateway: FakeGateway, *slow: str) -> asyncio.Event:
@@ -197,6 +207,75 @@ async def test_a_caller_who_leaves_frees_the_permits(
     )
 
 
+async def test_an_old_stream_ends_after_what_it_has_read(
+    monkeypatch: pytest.MonkeyPatch, answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, sender: Sender
+) -> None:
+    monkeypatch.setattr(streams, "AGE", 0.2)
+    gate = gated(gateway, "slow")
+    call = answers.AnswerStream(sender)
+    sender.ask("slow")
+    await asyncio.wait_for(_until(lambda: bool(gateway.questions)), 5)
+    await asyncio.sleep(0.4)
+    gate.set()
+    assert (await call.read()).request_id == "slow"
+    with pytest.raises(grpc.aio.AioRpcError, match="open another") as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_stream_outlives_its_connection_s_age(monkeypatch: pytest.MonkeyPatch, gateway: FakeGateway) -> None:
+    young = tuple((name, 300 if name == "grpc.max_connection_age_ms" else value) for name, value in OPTIONS)
+    monkeypatch.setattr("gateway.rpc.server.OPTIONS", young)
+    server = Server(gateway, Config(server=ServerSection(port=0, admin_port=0)), Metrics())
+    ports = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+            sender = Sender()
+            call = gateway_pb2_grpc.AnswersStub(channel).AnswerStream(sender)
+            for text in ("young", "old"):
+                sender.ask(text)
+                assert (await call.read()).request_id == text
+                await asyncio.sleep(1)
+            sender.end()
+            assert await call.read() is grpc.aio.EOF
+    finally:
+        await server.stop()
+
+
+async def test_a_drain_waits_until_the_answers_are_written(
+    narrow: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, sender: Sender, server: Server
+) -> None:
+    gateway.behaviour = _big
+    call = narrow.AnswerStream(sender)
+    for text in "abcd":
+        sender.ask(text)
+    await asyncio.wait_for(_until(lambda: len(gateway.questions) == 4), 5)
+    draining = asyncio.create_task(server.drain())
+    await asyncio.sleep(0.3)
+    assert not draining.done()
+    assert {(await call.read()).request_id for _ in range(4)} == set("abcd")
+    with pytest.raises(grpc.aio.AioRpcError, match="stopping"):
+        await call.read()
+    await asyncio.wait_for(draining, 5)
+
+
+async def test_a_caller_who_takes_no_answers_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, narrow: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, sender: Sender
+) -> None:
+    monkeypatch.setattr(streams, "PATIENCE", 0.2)
+    gateway.behaviour = _big
+    call = narrow.AnswerStream(sender)
+    for text in ("taken", "dropped", "dropped"):
+        sender.ask(text)
+    await asyncio.sleep(0.8)
+    sender.ask("not read")
+    assert (await call.read()).request_id == "taken"
+    with pytest.raises(grpc.aio.AioRpcError, match="no answer was taken") as caught:
+        await call.read()
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert len(gateway.questions) == 3
+
+
 async def test_the_client_pairs_answers_with_questions(ports: Ports, gateway: FakeGateway) -> None:
     async def answer(question: Question, deadline: Deadline) -> Answer:
         await asyncio.sleep(0.05 if question.text == "slow" else 0)
@@ -227,10 +306,54 @@ async def test_the_client_takes_questions_as_they_come(ports: Ports) -> None:
         assert [pair async for pair in stream] == []
 
 
+async def test_the_client_goes_on_in_another_stream(
+    monkeypatch: pytest.MonkeyPatch, ports: Ports, gateway: FakeGateway
+) -> None:
+    monkeypatch.setattr(streams, "AGE", 0.2)
+    asked: asyncio.Queue[str] = asyncio.Queue()
+
+    async def questions() -> AsyncIterator[str]:
+        while text := await asked.get():
+            yield text
+
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        stream = client.answer_stream(questions())
+        for number in range(3):
+            asked.put_nowait("why?")
+            assert await anext(stream) == (number, ANSWER)
+            await asyncio.sleep(0.3)
+        asked.put_nowait("")
+        assert [pair async for pair in stream] == []
+
+
+async def test_what_the_callers_own_questions_raise_reaches_the_caller(ports: Ports) -> None:
+    async def questions() -> AsyncIterator[str]:
+        yield "why?"
+        raise RuntimeError("the file is at its end")
+
+    found = []
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        with pytest.raises(RuntimeError, match="the file is at its end"):  # noqa: PT012  # what came before it counts
+            async for pair in client.answer_stream(questions()):
+                found.append(pair)  # noqa: PERF401
+        assert found == [(0, ANSWER)]
+        with pytest.raises(ValueError, match="surrogates not allowed"):
+            [pair async for pair in client.answer_stream(["\ud800"])]
+
+
+async def test_a_long_timeout_fits_into_the_message(ports: Ports) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}") as client:
+        assert [pair async for pair in client.answer_stream(["why?"], timeout=1e9)] == [(0, ANSWER)]
+
+
 async def test_nobody_there_is_unavailable() -> None:
     async with AsyncClient("127.0.0.1:1", timeout=5) as client:
         with pytest.raises(CallFailed, match="UNAVAILABLE"):
             [pair async for pair in client.answer_stream(["why?"])]
+
+
+async def _big(question: Question, deadline: Deadline) -> Answer:
+    return replace(ANSWER, text="x" * 100_000)
 
 
 def _response(data: bytes) -> pb.AnswerStreamResponse:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gateway.cli.main import Failure, NotReached, Refused
 from gateway.client import CallFailed, Client, as_json
-from gateway.types import Answer, Policy, Principal, Route
+from gateway.types import Answer, Criticality, Policy, Principal, Route
 
 STYLES = {Route.MODEL: "green", Route.RETRIEVAL: "cyan", Route.ENSEMBLE: "blue", Route.ABSTAIN: "yellow"}
 BAR = 24  # characters of the longest stage
@@ -27,6 +27,9 @@ BAR = 24  # characters of the longest stage
 @click.option("--timeout-ms", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--tenant", default="default", show_default=True, help="Who asks.")
 @click.option("--group", "groups", multiple=True, help="A group that the asker is in; may be repeated.")
+@click.option(
+    "--criticality", type=click.Choice([one.value for one in Criticality]), help="How much it matters.  [critical]"
+)
 @click.option("--request-id", default="", help="A name of your own for the request, returned as it is.")
 @click.option("--json", "is_json", is_flag=True, help="Print the answer, or the error, with the keys of the API.")
 def ask(
@@ -37,11 +40,13 @@ def ask(
     timeout_ms: int,
     tenant: str,
     groups: tuple[str, ...],
+    criticality: str | None,
     request_id: str,
     is_json: bool,
 ) -> None:
     """Ask a running gateway QUESTION. An abstention is an answer, and ends with exit code 0."""
-    with Client(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000) as client:
+    matters = Criticality(criticality) if criticality else None
+    with Client(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000, matters) as client:
         try:
             answer = client.answer(
                 question,

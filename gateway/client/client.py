@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Self, cast
+from typing import Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -13,13 +13,17 @@ from google.protobuf.json_format import MessageToDict
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
+from gateway.client.asked import Asked
 from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
-from gateway.types import Answer, Found, Policy, Principal
+from gateway.types import Answer, Criticality, Found, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 
 DEFAULT_TIMEOUT = 1.0
 """Seconds, retries included."""
+
+MAX_TIMEOUT_MS = 2**32 - 1
+"""What fits into a stream's message; servers cut it to their own maximum."""
 
 SERVICE_CONFIG = json.dumps(
     {
@@ -47,6 +51,9 @@ OPTIONS = (
 )
 
 
+Response = TypeVar("Response")
+
+
 class CallFailed(Exception):
     """A call ended with a status other than OK. `code` is gRPC's name of it, `reason` the gateway's, or empty."""
 
@@ -60,11 +67,18 @@ class CallFailed(Exception):
 class AsyncClient:
     """For asyncio. One channel, which reconnects by itself; make it inside the running loop and close it."""
 
-    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        target: str,
+        principal: Principal | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        criticality: Criticality | None = None,
+    ) -> None:
+        """`criticality` of all that is asked here: what is refused last to first when too much is. None: critical."""
         self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = _metadata(principal or Principal())
+        self._metadata = _metadata(principal or Principal(), criticality)
         self._timeout = timeout
 
     async def answer(
@@ -80,12 +94,12 @@ class AsyncClient:
         """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
         request = _request(question, collection, policy, max_citations, request_id)
         try:
-            response: pb.AnswerResponse = await self._answers.Answer(
+            response: pb.AnswerResponse | None = await self._answers.Answer(
                 request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
-        return answer_from_proto(response)
+        return answer_from_proto(_there(response))
 
     async def answer_batch(
         self, questions: Iterable[str], *, collection: str = "", policy: Policy | None = None
@@ -93,12 +107,12 @@ class AsyncClient:
         """One answer, or the item's failure, for each question in order. At most 256."""
         batch = _batch(questions, collection, policy)
         try:
-            response: pb.AnswerBatchResponse = await self._answers.AnswerBatch(
+            response: pb.AnswerBatchResponse | None = await self._answers.AnswerBatch(
                 batch, timeout=_checked(self._timeout), metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
-        return [_item(item) for item in response.items]
+        return [_item(item) for item in _there(response).items]
 
     async def answer_stream(
         self,
@@ -110,27 +124,38 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[int, Answer | CallFailed]]:
         """(number of the question, its answer or failure) over one stream, in the order in which they are ready.
 
-        Several times cheaper than a call for each. Questions are taken as fast as the server reads them. Raises
-        CallFailed where the stream ends early: what has no answer then was perhaps not read. Not retried.
+        Several times cheaper than a call for each. Questions are taken as fast as the server reads them. Where a server
+        stops, or ends an old stream, what it has not answered is asked again in a new one. Raises CallFailed where the
+        stream ends early otherwise, and whatever `questions` raises, once those before it are answered.
         """
-        milliseconds = 1000 * _checked(self._timeout if timeout is None else timeout)
+        milliseconds = max(1, round(1000 * _checked(self._timeout if timeout is None else timeout)))
 
-        async def requests() -> AsyncIterator[pb.AnswerStreamRequest]:
-            number = 0
-            async for text in _aiter(questions):
-                question = _request(text, collection, policy, request_id=str(number))
-                yield pb.AnswerStreamRequest(question=question, timeout_ms=max(1, round(milliseconds)))
-                number += 1
+        def to_request(number: int, text: str) -> pb.AnswerStreamRequest:
+            question = _request(text, collection, policy, request_id=str(number))
+            return pb.AnswerStreamRequest(question=question, timeout_ms=min(milliseconds, MAX_TIMEOUT_MS))
 
-        call = self._answers.AnswerStream(requests(), metadata=self._metadata)
+        asked = Asked(questions, to_request)
         try:
-            response: pb.AnswerStreamResponse
-            async for response in call:
-                yield int(response.request_id), _item(response)
-        except grpc.RpcError as error:
-            raise _failure(error) from None
+            has_answered = True
+            while has_answered:  # a stream that ends before it has answered anything is no better the next time
+                has_answered = False
+                call = self._answers.AnswerStream(asked.requests(), metadata=self._metadata)
+                try:
+                    response: pb.AnswerStreamResponse
+                    async for response in call:
+                        has_answered = True
+                        number = int(response.request_id)
+                        asked.answered(number)
+                        yield number, _item(response)
+                    return
+                except grpc.RpcError as error:
+                    failure = _failure(error)
+                    if failure.reason != "DRAINING" or not has_answered:
+                        raise failure from None
+                finally:
+                    call.cancel()  # a stream that is left early would otherwise stay open
         finally:
-            call.cancel()  # a stream that is left early would otherwise stay open
+            await asked.close()
 
     async def search(
         self,
@@ -143,12 +168,12 @@ class AsyncClient:
         """The nearest documents, best first; nothing is decided. Raises CallFailed. `timeout` is in seconds."""
         request = pb.SearchRequest(query=query, collection=collection, limit=limit)
         try:
-            response: pb.SearchResponse = await self._knowledge.Search(
+            response: pb.SearchResponse | None = await self._knowledge.Search(
                 request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
-        return [found_from_proto(hit) for hit in response.hits]
+        return [found_from_proto(hit) for hit in _there(response).hits]
 
     async def close(self) -> None:
         await self._channel.close()
@@ -163,13 +188,20 @@ class AsyncClient:
 
 
 class Client:
-    """For everyone else; safe to share between threads. Same methods, same errors."""
+    """For everyone else; safe to share between threads. Same methods but for streams, same errors."""
 
-    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+    def __init__(
+        self,
+        target: str,
+        principal: Principal | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        criticality: Criticality | None = None,
+    ) -> None:
+        """`criticality` of all that is asked here: what is refused last to first when too much is. None: critical."""
         self._channel = grpc.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = _metadata(principal or Principal())
+        self._metadata = _metadata(principal or Principal(), criticality)
         self._timeout = timeout
 
     def answer(
@@ -255,15 +287,6 @@ def _batch(questions: Iterable[str], collection: str, policy: Policy | None) -> 
     return pb.AnswerBatchRequest(items=[_request(question, collection, policy) for question in questions])
 
 
-async def _aiter(texts: AsyncIterable[str] | Iterable[str]) -> AsyncIterator[str]:
-    if isinstance(texts, AsyncIterable):
-        async for text in texts:
-            yield text
-        return
-    for text in texts:
-        yield text
-
-
 def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFailed:
     if item.HasField("answer"):
         return answer_from_proto(item.answer)
@@ -271,9 +294,10 @@ def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFa
     return CallFailed(codes.get(item.error.code, "UNKNOWN"), item.error.message, item.error.reason)
 
 
-def _metadata(principal: Principal) -> Sequence[tuple[str, str]]:
+def _metadata(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
     groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
-    return (("x-tenant", principal.tenant), *groups)
+    matters = [("x-criticality", criticality.value)] if criticality else []
+    return (("x-tenant", principal.tenant), *groups, *matters)
 
 
 def _checked(timeout: float) -> float:
@@ -281,6 +305,13 @@ def _checked(timeout: float) -> float:
     if timeout <= 0:
         raise CallFailed("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
     return timeout
+
+
+def _there(response: Response | None) -> Response:
+    """grpc.aio sometimes ends a call at its very deadline as OK with None (grpcio 1.80)."""
+    if response is None:
+        raise CallFailed("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
+    return response
 
 
 def _failure(error: grpc.RpcError) -> CallFailed:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -70,6 +71,7 @@ class Admission:
         self._clock = clock
         self._draw = draw
         self._tenants = Tenants(lambda: _tenant(terms))
+        self._streams = 0
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -136,13 +138,27 @@ class Admission:
         await self._closed.wait()
 
     async def idle(self) -> None:
-        """Wait until nothing is in flight."""
+        """Wait until nothing is in flight and no stream is open."""
         await self._idle.wait()
+
+    @contextmanager
+    def stream(self) -> Iterator[None]:
+        """A stream for as long as the `with` lasts. It takes no room, but its answers are due until its end."""
+        self._streams += 1
+        self._see_whether_idle()
+        try:
+            yield
+        finally:
+            self._streams -= 1
+            self._see_whether_idle()
 
     def _count(self, tenant: Tenant, questions: int) -> None:
         self.in_flight += questions
         tenant.in_flight += questions
-        if self.in_flight:
+        self._see_whether_idle()
+
+    def _see_whether_idle(self) -> None:
+        if self.in_flight or self._streams:
             self._idle.clear()
         else:
             self._idle.set()

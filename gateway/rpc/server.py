@@ -41,9 +41,9 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     # Closes sockets that connect and never speak HTTP/2.
     ("grpc.server_handshake_timeout_ms", 5000),
     ("grpc.max_connection_idle_ms", 300_000),
-    # Clients resolve names only when they reconnect: this is how they find replicas that were added.
+    # Clients resolve names only when they reconnect: this is how they find replicas that were added. What a connection
+    # of that age has in hand is not cut: calls have deadlines, and streams end themselves.
     ("grpc.max_connection_age_ms", 600_000),
-    ("grpc.max_connection_age_grace_ms", 30_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),

@@ -15,7 +15,7 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from gateway.deadline import Deadline
-from gateway.errors import Draining
+from gateway.errors import Draining, Unavailable
 from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
 from gateway.rpc.status import Refusal
@@ -24,6 +24,13 @@ from gateway.telemetry.metrics import Code
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+
+AGE = 600.0
+"""Seconds after which a stream is ended, like a connection of that age: it could go on for ever on one server, while
+others were added. What it has read is answered first, and its caller opens another."""
+
+PATIENCE = 30.0
+"""Seconds for a caller to take an answer. One that takes none is given up, and what waits for it is let go."""
 
 AT_ONCE = 256
 """Questions of one stream that are worked on together. The next is read when one of them is done, so that a caller who
@@ -54,7 +61,8 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
         caller: Caller | None = None
         try:
             caller = caller_of(context.invocation_metadata() or ())
-            await _Stream(method, door, caller).run(aiter(requests), context)
+            with door.admission.stream():
+                await _Stream(method, door, caller).run(aiter(requests), context)
             code = Code.OK
             return
         except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
@@ -81,16 +89,20 @@ class _Stream:
         self._room = asyncio.Semaphore(AT_ONCE)
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Queue[Message | None] = asyncio.Queue()  # no longer than AT_ONCE; None is the end
+        self._writing_since: float | None = None
+        self._is_given_up = False
 
     async def run(
         self, requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]
     ) -> None:
-        """Until the caller has no more questions. Raises Draining when the server stops, InvalidQuestion."""
+        """Until the caller has no more questions. Raises Draining when the server stops and when the stream is of AGE,
+        Unavailable for a caller who takes no answers, InvalidQuestion."""
         reading = asyncio.create_task(self._read(requests))
         closing = asyncio.create_task(self._door.admission.closed())
         writing = asyncio.create_task(self._write(context))
+        watching = asyncio.create_task(self._watch(reading))
         try:
-            await asyncio.wait({reading, closing, writing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({reading, closing, writing}, timeout=AGE, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():
                 reading.cancel()
                 await asyncio.wait({reading})
@@ -99,10 +111,10 @@ class _Stream:
             self._ready.put_nowait(None)
             await writing
             if reading.cancelled():
-                raise Draining("the server is stopping")
+                raise Draining("the server is stopping" if closing.done() else "the stream is old: open another")
             reading.result()
         finally:
-            for task in (reading, closing, writing, *self._working):
+            for task in (reading, closing, writing, watching, *self._working):
                 task.cancel()
 
     async def _read(self, requests: AsyncIterator[Message | Malformed]) -> None:
@@ -130,5 +142,20 @@ class _Stream:
 
     async def _write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         while (response := await self._ready.get()) is not None:
+            self._writing_since = self._door.clock()
             await context.write(response)
+            self._writing_since = None
+            if self._is_given_up:
+                raise Unavailable(f"no answer was taken for {PATIENCE:.0f} s")
             self._room.release()
+
+    async def _watch(self, reading: asyncio.Task[None]) -> None:
+        """Give up a caller who takes no answers. Its stream ends when it takes the next: while a message is being
+        written, gRPC can neither end a call nor take the message back (grpcio 1.80)."""
+        while self._writing_since is None or self._door.clock() - self._writing_since < PATIENCE:
+            await asyncio.sleep(PATIENCE / 2)
+        self._is_given_up = True
+        for task in (reading, *self._working):
+            task.cancel()
+        while not self._ready.empty():
+            self._ready.get_nowait()

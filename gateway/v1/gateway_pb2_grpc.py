@@ -76,8 +76,10 @@ class AnswersServicer(object):
         """Answers questions as they come, each admitted, timed and failing alone. Answers come in the order in which they are
         ready: `request_id` tells which question each is for. What a call costs is paid once, so this is by far the cheapest
         way to ask much. At most 256 questions of a stream are worked on at once; more are not read until there is room.
-        The stream itself fails only where a message is malformed, and ends with UNAVAILABLE, after the answers to all that
-        it has read, when the server stops. A deadline of the call is the stream's, whatever its questions have.
+        The stream itself fails only where a message is malformed, and where its caller takes no answer for 30 s. It ends with
+        UNAVAILABLE (DRAINING), after the answers to all that it has read, when the server stops and when it is 10 minutes
+        old: open another, and ask again there what has no answer. A deadline of the call is the stream's, whatever its
+        questions have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
