@@ -55,7 +55,7 @@ class Assembled:
         if self._cache is None:
             return await self._answer(question, deadline)
         version = self.library.generation(question.collection).version if question.collection else 0
-        return await self._cache.answer(Key(question, version), lambda: self._answer(question, deadline))
+        return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         answer = await self._cascade.answer(question, deadline)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.cascade.cache import AnswerCache, Key
+from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded
 from gateway.types import Answer, Principal, Question, Reason
 from tests.fakes import ANSWER
@@ -40,8 +41,8 @@ def work() -> Work:
     return Work()
 
 
-async def asked(cache: AnswerCache, key: Key, work: Work) -> Answer:
-    return await cache.answer(key, work)
+async def asked(cache: AnswerCache, key: Key, work: Work, seconds: float = 5.0) -> Answer:
+    return await cache.answer(key, Deadline.after(seconds), work)
 
 
 async def test_the_second_time_nothing_is_computed(work: Work) -> None:
@@ -109,7 +110,7 @@ async def test_many_who_ask_at_once_are_answered_by_one(work: Work) -> None:
     assert {one.document_id for one in found} == {WHOLE.document_id}
 
 
-async def test_a_follower_takes_over_from_a_leader_that_fails(work: Work) -> None:
+async def test_followers_of_a_leader_that_fails_ask_together(work: Work) -> None:
     cache = AnswerCache(4)
     work.gate.clear()
     work.answer = DeadlineExceeded("hers was short")
@@ -121,11 +122,27 @@ async def test_a_follower_takes_over_from_a_leader_that_fails(work: Work) -> Non
     work.gate.set()
     with pytest.raises(DeadlineExceeded):
         await leader
-    assert len(await asyncio.gather(*followers)) == 2
-    assert work.calls == 2
+    assert await asyncio.gather(*followers) == [WHOLE, WHOLE]
+    assert work.calls == 3
 
 
-async def test_a_follower_takes_over_from_a_leader_that_leaves(work: Work) -> None:
+async def test_a_leader_whose_answer_is_of_the_moment_holds_nobody_up(work: Work) -> None:
+    cache = AnswerCache(4)
+    work.gate.clear()
+    work.answer = replace(WHOLE, reason=Reason.BUDGET)
+    asking = [asyncio.create_task(asked(cache, KEY, work)) for _ in range(4)]
+    await asyncio.sleep(0)
+    work.gate.set()
+    await asking[0]
+    work.gate.clear()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    assert work.calls == 4  # not one after another
+    work.gate.set()
+    await asyncio.gather(*asking)
+
+
+async def test_a_follower_asks_for_itself_where_the_leader_leaves(work: Work) -> None:
     cache = AnswerCache(4)
     work.gate.clear()
     leader, follower = (asyncio.create_task(asked(cache, KEY, work)) for _ in range(2))
@@ -134,6 +151,32 @@ async def test_a_follower_takes_over_from_a_leader_that_leaves(work: Work) -> No
     await asyncio.sleep(0)
     work.gate.set()
     assert await follower is WHOLE
+    assert work.calls == 2
+
+
+async def test_a_follower_waits_no_longer_than_its_own_deadline(work: Work) -> None:
+    cache = AnswerCache(4)
+    work.gate.clear()
+    leader = asyncio.create_task(asked(cache, KEY, work))
+    await asyncio.sleep(0)
+    with pytest.raises(DeadlineExceeded, match="the same question"):
+        await asked(cache, KEY, work, seconds=0.01)
+    work.gate.set()
+    assert await leader is WHOLE
+
+
+async def test_in_a_brownout_what_is_kept_is_given_and_nobody_is_led(work: Work) -> None:
+    cache = AnswerCache(4)
+    browned = Key(replace(QUESTION, may_search=False), 7)
+    work.gate.clear()
+    first = asyncio.create_task(asked(cache, browned, work))
+    second = asyncio.create_task(asked(cache, KEY, work))
+    await asyncio.sleep(0)
+    assert work.calls == 2
+    work.gate.set()
+    assert await first is WHOLE
+    assert await second is WHOLE
+    assert list((await asked(cache, browned, work)).timings) == ["cache"]
     assert work.calls == 2
 
 

@@ -200,6 +200,11 @@ def test_reading_what_is_forbidden_or_gone_is_none(library: Library, document_id
     assert library.read("banking", document_id, query("loan"), NOBODY, 1) is None
 
 
+def test_reading_a_document_without_passages_is_none() -> None:
+    library = Library({"banking": Generation.build([CARD, Document("blank", "blank", "", "", "", "#\n")], embed)})
+    assert library.read("banking", "blank", query("card"), NOBODY, 1) is None
+
+
 def test_an_unknown_collection_is_named_with_those_that_there_are(library: Library) -> None:
     for ask in (
         lambda: library.search("legal", query("x"), NOBODY, 1, 1),

@@ -44,7 +44,13 @@ def test_where_no_rival_was_ranked_it_is_at_most_as_near_as_the_last() -> None:
     assert found.features == pytest.approx((0.7, 0.4))
 
 
-def test_both_sides_share_the_mass_by_the_question_s_scope() -> None:
+def test_a_document_that_was_ranked_because_it_was_named_tells_nothing_of_rivals() -> None:
+    found = compare((("fees", 0.7), ("pin", 0.6), ("card", 0.1)), "card", {"card", "fees", "pin"})
+    assert found
+    assert (found.rivals, found.bar) == ((), 0.6)
+
+
+def test_both_sides_share_the_mass_by_what_speaks_for_the_label() -> None:
     first, second = candidates(rivalry(0.7, ("post", 0.9), ("loan", 0.8)), 0.25, 0.8, 10.0)
     assert (first.document_id, second.document_id) == ("post", "card")
     assert first.mass == pytest.approx(0.75 / (1 + math.exp(-1)))
@@ -64,10 +70,10 @@ def test_without_rivals_the_model_s_document_stands_alone() -> None:
 
 @given(st.floats(0, 1), st.floats(0, 1), st.floats(1, 200), st.lists(st.floats(-1, 1), max_size=5))
 def test_masses_are_shares_of_one_best_first(
-    in_scope: float, probability: float, sharpness: float, similarities: list[float]
+    for_label: float, probability: float, sharpness: float, similarities: list[float]
 ) -> None:
     rivals = tuple((f"rival {at}", one) for at, one in enumerate(sorted(similarities, reverse=True)))
-    masses = [one.mass for one in candidates(rivalry(0.5, *rivals), in_scope, probability, sharpness)]
+    masses = [one.mass for one in candidates(rivalry(0.5, *rivals), for_label, probability, sharpness)]
     assert masses == sorted(masses, reverse=True)
     assert sum(masses) <= 1 + 1e-6
     assert np.isfinite(masses).all()

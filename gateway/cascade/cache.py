@@ -1,7 +1,7 @@
 """Answers kept by the exact question: of one bundle, one state of the knowledge, one tenant with its rights.
 
 Nothing goes out of date in here: a key holds the knowledge version, and a bundle has a cache of its own. Askers of a
-question that is being answered wait for that answer; whoever was to answer it and gave up is followed by one of them.
+question that is being answered wait for that answer; where it is not for them too, each asks for itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
-from gateway.deadline import Clock
+from gateway.deadline import Clock, Deadline
+from gateway.errors import DeadlineExceeded
 from gateway.types import Answer, Question
 
 
@@ -36,19 +37,22 @@ class AnswerCache:
     def __len__(self) -> int:
         return len(self._kept)
 
-    async def answer(self, key: Key, compute: Callable[[], Awaitable[Answer]]) -> Answer:
-        """The kept answer, or that of whoever is at it, or `compute`'s, whose errors are raised to its caller alone."""
+    async def answer(self, key: Key, deadline: Deadline, compute: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The kept answer, or that of whoever is at it, or `compute`'s, whose errors are raised to its caller alone.
+
+        Raises DeadlineExceeded where that passes while another's answer is waited for.
+        """
         started = self._clock()
-        while True:
-            if (kept := self._kept.get(key)) is not None:
-                self._kept.move_to_end(key)
-                return _again(kept, self._clock() - started)
-            flight = self._flights.get(key)
-            if flight is None:
-                return await self._lead(key, compute)
-            # Shielded: a follower that gives up must not take the others' answer with it.
-            if (shared := await asyncio.shield(flight)) is not None:
-                return _again(shared, self._clock() - started)
+        if (kept := self._kept.get(key)) is not None:
+            self._kept.move_to_end(key)
+            return _again(kept, self._clock() - started)
+        if not key.question.may_search:  # in a brown-out: what comes of it is no answer for the others
+            return await compute()
+        flight = self._flights.get(key)
+        if flight is None:
+            return await self._lead(key, compute)
+        shared = await _waited_for(flight, deadline)
+        return await compute() if shared is None else _again(shared, self._clock() - started)
 
     async def _lead(self, key: Key, compute: Callable[[], Awaitable[Answer]]) -> Answer:
         flight: asyncio.Future[Answer | None] = asyncio.get_running_loop().create_future()
@@ -62,12 +66,21 @@ class AnswerCache:
             return answer
         finally:
             del self._flights[key]
-            flight.set_result(lasting)  # None: this caller's alone, or none at all; the others ask again
+            flight.set_result(lasting)  # None: this caller's alone, or none at all
 
     def _keep(self, key: Key, answer: Answer) -> None:
         self._kept[key] = answer
         while len(self._kept) > self._entries:
             self._kept.popitem(last=False)
+
+
+async def _waited_for(flight: asyncio.Future[Answer | None], deadline: Deadline) -> Answer | None:
+    """Shielded: a follower that gives up must not take the others' answer with it."""
+    try:
+        async with asyncio.timeout(deadline.remaining()):
+            return await asyncio.shield(flight)
+    except TimeoutError:
+        raise DeadlineExceeded("the deadline passed while the same question was being answered") from None
 
 
 def _again(answer: Answer, seconds: float) -> Answer:

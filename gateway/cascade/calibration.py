@@ -80,16 +80,20 @@ class Confidence:
         return np.array([self.of(row)[0] for row in features.tolist()], np.float32)
 
     def of(self, row: Sequence[float]) -> tuple[float, float]:
-        """(confidence, P(in scope)) of one question's features."""
-        product, in_scope = self.product(row)
-        return self.joint.of((product,)), in_scope
+        """(confidence, how much speaks for the side of the labels) of one question's features."""
+        product, for_label = self.product(row)
+        return self.joint.of((product,)), for_label
 
     def product(self, row: Sequence[float]) -> tuple[float, float]:
-        """(log-odds of the product, P(in scope)) of one question's features."""
-        in_scope = self.scope.of([row[at] for at in SCOPE_FEATURES])
+        """(log-odds of the product, its part that speaks for the side of the labels) of one question's features.
+
+        That part is P(in scope), times P(leading) where a search was made. Both look at the nearest prototype, so it
+        ranks and is no probability; `joint`, and `InformedCalibration.blend` for the document, are fitted on it.
+        """
+        for_label = self.scope.of([row[at] for at in SCOPE_FEATURES])
         if self.leading:
-            in_scope *= self.leading.of([row[at] for at in LEADING_FEATURES])
-        return log_odds(self.right.of([row[at] for at in RIGHT_FEATURES]) * in_scope), in_scope
+            for_label *= self.leading.of([row[at] for at in LEADING_FEATURES])
+        return log_odds(self.right.of([row[at] for at in RIGHT_FEATURES]) * for_label), for_label
 
 
 @dataclass(frozen=True, slots=True)

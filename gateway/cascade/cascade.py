@@ -213,8 +213,8 @@ class Cascade:
         if informed and listens and ranking and standing is Standing.CURRENT:
             rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
             if rivalry:
-                confidence, in_scope = informed.confidence.of((*features, *rivalry.features))
-                retrieval = self._blend(informed, rivalry, in_scope, logits)
+                confidence, for_label = informed.confidence.of((*features, *rivalry.features))
+                retrieval = self._blend(informed, rivalry, for_label, logits)
                 return model(confidence, is_informed=True), retrieval
         alone = model(calibration.confidence.of(features)[0], is_informed=listens)
         if ranking is None:
@@ -222,11 +222,13 @@ class Cascade:
         best = ranking.documents[:EVIDENCE_DEPTH]
         return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
-    def _blend(self, informed: InformedCalibration, rivalry: Rivalry, in_scope: float, logits: Matrix) -> RetrievalSays:
+    def _blend(
+        self, informed: InformedCalibration, rivalry: Rivalry, for_label: float, logits: Matrix
+    ) -> RetrievalSays:
         """The better of the model's document and the nearest rival, and how sure both tiers together are of it."""
         share = self.profile.model.probabilities(logits)[0]
         probability = float(share[self._labels_of[rivalry.document_id]].sum())
-        ranked = rivals.candidates(rivalry, in_scope, probability, informed.sharpness)
+        ranked = rivals.candidates(rivalry, for_label, probability, informed.sharpness)
         return RetrievalSays(
             tuple((one.document_id, one.similarity) for one in ranked),
             informed.blended(ranked[0].mass, ranked[0].similarity),

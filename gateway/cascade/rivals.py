@@ -19,7 +19,7 @@ Ranked = Sequence[tuple[str, float]]
 class Rivalry:
     """`own` is the similarity of the label's document, `rivals` are those of others, nearest first.
 
-    `bar` is the nearest rival's similarity, or what it can at most be where the ranking was not deep enough for one.
+    `bar` is the nearest rival's similarity, or what it can at most be where none was ranked.
     """
 
     document_id: str
@@ -35,7 +35,8 @@ class Rivalry:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A document that could be the answer, with its share of all probability."""
+    """A document that could be the answer. `mass` ranks the two of a question; `InformedCalibration.blended` makes a
+    probability of it."""
 
     document_id: str
     mass: float
@@ -48,19 +49,21 @@ def compare(ranked: Ranked, document_id: str, stood_for: Set[str]) -> Rivalry | 
     if own is None:
         return None
     rivals = tuple((one, similarity) for one, similarity in ranked if one not in stood_for)
-    return Rivalry(document_id, own, rivals, rivals[0][1] if rivals else min(ranked[-1][1], own))
+    # The label's own document may have been ranked only because it was named, below others that were not.
+    others = [similarity for one, similarity in rivals or ranked if one != document_id]
+    return Rivalry(document_id, own, rivals, (others[0] if rivals else others[-1]) if others else own)
 
 
-def candidates(rivalry: Rivalry, in_scope: float, probability: float, sharpness: float) -> tuple[Candidate, ...]:
+def candidates(rivalry: Rivalry, for_label: float, probability: float, sharpness: float) -> tuple[Candidate, ...]:
     """The label's document and the nearest rival, the better one first.
 
-    The first has the question's share in scope times its label's probability, the second the share out of scope times
-    its part in the softmax of the rivals' similarities.
+    The first has `for_label`, how much speaks for the side of the labels, times its label's probability; the second the
+    rest times its part in the softmax of the rivals' similarities.
     """
-    own = Candidate(rivalry.document_id, in_scope * probability, rivalry.own)
+    own = Candidate(rivalry.document_id, for_label * probability, rivalry.own)
     if not rivalry.rivals:
         return (own,)
     nearest, similarity = rivalry.rivals[0]
     share = 1 / sum(math.exp(sharpness * (one - similarity)) for _, one in rivalry.rivals)
-    rival = Candidate(nearest, (1 - in_scope) * share, similarity)
+    rival = Candidate(nearest, (1 - for_label) * share, similarity)
     return (own, rival) if own.mass >= rival.mass else (rival, own)

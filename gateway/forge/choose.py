@@ -8,8 +8,8 @@ Measured = dict[str, float]
 """accuracy (dev), unseen_retrieval and seen_retrieval (right document first), per_second (one core, one at a time)."""
 
 TOLERANCE = 0.01
-"""A shallower student ships if it loses no more than this in accuracy and in retrieval to the best of each: about a
-standard error of either, on some hundreds to some thousands of questions. Less would be a draw of lots for speed."""
+"""A shallower student ships if it loses no more than this in accuracy and in retrieval to the best of each: the price
+of its speed. Depths are measured on the same questions, so a difference is surer than either figure."""
 
 
 def best(measured: dict[int, Measured]) -> int:

@@ -199,12 +199,14 @@ class Library:
     def read(
         self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
     ) -> Hit | None:
-        """One document with its passages nearest to the question."""
+        """One document with its passages nearest to the question; None where it is gone, empty or not for them."""
         generation = self.generation(collection)
         number = generation.by_id.get(document_id)
         if number is None or not may_read(generation.documents[number], principal):
             return None
         rows = generation.rows(number)
+        if not len(rows):
+            return None
         similarities = generation.index.similarities(embedding, rows)
         return generation.hit(number, float(similarities.max()), rows, similarities, citations)
 

@@ -152,10 +152,14 @@ class _Stream:
     async def _watch(self, reading: asyncio.Task[None]) -> None:
         """Give up a caller who takes no answers. Its stream ends when it takes the next: while a message is being
         written, gRPC can neither end a call nor take the message back (grpcio 1.80)."""
-        while self._writing_since is None or self._door.clock() - self._writing_since < PATIENCE:
+        # Looked at now and then: a timer for each message would cost more than the message.
+        while not self._is_stuck():  # noqa: ASYNC110
             await asyncio.sleep(PATIENCE / 2)
         self._is_given_up = True
         for task in (reading, *self._working):
             task.cancel()
         while not self._ready.empty():
             self._ready.get_nowait()
+
+    def _is_stuck(self) -> bool:
+        return self._writing_since is not None and self._door.clock() - self._writing_since >= PATIENCE
