@@ -201,7 +201,7 @@ def test_reading_what_is_forbidden_or_gone_is_none(library: Library, document_id
 
 
 def test_reading_a_document_without_passages_is_none() -> None:
-    library = Library({"banking": Generation.build([CARD, Document("blank", "blank", "", "", "", "#\n")], embed)})
+    library = Library({"banking": Generation.build([CARD, Document("blank", "blank", "", "", "", "# \n")], embed)})
     assert library.read("banking", "blank", query("card"), NOBODY, 1) is None
 
 
