@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.model.fairness import PASSES, SPARE_LANES, FairQueue, Waiting
+from gateway.model.fairness import ALIKE, PASSES, SPARE_LANES, FairQueue, Waiting
 
 Item = Waiting[None]
 Queue = FairQueue[None]
@@ -22,9 +22,9 @@ class Line:
         self.queue: Queue = FairQueue()
         self.count = 0
 
-    def ask(self, tenant: str = "a", due: float = 1.0, cost: float = 1.0) -> Item:
+    def ask(self, tenant: str = "a", due: float = 1.0, cost: float = 1.0, tokens: int = 1) -> Item:
         self.count += 1
-        one: Item = Waiting(self.count, tenant, due, 1, cost, None)
+        one: Item = Waiting(self.count, tenant, due, tokens, cost, None)
         self.queue.push(one)
         return one
 
@@ -246,3 +246,41 @@ def test_a_flood_of_short_deadlines_does_not_hold_back_a_long_one_for_ever(line:
             break
     else:
         pytest.fail(f"not among {PASSES}")
+
+
+def test_those_of_about_one_length_are_alike_oldest_first(line: Line) -> None:
+    shortest, longest = line.ask(due=9.0, tokens=ALIKE[0] + 1), line.ask("b", tokens=ALIKE[1])
+    line.ask(tokens=ALIKE[0])
+    line.ask(tokens=ALIKE[1] + 1)
+    assert line.queue.alike(longest) == [shortest, longest]
+    line.queue.remove(shortest)
+    assert line.queue.alike(longest) == [longest]
+    line.queue.take_along(longest)
+    assert line.queue.alike(longest) == []
+
+
+def test_who_is_taken_along_is_charged_all_the_same(line: Line) -> None:
+    along = [line.ask("along") for _ in range(100)]
+    for _ in range(100):
+        line.ask("steady")
+    for one in along[50:70]:
+        line.queue.take_along(one)
+    assert line.queue.cost == 180
+    first = line.served(20)
+    assert share(first, "along") < 0.1
+    assert share(line.served(40), "along") == pytest.approx(0.5, abs=0.05)
+
+
+def test_who_is_only_ever_taken_along_pays_too(line: Line) -> None:
+    """Its lane is empty again each time: that must not make it forget."""
+    for _ in range(200):
+        line.ask("steady")
+    for _ in range(50):
+        line.queue.take_along(line.ask("sly"))
+        line.serve()
+    line.ask("sly")
+    assert share(line.served(10), "sly") == pytest.approx(0.1, abs=0.01)
+    for _ in range(50):
+        line.queue.take_along(line.ask("sly", cost=10.0))
+    line.ask("sly")
+    assert share(line.served(50), "sly") == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BundleInvalid
-from gateway.model.packing import FILLER, Packed, Tokenization, pack
+from gateway.model.packing import FILLER, Packed, Tokenization, apart, pack
 
 QUESTIONS = [[5, 6, 7], [8], [9, 10]]
 
@@ -42,6 +42,13 @@ def test_several_rows_are_filled_up_with_filler() -> None:
 def test_a_question_longer_than_a_row_has_one_of_its_own() -> None:
     packed = pack([[1], [2, 3, 4], [5]], row_tokens=2)
     assert packed.ids.tolist() == [[1, 0, 0], [2, 3, 4], [5, 0, 0]]
+
+
+def test_apart_each_question_has_a_row_as_long_as_the_longest() -> None:
+    rows = apart(QUESTIONS)
+    assert rows.ids.tolist() == [[5, 6, 7], [8, 0, 0], [9, 10, 0]]
+    assert rows.positions.tolist() == [[0, 1, 2]] * 3
+    assert rows.question.tolist() == [[0, 0, 0], [1, FILLER, FILLER], [2, 2, FILLER]]
 
 
 def test_inputs_are_named_as_the_graph_names_them() -> None:

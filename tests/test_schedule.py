@@ -154,3 +154,50 @@ def test_no_batch_holds_what_is_past_gone_or_too_much(
         now += tokens * PER_TOKEN
     assert sorted([*seen, *desk.gone]) == sorted(asked)
     assert desk.schedule.queue.cost == 0
+
+
+ALIKE = Limits(tokens=100, questions=3, is_alike=True)
+
+
+def test_questions_of_one_length_leave_together_the_longest_waiting_first() -> None:
+    desk = Desk(ALIKE)
+    first, _, second, third, fourth = (desk.ask(tokens) for tokens in (10, 30, 11, 12, 9))
+    assert desk.form() == ([first, second, third], [])
+    assert fourth in desk.form()[0] + desk.form()[0]
+
+
+def test_company_is_padded_to_the_longest() -> None:
+    desk = Desk(Limits(tokens=23, questions=3, is_alike=True))
+    first, second = desk.ask(11), desk.ask(12)  # 2 * 12 are too many
+    assert desk.form() == ([first], [])
+    assert desk.form() == ([second], [])
+
+
+def test_company_makes_nobody_late() -> None:
+    desk = Desk(ALIKE)
+    urgent, patient = desk.ask(10, due=0.015), desk.ask(10)
+    assert desk.form() == ([urgent], [])
+    assert desk.form(0.01) == ([patient], [])
+
+
+def test_company_that_has_left_is_not_taken_along() -> None:
+    desk = Desk(ALIKE)
+    first, gone = desk.ask(10), desk.ask(10)
+    desk.gone.add(gone)
+    assert desk.form() == ([first], [])
+    assert desk.form() == ([], [])
+
+
+def test_what_company_saves_is_learnt() -> None:
+    costs = CostTable({10: 0.010, 30: 0.015})
+    schedule: Schedule[int] = Schedule(costs, ALIKE)
+    assert schedule.cost(10) == pytest.approx(0.010)
+    for number in range(300):
+        schedule.queue.push(Waiting(number, "a", FAR, 10, schedule.cost(10), number))
+    while schedule.form(0.0).batch:
+        pass
+    assert schedule.cost(10) == pytest.approx(0.005, rel=0.05)
+    for number in range(100):
+        schedule.queue.push(Waiting(number, "a", FAR, 10, schedule.cost(10), number))
+        schedule.form(0.0)
+    assert schedule.cost(10) == pytest.approx(0.010, rel=0.05)

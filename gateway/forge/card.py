@@ -87,7 +87,7 @@ def _fidelity(manifest: Manifest) -> str:
         "## Fidelity of the graphs\n\n" + "\n".join(rows) + "\n\n"
         f"On {parity['questions']} questions that trained nothing. The reference, fp32 ONNX, differs from torch by at "
         f"most {parity['reference_difference']:.1e}. Packed: a question among 31 others against the question alone. "
-        "The 8-bit graph is not packed when it serves, so there nothing changes."
+        "When the 8-bit graph serves, each question has a row of its own, so that nothing changes."
     )
 
 

@@ -150,7 +150,7 @@ class Batcher:
                 self._serve(formed.batch)
 
     def _serve(self, batch: Sequence[_Question]) -> None:
-        started, tokens = self._clock(), sum(one.tokens for one in batch)
+        started, tokens = self._clock(), self._schedule.tokens(batch)
         due = started + self._schedule.costs.predict(tokens)
         outcomes = self._compute(batch, started)
         self._on_loop(self._settle_all, batch, outcomes, due)

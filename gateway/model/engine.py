@@ -27,6 +27,7 @@ WARM_PASSES = 3
 CHARACTERS_PER_TOKEN = 4.0
 """A guess for questions that are not tokenised yet; the queue itself counts tokens."""
 SPECIAL_TOKENS = 2
+COMMON_TOKENS = 16
 EMBED_TOKENS = 256
 """Tokens in one pass when many texts are embedded: longer rows lose to the square attention mask."""
 
@@ -46,6 +47,7 @@ class Engine:
         self.bundle = bundle
         self._tokenization = Tokenization(bundle.path("tokenizer.json"), bundle.manifest.max_tokens)
         self._session = open_session(bundle, self._tokenization, device, threads, precision)
+        limits = replace(limits, is_alike=self._session.keeps_apart)
         if self._session.runs_alone:  # a batch would only make its first question wait for its last
             limits = replace(limits, questions=1)
         self._batcher = Batcher(self._session.run, CostTable(self._warm(limits)), limits)
@@ -120,7 +122,9 @@ class Engine:
 
     def _seconds(self, tokens: int, longest: int) -> float:
         """Of a pass with so many tokens, at its best."""
-        questions = [[0] * min(longest, tokens - at) for at in range(0, tokens, longest)]
+        # A larger batch is one of many short questions, as most are.
+        each = longest if tokens <= longest else min(longest, COMMON_TOKENS)
+        questions = [[0] * min(each, tokens - at) for at in range(0, tokens, each)]
         taken = []
         for _ in range(WARM_PASSES):
             started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""From texts to packed rows: token ids, positions and question numbers, side by side without padding between them."""
+"""From texts to the rows of a pass: token ids, positions and question numbers, packed side by side or kept apart."""
 
 from __future__ import annotations
 
@@ -76,3 +76,18 @@ def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
             question[at, start:stop] = number
             start = stop
     return Packed(ids, positions, question)
+
+
+def apart(questions: Sequence[Tokens]) -> Packed:
+    """One question a row, all rows as long as the longest.
+
+    What a question meets in every sum of a pass is then the same as if it were alone, but for zeros at its end: so is
+    what rounding to 8 bits makes of it.
+    """
+    width = max(map(len, questions))
+    ids = np.zeros((len(questions), width), np.int64)
+    question = np.full_like(ids, FILLER)
+    for number, tokens in enumerate(questions):
+        ids[number, : len(tokens)] = tokens
+        question[number, : len(tokens)] = number
+    return Packed(ids, np.broadcast_to(np.arange(width), ids.shape), question)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Generic
 
-from gateway.model.cost import CostTable, Delay
+from gateway.model.cost import WEIGHT, CostTable, Delay
 from gateway.model.fairness import FairQueue, Payload, Waiting
 from gateway.types import Forecast
 
@@ -17,11 +17,13 @@ AFTER = 0.001
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`tokens` and `questions` bound a batch, `waiting` the queue."""
+    """`tokens` and `questions` bound a batch, `waiting` the queue. `is_alike`: only questions of about one length share
+    a batch, as each then has a row that is as long as the longest."""
 
     tokens: int = 192
     questions: int = 8
     waiting: int = 2048
+    is_alike: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +46,17 @@ class Schedule(Generic[Payload]):
         self.delay = Delay()  # from when a batch is predicted to end to when its outcomes are handed back
         self._limits = limits
         self._is_gone = is_gone
+        self._saving = 1.0  # what batches take of late, of what their questions would take one by one
         self._until: float | None = None  # when the batch that runs is predicted to end
 
     def cost(self, tokens: int) -> float:
-        """Seconds that a question adds to the queue: those of its own pass, or its share of a full batch."""
+        """Seconds that a question adds to the queue: its share of a full batch, or where only like ones meet, those of
+        its own pass less what their company saves these days."""
         alone = self.costs.predict(tokens)
         if self._limits.questions == 1:
             return alone
+        if self._limits.is_alike:
+            return alone * self._saving
         return min(alone, self.costs.predict(self._limits.tokens) * tokens / self._limits.tokens)
 
     def forecast(self, tokens: int, tenant: str, due: float, now: float) -> Forecast:
@@ -71,7 +77,6 @@ class Schedule(Generic[Payload]):
         """Take the next batch from the queue; it runs from now on."""
         batch: list[Waiting[Payload]] = []
         late: list[Waiting[Payload]] = []
-        tokens, soonest = 0, inf
         while len(batch) < self._limits.questions and (one := self.queue.head()):
             if self._is_gone(one.payload):
                 self.queue.remove(one)
@@ -80,14 +85,40 @@ class Schedule(Generic[Payload]):
                 self.queue.remove(one)
                 late.append(one)
                 continue
-            soonest = min(soonest, one.due)
-            if batch and not self._fits(tokens + one.tokens, soonest - now):
+            if batch and not self._fits([*batch, one], now):
                 break
             self.queue.take(one)
             batch.append(one)
-            tokens += one.tokens
-        self._until = now + self.costs.predict(tokens) if batch else None
+            if self._limits.is_alike:
+                self._join(batch, now)
+                break
+        self._begin(batch, now)
         return Formed(batch, late)
+
+    def _join(self, batch: list[Waiting[Payload]], now: float) -> None:
+        """Let questions of about the first one's length go with it, those first that have waited longest."""
+        for one in self.queue.alike(batch[0]):
+            if len(batch) == self._limits.questions:
+                return
+            if self._is_gone(one.payload) or not self._fits([*batch, one], now):
+                continue  # its own turn tells what becomes of it
+            self.queue.take_along(one)
+            batch.append(one)
+
+    def _begin(self, batch: list[Waiting[Payload]], now: float) -> None:
+        if not batch:
+            self._until = None
+            return
+        seconds = self.costs.predict(self.tokens(batch))
+        self._until = now + seconds
+        alone = sum(self.costs.predict(one.tokens) for one in batch)
+        self._saving += WEIGHT * (seconds / alone - self._saving)
+
+    def tokens(self, batch: Sequence[Waiting[Payload]]) -> int:
+        """Of a batch as it is computed, padding included."""
+        if self._limits.is_alike:
+            return len(batch) * max(one.tokens for one in batch)
+        return sum(one.tokens for one in batch)
 
     def ended(self) -> None:
         """The batch that ran has ended."""
@@ -98,9 +129,10 @@ class Schedule(Generic[Payload]):
         deadline: a table that predicts too much is corrected only by passes."""
         return one.due <= now + (0.0 if is_lone else self._service(one.tokens))
 
-    def _fits(self, tokens: int, seconds: float) -> bool:
-        """Whether a batch of so many tokens may be, of which one is due in so many seconds."""
-        return tokens <= self._limits.tokens and self._service(tokens) <= seconds
+    def _fits(self, batch: Sequence[Waiting[Payload]], now: float) -> bool:
+        """Whether these may be a batch: not too large, and each of them in time."""
+        tokens = self.tokens(batch)
+        return tokens <= self._limits.tokens and now + self._service(tokens) <= min(one.due for one in batch)
 
     def _service(self, tokens: int) -> float:
         """Seconds from the start of a batch to its answers, hardly ever more."""
