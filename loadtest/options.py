@@ -15,14 +15,16 @@ import click
 import uvloop
 from rich.console import Console
 
+from gateway.config import ModelSection
 from loadtest import documents, report, subjects
+from loadtest import questions as asking
 from loadtest.documents import NotAResult
 from loadtest.honesty import Limits
 from loadtest.live import View
 from loadtest.measure import Progress
-from loadtest.plan import read_questions
 from loadtest.processes import ServerFailed
 from loadtest.protocols import GATEWAY, PROTOCOLS, STREAM
+from loadtest.questions import Questions
 from loadtest.scenarios import ScenarioInvalid
 from loadtest.subjects import NotAnswering, Subject
 from loadtest.targets import NotOurs, checked
@@ -41,12 +43,16 @@ QUESTIONS = click.option(
     "sources",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="CSV, JSONL or plain lines; several are mixed.",
+    help="CSV, JSONL or plain lines; several are mixed.  [200 questions to a bank that come with this]",
 )
 SERVER = (
     click.option("--target", metavar="HOST:PORT", help=f"A server that runs already.  [{DEFAULT_TARGET}]"),
     click.option("--serve", metavar="ARGS", help="Start `gateway serve ARGS` on free ports, and stop it afterwards."),
+    click.option(
+        "--admin",
+        metavar="HOST:PORT",
+        help="The target's admin port: what it computed for nobody, and swaps. Known of what --serve starts.",
+    ),
     click.option(
         "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
     ),
@@ -99,7 +105,7 @@ def given(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return add
 
 
-def subject(target: str | None, serve: str | None, protocol: str, *, is_owned: bool) -> Subject:
+def subject(target: str | None, serve: str | None, admin: str | None, protocol: str, *, is_owned: bool) -> Subject:
     """What --target or --serve name. Raises click's UsageError for both, and for a target that is not ours."""
     if target is not None and serve is not None:
         raise click.UsageError("--target and --serve exclude each other")
@@ -108,15 +114,24 @@ def subject(target: str | None, serve: str | None, protocol: str, *, is_owned: b
             raise click.UsageError(f"--serve starts a gateway, which does not speak {protocol}")
         return subjects.gateway(shlex.split(serve), protocol=protocol)
     try:
-        return subjects.running(checked(target or DEFAULT_TARGET, is_owned=is_owned), protocol)
+        address = checked(target or DEFAULT_TARGET, is_owned=is_owned)
+        return subjects.running(address, protocol, checked(admin, is_owned=is_owned) if admin else "")
     except (NotOurs, ValueError) as error:
         raise click.UsageError(str(error)) from None
 
 
-def questions(sources: tuple[Path, ...]) -> list[str]:
+def served_bundle(serve: str) -> Path:
+    """The bundle that `gateway serve ARGS` serves, by its --bundle or by default."""
+    arguments = shlex.split(serve)
+    if "--bundle" in arguments[:-1]:
+        return Path(arguments[arguments.index("--bundle") + 1])
+    return ModelSection().bundle
+
+
+def questions(sources: tuple[Path, ...]) -> Questions:
     """Raises ClickException for a file that is not there or holds none."""
     try:
-        return read_questions(sources)
+        return asking.read(sources)
     except (FileNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 

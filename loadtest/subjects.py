@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.admin import Admin
 from loadtest.ports import free_port, is_taken
 from loadtest.processes import Process, ServerFailed
 from loadtest.protocols import GATEWAY, PROTOCOLS
@@ -40,6 +41,8 @@ class Subject:
     address: str
     command: tuple[str, ...] = ()
     """What starts it; empty if it runs already."""
+    admin: str = ""
+    """HOST:PORT of a gateway's admin port; empty where there is none, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +52,15 @@ class Opened:
     subject: Subject
     target: Target
     process: Process | None
+    """Nothing for a server that runs already."""
+
+    @property
+    def admin(self) -> Admin | None:
+        return Admin(self.subject.admin) if self.subject.admin else None
 
 
-def running(address: str, protocol: str) -> Subject:
-    return Subject(f"{protocol} at {address}", protocol, address)
+def running(address: str, protocol: str, admin: str = "") -> Subject:
+    return Subject(f"{protocol} at {address}", protocol, address, admin=admin)
 
 
 def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -> Subject:
@@ -61,7 +69,7 @@ def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -
     command = (sys.executable, "-m", "gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
-    return Subject(name, protocol, f"127.0.0.1:{port}", command)
+    return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")
 
 
 def triton(peers: Path, model: Path, setting: str) -> Subject:

@@ -30,6 +30,8 @@ def show_run(found: dict[str, Any], console: Console) -> None:
     whole = found["loads"]["all"]
     console.print(f"statuses  {counted(whole['statuses'])}", highlight=False)
     console.print(f"routes    {counted(whole['routes'])}", highlight=False)
+    console.print(f"lost      {whole['lost']} with neither an answer nor a refusal", highlight=False)
+    console.print(f"asked     {found['question_source'] or '-'}", highlight=False)
     generator = found["generator"]
     console.print(
         f"generator late p99 {generator['late_p99_ms']:.2f} ms, max {generator['late_max_ms']:.2f}; "
@@ -40,9 +42,34 @@ def show_run(found: dict[str, Any], console: Console) -> None:
         use = found["server_use"]
         console.print(
             f"server    {_number(use['cpu_ms_per_answer'], 3)} ms of CPU an answer, {use['cores']:.2f} cores, "
-            f"RSS {use['rss_mb_first']:.0f} -> {use['rss_mb_last']:.0f} MB",
+            f"RSS {use['rss_mb_first']:.0f} -> {use['rss_mb_last']:.0f} MB "
+            f"(x {_number(use['rss_ratio'], 3)} since second {use['rss_first_second']:g})",
             highlight=False,
         )
+    if found["tokens"]:
+        tokens = found["tokens"]
+        console.print(
+            f"tokens    {tokens['computed']} computed, {_share(tokens['wasted_share'], 2)} for callers already gone",
+            highlight=False,
+        )
+    for event in found["events"]:
+        _show_event(event, console)
+
+
+def _show_event(event: dict[str, Any], console: Console) -> None:
+    window, before = event["window"], event["before"]
+    console.print(
+        f"[bold]{event['do']}[/]      at {event['began']:.1f} s, took {event['ended'] - event['began']:.1f} s: "
+        f"{event['outcome'] or event['failure']}",
+        highlight=False,
+    )
+    first, after = window["seconds"]
+    console.print(
+        f"          seconds {first} to {after}: {window['errors']} errors of {window['offered']}, "
+        f"p99 {_number(window['p99_ms'], 2)} ms; before it {_number(before['p99_ms'], 2)} "
+        f"(x {_number(event['p99_ratio'], 2)})",
+        highlight=False,
+    )
 
 
 def show_capacity(found: dict[str, Any], console: Console) -> None:
@@ -143,5 +170,5 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def _share(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"

@@ -119,7 +119,6 @@ def test_a_foreign_target_is_refused(scenario: str, questions: str) -> None:
     [
         (("run", "nope", "--questions", "q"), "no such scenario"),
         (("run", "smoke", "--questions", "no-such.csv"), "no such file: no-such.csv"),
-        (("run", "smoke"), "Missing option '--questions'"),
         (("run", "smoke", "--questions", "q", "--target", "127.0.0.1:1", "--serve", ""), "exclude each other"),
         (("sweep", "--questions", "q", "--multiples", "a"), "is not a list of numbers"),
         (("sweep", "--questions", "q", "--multiples", "0"), "between 0 and 100"),
