@@ -110,7 +110,7 @@ def _ms(value: float | None) -> str:
 
 def main() -> None:
     """Draw what standard input says until it ends; the last picture stays."""
-    urgency.last_in_line()
+    urgency.back_in_line()
     rows: deque[dict[str, Any]] = deque(maxlen=ROWS)
     try:
         with Live(console=Console(stderr=True), auto_refresh=False) as live:

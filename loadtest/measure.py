@@ -87,7 +87,7 @@ async def measure(
             on_second(_progress(number - LAG, plan, recorder, generator.outstanding))
 
     try:
-        with _no_collections(), urgency.first_in_line():
+        with _no_collections(), urgency.first_in_line() as is_first:
             async with asyncio.TaskGroup() as group:
                 happening = [group.create_task(events.happen(event, do, clock, start)) for event, do in doing]
                 await generator.run(each_second)
@@ -106,6 +106,7 @@ async def measure(
         cpu=round(watch.cpu(), 4),
         unsent=summary.unsent(recorder, recorder.loads),
         steal=round(watch.steal(), 4),
+        is_first=is_first,
     )
     return Run(
         scenario=scenario.model_dump(mode="json", exclude={"folder"})

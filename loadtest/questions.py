@@ -9,7 +9,7 @@ from pathlib import Path
 from gateway.forge import texts
 
 SHIPPED = Path(__file__).with_name("questions.txt")
-"""200 questions to the bank of index/banking, of 3 to 60 words, half of them up to 10."""
+"""200 questions to the bank of index/banking, of 3 to 60 words, half of them up to 10 or 11."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ def show_run(found: dict[str, Any], console: Console) -> None:
     generator = found["generator"]
     console.print(
         f"generator late p99 {generator['late_p99_ms']:.2f} ms, max {generator['late_max_ms']:.2f}; "
-        f"{100 * generator['cpu']:.0f} % of a core; steal {100 * generator['steal']:.1f} %",
+        f"{100 * generator['cpu']:.0f} % of a core; steal {100 * generator['steal']:.1f} %"
+        f"{'' if generator['is_first'] else '; at usual priority'}",
         highlight=False,
     )
     if found["server_use"]:

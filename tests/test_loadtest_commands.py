@@ -104,7 +104,7 @@ async def test_an_invalid_run_is_said_loudly_and_exits_with_1(ports: Ports, scen
 async def test_nobody_there_is_one_line(scenario: str, questions: str) -> None:
     code, _, err = await started("run", scenario, "--target", "127.0.0.1:1", "--questions", questions)
     assert code == 1
-    assert err.strip() == "Error: gateway at 127.0.0.1:1 does not answer: UNAVAILABLE"
+    assert err.strip() == "Error: gateway at 127.0.0.1:1 does not answer: UNAVAILABLE NOT_CONNECTED"
 
 
 def test_a_foreign_target_is_refused(scenario: str, questions: str) -> None:

@@ -125,6 +125,9 @@ LOAD = '[[load]]\nname = "a"\npieces = [{ seconds = 9, rate = 9 }]\n'
         ('summary = "x"\n[[load]]\nname = "a"', "load.0: needs either pieces or a trace"),
         ('summary = "x"\n[[load]]\nname = "a"\npieces = [{ seconds = 0, rate = 1 }]', "load.0.pieces.0.seconds"),
         ('summary = "x"\nunit = "capacity"\n[[load]]\nname = "a"\ntrace = "b"', "a trace has its own times"),
+        (f'summary = "x"\n{LOAD}[[events]]\nat = 7\ndo = "stop"', "events.0.do"),
+        (f'summary = "x"\n{LOAD}[[events]]\nat = 3\ndo = "swap"', "after the warm-up"),
+        (f'summary = "x"\n{LOAD}' + '[[events]]\nat = 7\ndo = "drain"\n' * 2, "nothing can happen to a server"),
     ],
 )
 def test_a_broken_scenario_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
@@ -136,6 +139,12 @@ def test_a_broken_scenario_is_named_with_its_key(tmp_path: Path, text: str, mess
 def test_an_unknown_scenario_lists_those_there_are() -> None:
     with pytest.raises(ScenarioInvalid, match="there are drain, impatient, mixed-tenants"):
         scenarios.read("smok")
+
+
+def test_an_event_after_the_end_is_refused(tmp_path: Path) -> None:
+    scenario = scenarios.read(written(tmp_path, f'summary = "x"\n{LOAD}[[events]]\nat = 9\ndo = "swap"'))
+    with pytest.raises(ScenarioInvalid, match="lasts 9 s, and has an event at 9 s"):
+        plan(scenario, ["a"])
 
 
 def test_nothing_but_warm_up_is_refused(tmp_path: Path) -> None:
@@ -157,6 +166,6 @@ def test_the_shipped_questions_are_many_and_as_mixed_as_real_ones() -> None:
     found = questions.read()
     words = sorted(len(text.split()) for text in found.texts)
     assert len(set(found.texts)) == len(found.texts) == 200
-    assert (words[0], words[100]) == (3, 10)
+    assert (words[0], words[100]) == (3, 11)
     assert 50 < words[-1] <= 60
     assert found.source.startswith("questions.txt (sha256 ")
