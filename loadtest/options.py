@@ -15,7 +15,6 @@ import click
 import uvloop
 from rich.console import Console
 
-from gateway.config import ModelSection
 from loadtest import documents, report, subjects
 from loadtest import questions as asking
 from loadtest.documents import NotAResult
@@ -58,6 +57,15 @@ SERVER = (
     ),
     click.option("--i-own-this-target", "is_owned", is_flag=True, help="Allow a target that is not loopback."),
 )
+PEERS_NEARBY = Path("../shared/peers")
+PEERS = click.option(
+    "--peers",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=lambda: PEERS_NEARBY if PEERS_NEARBY.is_dir() else None,
+    help=f"Folder with serve_triton.sh and serve_mlserver.sh.  [{PEERS_NEARBY}, if it is there]",
+)
+MODEL_HELP = "What the peers serve: model.onnx (padded) and tokenizer.json, of the same weights as the gateway's."
 HONESTY = (
     click.option(
         "--max-late-ms",
@@ -118,14 +126,6 @@ def subject(target: str | None, serve: str | None, admin: str | None, protocol: 
         return subjects.running(address, protocol, checked(admin, is_owned=is_owned) if admin else "")
     except (NotOurs, ValueError) as error:
         raise click.UsageError(str(error)) from None
-
-
-def served_bundle(serve: str) -> Path:
-    """The bundle that `gateway serve ARGS` serves, by its --bundle or by default."""
-    arguments = shlex.split(serve)
-    if "--bundle" in arguments[:-1]:
-        return Path(arguments[arguments.index("--bundle") + 1])
-    return ModelSection().bundle
 
 
 def questions(sources: tuple[Path, ...]) -> Questions:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import report_rates, report_run
+from loadtest.measures import MEASURES
 from loadtest.report_parts import machine, table, verdict
 
 STYLE = Path(__file__).with_name("report.css")
@@ -35,6 +36,7 @@ def _section(found: dict[str, Any]) -> str:
         "sweep": report_rates.sweep,
         "peers": report_rates.peers,
         "comparison": _comparison,
+        "kept": _kept,
     }
     under = ", ".join(found[name] for name in ("server", "when") if name in found)
     head = f'<h1>{escape(_title(found))}</h1><p class="under">{escape(under)}</p>'
@@ -44,9 +46,17 @@ def _section(found: dict[str, Any]) -> str:
 def _title(found: dict[str, Any]) -> str:
     if found["kind"] == "run":
         return f"{found['scenario']}"
+    if found["kind"] == "kept":
+        return f"{found['what']}"
     return {"capacity": "Capacity", "sweep": "Goodput curve", "peers": "Peers", "comparison": "Comparison"}[
         found["kind"]
     ]
+
+
+def _kept(found: dict[str, Any]) -> str:
+    measure = MEASURES[found["measure"]]
+    shown = [measure.shown(found[name]) for name in ("value", "at_least", "aim")]
+    return table(["", "found", "asked", "aim", "", "load"], [[measure.name, *shown, found["verdict"], found["load"]]])
 
 
 def _comparison(found: dict[str, Any]) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
 
-from loadtest import events, options, scenarios
+from loadtest import events, options, scenarios, subjects
 from loadtest.honesty import Limits
 from loadtest.measure import measure
 from loadtest.plan import plan
@@ -59,7 +60,7 @@ def run(
     questions = options.questions(sources)
     limits = Limits(max_late_ms, max_cpu)
     if bundle is None and serve is not None:
-        bundle = options.served_bundle(serve)
+        bundle = subjects.served_bundle(shlex.split(serve))
     with options.watching() as watcher:
         done = options.run(_run(found, subject, questions, capacity, bundle, limits, watcher))
     options.finish(done.to_json(), show_run, out=out, html=html, is_json=is_json)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config import ModelSection
 from loadtest.admin import Admin
 from loadtest.ports import free_port, is_taken
 from loadtest.processes import Process, ServerFailed
@@ -70,6 +71,13 @@ def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
     return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")
+
+
+def served_bundle(arguments: Sequence[str]) -> Path:
+    """The bundle that `gateway serve ARGUMENTS` serves, by its --bundle or by default."""
+    if "--bundle" in arguments[:-1]:
+        return Path(arguments[arguments.index("--bundle") + 1])
+    return ModelSection().bundle
 
 
 def triton(peers: Path, model: Path, setting: str) -> Subject:
