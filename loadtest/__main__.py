@@ -19,6 +19,7 @@ from gateway.types import Answer
 from loadtest import options
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
+from loadtest.cross_check_command import cross_check
 from loadtest.kept_command import kept_results
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
@@ -35,7 +36,17 @@ def main() -> None:
     """Measures a running gateway, or one that it starts itself."""
 
 
-for command in (run, find_capacity, sweep, compare_files, peers_in_turn, prove, kept_results, report_files):
+for command in (
+    run,
+    find_capacity,
+    sweep,
+    compare_files,
+    peers_in_turn,
+    cross_check,
+    prove,
+    kept_results,
+    report_files,
+):
     main.add_command(command)
 
 

@@ -5,7 +5,6 @@ They share one capacity, found once: that of the gateway that serves, unary, wit
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -150,7 +149,7 @@ async def own_cost(bench: Bench) -> Findings:
     """At half of the capacity: what the gateway adds to the model and to gRPC, each measured by itself."""
     rate = HALF * await bench.known_capacity()
     port = free_port()
-    echo = Subject("bare echo", "echo", f"127.0.0.1:{port}", (sys.executable, "-m", "loadtest.echo", str(port)))
+    echo = Subject("bare echo", "echo", f"127.0.0.1:{port}", subjects.module("loadtest.echo", str(port)))
     whole, bare = await _trial(bench, bench.gateway(), rate), await _trial(bench, echo, rate)
     model = await raw.apart(bench.bundle, bench.sources, RAW_QUESTIONS)
     floor = None if bare.cpu_ms_per_answer is None else bare.cpu_ms_per_answer + model.cpu_ms

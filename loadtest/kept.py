@@ -16,7 +16,7 @@ README = "README.md"
 HEAD = """# Results
 
 Written by `gateway loadtest kept` from the JSON files here, which `gateway loadtest prove --out FOLDER` keeps: one for
-each measure, in a folder for each machine. Read ratios; absolute numbers are those of the machine and commit above them.
+each measure, in a folder for each machine. Read ratios; absolute numbers are those of the machine and commit over them.
 """
 COLUMNS = "| measure | asked | aim | found | | load | p50 / p99 ms |\n|---|---|---|---|---|---|---|\n"
 NOTHING = "\nNothing is kept yet.\n"

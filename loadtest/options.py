@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -18,6 +19,7 @@ from rich.console import Console
 from loadtest import documents, report, subjects
 from loadtest import questions as asking
 from loadtest.documents import NotAResult
+from loadtest.h2load import H2loadFailed
 from loadtest.honesty import Limits
 from loadtest.live import View
 from loadtest.measure import Progress
@@ -35,7 +37,7 @@ Command = TypeVar("Command", bound=Callable[..., object])
 DEFAULT_TARGET = "127.0.0.1:50051"
 SWITCH_INTERVAL = 0.0005
 """Seconds that gRPC's threads may keep the interpreter from the event loop; the default, 5 ms, makes questions late."""
-EXPECTED = (ScenarioInvalid, ServerFailed, NotAnswering, NotAResult)
+EXPECTED = (ScenarioInvalid, ServerFailed, NotAnswering, NotAResult, H2loadFailed)
 
 QUESTIONS = click.option(
     "--questions",
@@ -43,6 +45,9 @@ QUESTIONS = click.option(
     type=click.Path(path_type=Path),
     multiple=True,
     help="CSV, JSONL or plain lines; several are mixed.  [200 questions to a bank that come with this]",
+)
+PROTOCOL = click.option(
+    "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
 )
 SERVER = (
     click.option("--target", metavar="HOST:PORT", help=f"A server that runs already.  [{DEFAULT_TARGET}]"),
@@ -52,9 +57,7 @@ SERVER = (
         metavar="HOST:PORT",
         help="The target's admin port: what it computed for nobody, and swaps. Known of what --serve starts.",
     ),
-    click.option(
-        "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
-    ),
+    PROTOCOL,
     click.option("--i-own-this-target", "is_owned", is_flag=True, help="Allow a target that is not loopback."),
 )
 PEERS_NEARBY = Path("../shared/peers")
@@ -146,6 +149,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     SIGTERM ends it as Ctrl-C does: servers that were started for it are stopped.
     """
+    # We start servers and never use gRPC in a forked child; its handlers would say so, in a line for each start.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     terminated = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

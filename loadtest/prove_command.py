@@ -30,12 +30,8 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 )
 @options.given(options.PEERS)
 @click.option("--model-dir", "model", type=FOLDER, help=options.MODEL_HELP)
-@click.option(
-    "--same-weights", "same", type=FOLDER, help="The bundle of the weights in --model-dir, for comparisons with peers."
-)
-@click.option(
-    "--student", type=FOLDER, help="The bundle of a smaller student, for its comparison with peers on --model-dir."
-)
+@click.option("--same-weights", "same", type=FOLDER, help="The bundle of the weights in --model-dir, for the peers.")
+@click.option("--student", type=FOLDER, help="The bundle of a smaller student, for the peers.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder to keep each measure in, as MEASURE.json.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 @options.given(*options.SEARCH, *options.TERMS, *options.HONESTY)

@@ -64,10 +64,15 @@ def running(address: str, protocol: str, admin: str = "") -> Subject:
     return Subject(f"{protocol} at {address}", protocol, address, admin=admin)
 
 
+def module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs one of our modules."""
+    return (sys.executable, "-m", name, *arguments)
+
+
 def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -> Subject:
     """`gateway serve ARGUMENTS`, on free ports. Without a `name`, the command and how it is asked are it."""
     port, admin = free_port(), free_port()
-    command = (sys.executable, "-m", "gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
+    command = module("gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
     return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")

@@ -147,6 +147,16 @@ def show_peers(found: dict[str, Any], console: Console) -> None:
         console.print(f"{name:<24} {_number(found[name], 3)}", highlight=False)
 
 
+def show_cross_check(found: dict[str, Any], console: Console) -> None:
+    _heading(found, console)
+    names = ("per_second", "p50_ms", "p99_ms", "max_ms")
+    table = _table("generator", "answers/s", "p50 ms", "p99 ms", "max ms")
+    for row in found["rows"]:
+        table.add_row(row["generator"], *(_number(row[name], 2) for name in names))
+    table.add_row("h2load / ours", *(_number(found["ratios"].get(name), 3) for name in names))
+    console.print(table)
+
+
 def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name or '-'} {count}" for name, count in counts.items()) or "none"
 

@@ -163,7 +163,8 @@ def test_reports_are_made_of_files(tmp_path: Path) -> None:
 def test_the_gateways_own_command_has_them_too() -> None:
     result = CliRunner().invoke(cli, ["loadtest", "--help"])
     assert result.exit_code == 0
-    for name in ("run", "find-capacity", "sweep", "compare", "peers", "report", "latency", "startup"):
+    names = "run find-capacity sweep compare peers cross-check prove kept report latency startup"
+    for name in names.split():
         assert f"  {name} " in result.output
 
 
