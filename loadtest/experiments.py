@@ -194,11 +194,15 @@ async def swap(bench: Bench) -> Findings:
     run = await _scenario(bench, "reload")
     numbers = run.numbers()
     (event,) = numbers["events"]
-    numbers_of = _of(numbers, "events")
-    load = _described(numbers)
+    before, faults = event["before"], run.faults
+    if before["errors"]:
+        faults += (
+            f"{before['errors']} of {before['offered']} were not answered before the swap: the capacity is less",
+        )
+    kept, load = _of(numbers, "events"), _described(numbers)
     return {
-        "swap-errors": Finding(float(event["window"]["errors"]), load, numbers_of, run.faults),
-        "swap-p99": Finding(event["p99_ratio"], load, numbers_of, run.faults),
+        "swap-errors": Finding(float(event["window"]["errors"]), load, kept, faults),
+        "swap-p99": Finding(event["p99_ratio"], load, kept, faults),
     }
 
 

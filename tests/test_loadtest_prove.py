@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -150,6 +152,38 @@ async def test_a_swap_is_two_measures(monkeypatch: pytest.MonkeyPatch) -> None:
     assert names == ["reload"]
     assert found["swap-errors"].value == 0
     assert found["swap-p99"].value == pytest.approx(3, rel=0.02)
+
+
+async def test_a_swap_says_nothing_where_the_load_was_too_much_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran(
+        monkeypatch,
+        happened=(Happened("swap", 4.1, 4.5, "tiny/1 serves"),),
+        recorder=made_run([[0.01]] * 9, shed=[0, 3]).recorder,
+    )
+    assert (await experiments.swap(bench()))["swap-errors"].faults == (
+        "3 of 7 were not answered before the swap: the capacity is less",
+    )
+
+
+async def test_goodput_is_of_the_capacity(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+
+    @asynccontextmanager
+    async def nothing(subject: Subject, channels: int) -> AsyncIterator[None]:
+        assert channels == 16
+        yield
+
+    async def at(rate: float, *_: Any) -> Run:
+        rates.append(rate)
+        return made_run([[0.01] * 45 + [0.06] * 5] * 4, shed=[50] * 4)
+
+    monkeypatch.setattr(experiments, "opened", nothing)
+    monkeypatch.setattr(experiments, "run_at", at)
+    found = await experiments.overload(bench(capacity=50.0))
+    assert rates == [100, 250, 500]
+    assert {name: one.value for name, one in found.items()} == {
+        "goodput-2x": 0.9, "goodput-5x": 0.9, "goodput-10x": 0.9, "p99-10x": pytest.approx(1.2, rel=0.01),
+    }  # fmt: skip
 
 
 async def test_waste_is_a_share_of_the_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
