@@ -57,6 +57,7 @@ def cross_check(
 
 
 async def _both(subject: Subject, terms: Terms, watcher: Watcher, rate: float, question: str) -> dict[str, Any]:
+    h2load.program()  # before anything is started
     seconds, warmup = round(terms.seconds), round(terms.warmup)
     pieces = (PiecePart(seconds=warmup + seconds, rate=rate),)
     scenario = Scenario(

@@ -43,6 +43,8 @@ class Finding:
     numbers: Mapping[str, Any]
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    lacking: str = ""
+    """What it takes and was not given, where the others of its experiment did without."""
 
 
 Findings = dict[str, Finding]
@@ -95,6 +97,10 @@ class Bench:
 async def beside_peers(bench: Bench) -> Findings:
     """The peers in turn, with only those that the wanted measures compare."""
     wanted = bench.wanted & {"capacity-triton", "cpu-triton", "cpu-student", "capacity-mlserver"}
+    missing = _missing(bench, wanted)
+    if missing.keys() >= wanted:
+        raise Lacking(" and ".join(sorted(set(missing.values()))))
+    wanted -= missing.keys()
     contenders = _contenders(bench, wanted)
     found = await peers.measured(contenders, bench.terms, bench.how, bench.watcher)
     rates = peers.to_json(found)
@@ -107,23 +113,30 @@ async def beside_peers(bench: Bench) -> Findings:
     }
     servers = [{name: value for name, value in row.items() if name != "trials"} for row in rates["servers"]]
     load = f"searched capacities; CPU at {found.rate:g}/s, half of the lowest"
-    return {
-        name: Finding(values[name], load, {"servers": servers}, tuple(rates["faults"]), tuple(rates["warnings"]))
-        for name in wanted
-    }
+    faults, warnings = tuple(rates["faults"]), tuple(rates["warnings"])
+    taken = {name: Finding(values[name], load, {"servers": servers}, faults, warnings) for name in wanted}
+    return taken | {name: Finding(None, "", {}, lacking=option) for name, option in missing.items()}
+
+
+def _missing(bench: Bench, wanted: frozenset[str]) -> dict[str, str]:
+    """Measure -> what it takes and was not given."""
+    if bench.peers is None or bench.model is None:
+        return dict.fromkeys(wanted, "--peers, the folder of the peers' scripts, and --model-dir, what they serve")
+    missing = {}
+    if bench.same is None:
+        missing = dict.fromkeys(wanted - {"cpu-student"}, "--same-weights, the bundle of the weights in --model-dir")
+    if bench.student is None and "cpu-student" in wanted:
+        missing["cpu-student"] = "--student, the bundle of a smaller student"
+    return missing
 
 
 def _contenders(bench: Bench, wanted: frozenset[str]) -> list[Contender]:
-    if bench.peers is None or bench.model is None:
-        raise Lacking("--peers, the folder with the peers' scripts, and --model-dir, what they serve")
+    assert bench.peers is not None
+    assert bench.model is not None
     found = []
     if wanted - {"cpu-student"}:
-        if bench.same is None:
-            raise Lacking("--same-weights, the bundle of the weights in --model-dir")
         found.append(Contender("gateway", subjects.gateway(["--bundle", str(bench.same)], "gateway, same weights")))
     if "cpu-student" in wanted:
-        if bench.student is None:
-            raise Lacking("--student, a bundle of fewer layers")
         found.append(Contender("student", subjects.gateway(["--bundle", str(bench.student)], "gateway, student")))
     if wanted - {"capacity-mlserver"}:
         found += [

@@ -50,10 +50,10 @@ def framed(message: bytes) -> bytes:
     return struct.pack(">BI", 0, len(message)) + message
 
 
-def command(program: str, address: str, rate: float, seconds: int, timeout_ms: int, body: Path, log: Path) -> list[str]:
+def command(called: str, address: str, rate: float, seconds: int, timeout_ms: int, body: Path, log: Path) -> list[str]:
     """`rate` is in calls a second."""
     return [
-        program,
+        called,
         f"--duration={seconds}",
         "--clients=1",  # several would all send at the same instants
         f"--max-concurrent-streams={STREAMS}",
@@ -67,16 +67,22 @@ def command(program: str, address: str, rate: float, seconds: int, timeout_ms: i
     ]
 
 
+def program() -> str:
+    """Its path. Raises H2loadFailed, with what to install."""
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise H2loadFailed("h2load is not here: install nghttp2-client (Debian, Ubuntu) or nghttp2 (Homebrew, Fedora)")
+    return found
+
+
 async def asked(question: str, address: str, rate: float, seconds: int, warmup: int, timeout_ms: int) -> Answered:
     """Ask one question over and over, for `warmup` and then `seconds` whole seconds. Raises H2loadFailed."""
-    program = shutil.which(PROGRAM)
-    if program is None:
-        raise H2loadFailed("h2load is not here: install nghttp2-client (Debian, Ubuntu) or nghttp2 (Homebrew, Fedora)")
+    called = program()
     with tempfile.TemporaryDirectory() as folder:
         body, log = Path(folder) / "body", Path(folder) / "log"
         body.write_bytes(framed(pb.AnswerRequest(question=question).SerializeToString()))
         whole = warmup + seconds
-        await _run(command(program, address, rate, whole, timeout_ms, body, log), whole)
+        await _run(command(called, address, rate, whole, timeout_ms, body, log), whole)
         return parsed(log.read_text().splitlines(), seconds, warmup)
 
 

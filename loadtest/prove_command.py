@@ -95,7 +95,8 @@ def _taken(bench: Bench) -> Iterator[dict[str, Any]]:
         lacking, findings = _tried(bench, experiment, wanted)
         for name in wanted:
             one = kept.document(MEASURES[name], findings[name], when, bench.terms)
-            yield one | {"lacking": lacking} if lacking else one
+            needs = lacking or findings[name].lacking
+            yield one | {"lacking": needs} if needs else one
 
 
 def _tried(bench: Bench, experiment: Experiment, wanted: list[str]) -> tuple[str, Findings]:

@@ -71,11 +71,11 @@ def test_every_measure_has_one_experiment() -> None:
 
 
 async def test_what_a_comparison_with_peers_takes_is_named(tmp_path: Path) -> None:
-    both: dict[str, Any] = {"wanted": frozenset(MEASURES), "peers": tmp_path, "model": tmp_path}
+    given: dict[str, Any] = {"peers": tmp_path, "model": tmp_path}
     for changes, option in (
         ({"wanted": frozenset(MEASURES)}, "--model-dir"),
-        (both, "--same-weights"),
-        (both | {"same": tmp_path}, "--student"),
+        (given | {"wanted": frozenset({"capacity-triton"}), "student": tmp_path}, "^--same-weights"),
+        (given | {"wanted": frozenset({"cpu-student"}), "same": tmp_path}, "^--student"),
     ):
         with pytest.raises(Lacking, match=option):
             await experiments.beside_peers(bench(**changes))
@@ -99,6 +99,10 @@ async def test_only_the_peers_that_are_compared_are_started(monkeypatch: pytest.
     assert {name: one.value for name, one in found.items()} == {
         "capacity-triton": 2, "cpu-triton": 0.5, "cpu-student": 0.25, "capacity-mlserver": 3,
     }  # fmt: skip
+    found = await experiments.beside_peers(bench(wanted=frozenset(MEASURES), **given | {"student": None}))
+    assert started.pop() == ["gateway", "triton", "triton", "triton", "mlserver"]
+    assert found["capacity-triton"].value == 2
+    assert "--student" in found["cpu-student"].lacking
 
 
 async def test_without_a_capacity_nothing_is_multiplied() -> None:
