@@ -2,9 +2,8 @@
 
 Beside a server that takes all cores, a thread that wakes up waits for its turn, and a question that starts late says
 something about the generator and nothing about the server. On two cores that other work kept busy, 1,000 questions/s to
-`loadtest.echo` were late by 2.3 ms (p99), and with this by 0.3; a timer alone, with nothing to send, by 3 to 4.5 ms and
-by 0.2. So it is the wait for a core: the interpreter's switch interval made no difference, and a lower nice value did
-not help, which counts within one session only where sessions are grouped (sched_autogroup).
+`loadtest.echo` were late by 2.3 ms (p99) without this and by 0.3 with it, in one run of 6 s each. A lower nice value
+helped in some runs and not in others: where sessions are grouped (sched_autogroup), it counts within its own only.
 """
 
 from __future__ import annotations
