@@ -15,12 +15,14 @@ from rich.table import Table
 
 from gateway.cli import machine
 from gateway.client import CallFailed, Client
-from gateway.errors import GatewayError
-from gateway.forge.texts import read
 from gateway.types import Answer
+from loadtest import options
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
+from loadtest.cross_check_command import cross_check
+from loadtest.kept_command import kept_results
 from loadtest.peers_command import peers_in_turn
+from loadtest.prove_command import prove
 from loadtest.report_command import report_files
 from loadtest.run_command import run
 from loadtest.startup import seconds_to_ready
@@ -34,30 +36,37 @@ def main() -> None:
     """Measures a running gateway, or one that it starts itself."""
 
 
-for command in (run, find_capacity, sweep, compare_files, peers_in_turn, report_files):
+for command in (
+    run,
+    find_capacity,
+    sweep,
+    compare_files,
+    peers_in_turn,
+    cross_check,
+    prove,
+    kept_results,
+    report_files,
+):
     main.add_command(command)
 
 
 @main.command()
 @click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT")
-@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV, JSONL or plain lines.")
+@options.given(options.QUESTIONS)
 @click.option("--count", default=2000, show_default=True, help="Questions to time.")
 @click.option("--warm", default=200, show_default=True, help="Questions before that.")
 @click.option("--seed", default=7, show_default=True)
 @click.option("--json", "is_json", is_flag=True)
-def latency(target: str, questions: Path, count: int, warm: int, seed: int, is_json: bool) -> None:
+def latency(target: str, sources: tuple[Path, ...], count: int, warm: int, seed: int, is_json: bool) -> None:
     """One at a time, each after the answer to the last: the latency without any queue."""
-    try:
-        texts = [row.text for row in read(questions)]
-    except (FileNotFoundError, ValueError, GatewayError) as error:
-        raise click.ClickException(str(error)) from None
-    asked = random.Random(seed).choices(texts, k=warm + count)  # noqa: S311 - a sample, no secret
+    questions = options.questions(sources)
+    asked = random.Random(seed).choices(questions.texts, k=warm + count)  # noqa: S311 - a sample, no secret
     with Client(target, timeout=5.0) as client:
         try:
             answers = [_timed(client, text) for text in asked][warm:]
         except CallFailed as error:
             raise click.ClickException(f"{target}: {error}") from None
-    found = _found(answers)
+    found = _found(answers) | {"asked": questions.source}
     if is_json:
         click.echo(json.dumps(found, indent=1))
     else:

@@ -19,6 +19,7 @@ def find_capacity(
     sources: tuple[Path, ...],
     target: str | None,
     serve: str | None,
+    admin: str | None,
     protocol: str,
     is_owned: bool,
     start: float,
@@ -34,7 +35,7 @@ def find_capacity(
     The rate is doubled (or halved) until it fails (or passes), then narrowed by bisection; the median of --repeats
     searches counts.
     """
-    subject = options.subject(target, serve, protocol, is_owned=is_owned)
+    subject = options.subject(target, serve, admin, protocol, is_owned=is_owned)
     terms = options.terms(sources, **others)
     with options.watching() as watcher:
         found = options.run(_search(subject, terms, watcher, SearchTerms(start, tolerance, repeats)))

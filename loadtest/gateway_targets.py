@@ -12,12 +12,10 @@ import grpc.aio
 from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
-from loadtest.targets import NO_MESSAGE, OK, Metadata, Outcome, connect, disconnect, failed
+from loadtest.targets import NO_MESSAGE, OK, STREAM_ENDED, Metadata, Outcome, connect, disconnect, failed
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 TIMED_OUT = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED.name)
-STREAM_ENDED = Outcome(grpc.StatusCode.UNAVAILABLE.name, reason="STREAM_ENDED")
-"""For questions whose stream ended, without an error, before they were answered."""
 
 
 class GatewayTarget:

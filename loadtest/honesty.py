@@ -43,6 +43,8 @@ class Observed:
     """Questions that were due when as many as allowed were outstanding."""
     steal: float
     """Share of the machine's time that its host gave to others meanwhile."""
+    is_first: bool = False
+    """Whether it ran before all other processes, at a real-time priority, which takes a privilege."""
 
 
 def faults(observed: Observed, limits: Limits) -> tuple[str, ...]:

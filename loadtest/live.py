@@ -22,6 +22,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from loadtest import urgency
 from loadtest.measure import Progress
 
 EVERY = 5
@@ -109,6 +110,7 @@ def _ms(value: float | None) -> str:
 
 def main() -> None:
     """Draw what standard input says until it ends; the last picture stays."""
+    urgency.back_in_line()
     rows: deque[dict[str, Any]] = deque(maxlen=ROWS)
     try:
         with Live(console=Console(stderr=True), auto_refresh=False) as live:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gc
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
-from loadtest import honesty, summary
+from loadtest import events, honesty, summary, urgency
+from loadtest.admin import AdminFailed, Tokens
 from loadtest.clock import TimerClock
 from loadtest.generator import HEADROOM, Generator
 from loadtest.honesty import Limits, Observed
 from loadtest.plan import Plan
-from loadtest.processes import Process
 from loadtest.recorder import Recorder, percentiles
 from loadtest.results import Run, Sample
-from loadtest.scenarios import Scenario
-from loadtest.targets import Target
+from loadtest.scenarios import DRAIN, Scenario
+from loadtest.subjects import Opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +51,23 @@ LAG = 2
 async def measure(
     scenario: Scenario,
     plan: Plan,
-    target: Target,
-    server: str,
+    opened: Opened,
     *,
     limits: Limits = Limits(),  # noqa: B008 - frozen
-    process: Process | None = None,
+    bundle: Path | None = None,
     on_second: Callable[[Progress], None] = lambda _: None,
 ) -> Run:
-    """Ask what `plan`, made of `scenario`, says. `process` is the server's, if we started it.
+    """Ask `opened` what `plan`, made of `scenario`, says. `bundle` is what the scenario's swaps swap in.
 
-    Raises ServerFailed if it has ended meanwhile.
+    Raises ServerFailed if it has ended meanwhile, and ScenarioInvalid for an event that it cannot have.
     """
+    doing = [(event, events.act(event, opened, bundle)) for event in scenario.events]
+    process = opened.process
+    tokens = await _tokens(opened)
     began = datetime.now(UTC)
     clock = TimerClock()
     recorder = Recorder([caller.name for caller in plan.callers], scenario.target_ms / 1e3, plan.warmup)
-    generator = Generator(plan, target, recorder, clock, scenario.max_outstanding)
+    generator = Generator(plan, opened.target, recorder, clock, scenario.max_outstanding)
     watch = honesty.Watch()
     samples: list[Sample] = []
     if process is not None:
@@ -71,7 +76,7 @@ async def measure(
 
     def sample(*, look_for_new: bool) -> None:
         watch.sample()
-        if process is not None:
+        if process is not None and not process.has_ended:  # by a drain
             use = process.use(look_for_new=look_for_new)
             samples.append(Sample(clock.now() - start, use.cpu_seconds, use.rss_bytes))
 
@@ -82,13 +87,17 @@ async def measure(
             on_second(_progress(number - LAG, plan, recorder, generator.outstanding))
 
     try:
-        with _no_collections():
-            await generator.run(each_second)
+        with _no_collections(), urgency.first_in_line() as is_first:
+            async with asyncio.TaskGroup() as group:
+                happening = [group.create_task(events.happen(event, do, clock, start)) for event, do in doing]
+                await generator.run(each_second)
     finally:
         clock.close()
-    if process is not None:
+    if process is not None and not any(event.do == DRAIN for event in scenario.events):
         process.check()
     sample(look_for_new=True)
+    happened = tuple(one.result() for one in happening)
+    tokens_after = await _tokens(opened)
     late = recorder.lateness
     observed = Observed(
         sent=len(late),
@@ -97,20 +106,35 @@ async def measure(
         cpu=round(watch.cpu(), 4),
         unsent=summary.unsent(recorder, recorder.loads),
         steal=round(watch.steal(), 4),
+        is_first=is_first,
     )
     return Run(
         scenario=scenario.model_dump(mode="json", exclude={"folder"})
-        | {"capacity": plan.capacity, "questions": len(plan.questions)},
-        server=server,
+        | {"capacity": plan.capacity, "questions": len(plan.questions), "question_source": plan.source},
+        server=opened.subject.name,
         when=began.isoformat(timespec="seconds"),
         facts=honesty.facts(),
         observed=observed,
         limits=limits,
-        faults=honesty.faults(observed, limits),
+        faults=(
+            *honesty.faults(observed, limits),
+            *(f"the {one.do} at {one.began:g} s failed: {one.failure}" for one in happened if one.failure),
+        ),
         seconds={summary.ALL: plan.seconds - plan.warmup} | {caller.name: caller.seconds for caller in plan.callers},
         recorder=recorder,
         samples=tuple(samples),
+        happened=happened,
+        tokens=tokens_after.since(tokens) if tokens and tokens_after else None,
     )
+
+
+async def _tokens(opened: Opened) -> Tokens | None:
+    """Nothing of a server without an admin port, or with none any more: this is no reason to lose a run."""
+    if opened.admin is None:
+        return None
+    with contextlib.suppress(AdminFailed):
+        return await asyncio.to_thread(opened.admin.tokens)
+    return None
 
 
 def _progress(second: int, plan: Plan, recorder: Recorder, outstanding: int) -> Progress:

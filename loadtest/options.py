@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
@@ -16,13 +17,15 @@ import uvloop
 from rich.console import Console
 
 from loadtest import documents, report, subjects
+from loadtest import questions as asking
 from loadtest.documents import NotAResult
+from loadtest.h2load import H2loadFailed
 from loadtest.honesty import Limits
 from loadtest.live import View
 from loadtest.measure import Progress
-from loadtest.plan import read_questions
 from loadtest.processes import ServerFailed
 from loadtest.protocols import GATEWAY, PROTOCOLS, STREAM
+from loadtest.questions import Questions
 from loadtest.scenarios import ScenarioInvalid
 from loadtest.subjects import NotAnswering, Subject
 from loadtest.targets import NotOurs, checked
@@ -34,24 +37,38 @@ Command = TypeVar("Command", bound=Callable[..., object])
 DEFAULT_TARGET = "127.0.0.1:50051"
 SWITCH_INTERVAL = 0.0005
 """Seconds that gRPC's threads may keep the interpreter from the event loop; the default, 5 ms, makes questions late."""
-EXPECTED = (ScenarioInvalid, ServerFailed, NotAnswering, NotAResult)
+EXPECTED = (ScenarioInvalid, ServerFailed, NotAnswering, NotAResult, H2loadFailed)
 
 QUESTIONS = click.option(
     "--questions",
     "sources",
     type=click.Path(path_type=Path),
     multiple=True,
-    required=True,
-    help="CSV, JSONL or plain lines; several are mixed.",
+    help="CSV, JSONL or plain lines; several are mixed.  [200 questions to a bank that come with this]",
+)
+PROTOCOL = click.option(
+    "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
 )
 SERVER = (
     click.option("--target", metavar="HOST:PORT", help=f"A server that runs already.  [{DEFAULT_TARGET}]"),
     click.option("--serve", metavar="ARGS", help="Start `gateway serve ARGS` on free ports, and stop it afterwards."),
     click.option(
-        "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
+        "--admin",
+        metavar="HOST:PORT",
+        help="The target's admin port: what it computed for nobody, and swaps. Known of what --serve starts.",
     ),
+    PROTOCOL,
     click.option("--i-own-this-target", "is_owned", is_flag=True, help="Allow a target that is not loopback."),
 )
+PEERS_NEARBY = Path("../shared/peers")
+PEERS = click.option(
+    "--peers",
+    "folder",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    default=lambda: PEERS_NEARBY if PEERS_NEARBY.is_dir() else None,
+    help=f"Folder with serve_triton.sh and serve_mlserver.sh.  [{PEERS_NEARBY}, if it is there]",
+)
+MODEL_HELP = "What the peers serve: model.onnx (padded) and tokenizer.json, of the same weights as the gateway's."
 HONESTY = (
     click.option(
         "--max-late-ms",
@@ -99,7 +116,7 @@ def given(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return add
 
 
-def subject(target: str | None, serve: str | None, protocol: str, *, is_owned: bool) -> Subject:
+def subject(target: str | None, serve: str | None, admin: str | None, protocol: str, *, is_owned: bool) -> Subject:
     """What --target or --serve name. Raises click's UsageError for both, and for a target that is not ours."""
     if target is not None and serve is not None:
         raise click.UsageError("--target and --serve exclude each other")
@@ -108,15 +125,16 @@ def subject(target: str | None, serve: str | None, protocol: str, *, is_owned: b
             raise click.UsageError(f"--serve starts a gateway, which does not speak {protocol}")
         return subjects.gateway(shlex.split(serve), protocol=protocol)
     try:
-        return subjects.running(checked(target or DEFAULT_TARGET, is_owned=is_owned), protocol)
+        address = checked(target or DEFAULT_TARGET, is_owned=is_owned)
+        return subjects.running(address, protocol, checked(admin, is_owned=is_owned) if admin else "")
     except (NotOurs, ValueError) as error:
         raise click.UsageError(str(error)) from None
 
 
-def questions(sources: tuple[Path, ...]) -> list[str]:
+def questions(sources: tuple[Path, ...]) -> Questions:
     """Raises ClickException for a file that is not there or holds none."""
     try:
-        return read_questions(sources)
+        return asking.read(sources)
     except (FileNotFoundError, ValueError) as error:
         raise click.ClickException(str(error)) from None
 
@@ -131,6 +149,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
     SIGTERM ends it as Ctrl-C does: servers that were started for it are stopped.
     """
+    # We start servers and never use gRPC in a forked child; its handlers would say so, in a line for each start.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     interval = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_INTERVAL)
     terminated = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))

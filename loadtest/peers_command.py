@@ -18,19 +18,13 @@ FAMILIES = ("gateway", "triton", "mlserver")
 
 @click.command("peers", short_help="The gateway, Triton and MLServer in turn.")
 @options.given(options.QUESTIONS)
-@click.option(
-    "--peers",
-    "folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    required=True,
-    help="Folder with serve_triton.sh and serve_mlserver.sh.",
-)
+@options.given(options.PEERS)
 @click.option(
     "--model-dir",
     "model",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     required=True,
-    help="What the peers serve: model.onnx (padded) and tokenizer.json, of the same weights as the gateway's.",
+    help=options.MODEL_HELP,
 )
 @click.option("--serve", metavar="ARGS", default="", help="Arguments of `gateway serve`, such as --bundle FOLDER.")
 @click.option(
@@ -42,7 +36,7 @@ FAMILIES = ("gateway", "triton", "mlserver")
 @options.given(*options.SEARCH, *options.TERMS, *options.HONESTY, *options.OUTPUT)
 def peers_in_turn(
     sources: tuple[Path, ...],
-    folder: Path,
+    folder: Path | None,
     model: Path,
     serve: str,
     only: tuple[str, ...],
@@ -59,6 +53,8 @@ def peers_in_turn(
     Triton runs in each of its settings, and the best one counts. Ratios are the gateway's measure to the peer's: of the
     capacity more is better, of CPU time less. Exit code 1 if one of the runs that count is invalid.
     """
+    if folder is None:
+        raise click.UsageError("name the folder of the peers' scripts with --peers")
     terms = options.terms(sources, **others)
     contenders = [one for one in _contenders(folder, model, shlex.split(serve)) if not only or one.family in only]
     how = SearchTerms(start, tolerance, repeats)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from gateway.forge import texts
 from loadtest import arrivals
 from loadtest.scenarios import LoadPart, Scenario, ScenarioInvalid
 from loadtest.targets import Metadata
@@ -45,18 +43,16 @@ class Plan:
     """Seconds at its start whose questions do not count."""
     capacity: float | None = None
     """Questions a second that relative rates were multiples of."""
+    source: str = ""
+    """Where the questions are from, in words."""
 
 
-def read_questions(sources: Sequence[Path]) -> list[str]:
-    """The questions of all files together. Raises FileNotFoundError or ValueError, naming the file."""
-    return [row.text for source in sources for row in texts.read(source)]
+def plan(scenario: Scenario, questions: Sequence[str], capacity: float | None = None, source: str = "") -> Plan:
+    """The same arguments give the same plan. `capacity`: what relative rates are multiples of, in questions a second;
+    `source`: where the questions are from, in words.
 
-
-def plan(scenario: Scenario, questions: Sequence[str], capacity: float | None = None) -> Plan:
-    """The same arguments give the same plan. `capacity`: what relative rates are multiples of, in questions a second.
-
-    Raises ScenarioInvalid for relative rates without a capacity, a trace that cannot be read, and if the warm-up is all
-    that there is.
+    Raises ScenarioInvalid for relative rates without a capacity, a trace that cannot be read, if the warm-up is all
+    that there is, and for an event after the end.
     """
     if scenario.unit == "capacity" and capacity is None:
         raise ScenarioInvalid(f"{scenario.name}: its rates are multiples of a capacity, which is not known")
@@ -68,13 +64,17 @@ def plan(scenario: Scenario, questions: Sequence[str], capacity: float | None = 
     seconds = max(ends)
     if seconds <= scenario.warmup_seconds:
         raise ScenarioInvalid(f"{scenario.name}: lasts {seconds:g} s, no longer than its warm-up")
+    if scenario.events and scenario.events[-1].at >= seconds:
+        raise ScenarioInvalid(f"{scenario.name}: lasts {seconds:g} s, and has an event at {scenario.events[-1].at:g} s")
     at = np.concatenate(starts)
     order = np.argsort(at, kind="stable")
     load = np.concatenate([np.full(len(times), number, np.int16) for number, times in enumerate(starts)])
     # A sample of the real mix: long and short questions come as often as they do in the files.
     question = np.random.default_rng(scenario.seed).integers(len(questions), size=len(at), dtype=np.int32)
     callers = tuple(_caller(load, end, scenario.warmup_seconds) for load, end in zip(scenario.load, ends, strict=True))
-    return Plan(at[order], load[order], question, callers, questions, seconds, scenario.warmup_seconds, capacity)
+    return Plan(
+        at[order], load[order], question, callers, questions, seconds, scenario.warmup_seconds, capacity, source
+    )
 
 
 def _starts(scenario: Scenario, number: int, load: LoadPart, factor: float) -> arrivals.Times:

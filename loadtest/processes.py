@@ -79,6 +79,23 @@ class Process:
     def pid(self) -> int:
         return self._popen.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._popen.poll() is not None
+
+    def terminate(self) -> None:
+        """Ask it to end, as a process manager does; see `ended`."""
+        self._popen.terminate()
+
+    async def ended(self, patience: float = GRACE) -> int:
+        """Its exit code, as soon as it has ended. Raises ServerFailed after `patience` seconds."""
+        until = time.monotonic() + patience
+        while (code := self._popen.poll()) is None:
+            if time.monotonic() > until:
+                raise ServerFailed(f"the server has not ended within {patience:g} s: {self.last_words()}")
+            await asyncio.sleep(POLL / 10)
+        return code
+
     def check(self) -> None:
         """Raises ServerFailed if it has ended."""
         code = self._popen.poll()

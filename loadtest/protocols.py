@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from loadtest.echo import EchoTarget
 from loadtest.gateway_targets import GatewayTarget, StreamTarget
 from loadtest.inference_target import OpenInferenceTarget
 from loadtest.targets import Target
@@ -25,5 +26,6 @@ PROTOCOLS: dict[str, Callable[[str, int], Target]] = {
     STREAM: StreamTarget,
     "triton": _triton,
     "mlserver": _mlserver,
+    "echo": EchoTarget,
 }
 """Each makes a target of an address and a number of channels."""

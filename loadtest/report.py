@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtest import report_rates, report_run
-from loadtest.report_parts import machine, table, verdict
+from loadtest.measures import MEASURES
+from loadtest.report_parts import machine, number, table, verdict
 
 STYLE = Path(__file__).with_name("report.css")
 
@@ -35,6 +36,8 @@ def _section(found: dict[str, Any]) -> str:
         "sweep": report_rates.sweep,
         "peers": report_rates.peers,
         "comparison": _comparison,
+        "cross-check": _cross_check,
+        "kept": _kept,
     }
     under = ", ".join(found[name] for name in ("server", "when") if name in found)
     head = f'<h1>{escape(_title(found))}</h1><p class="under">{escape(under)}</p>'
@@ -44,9 +47,28 @@ def _section(found: dict[str, Any]) -> str:
 def _title(found: dict[str, Any]) -> str:
     if found["kind"] == "run":
         return f"{found['scenario']}"
-    return {"capacity": "Capacity", "sweep": "Goodput curve", "peers": "Peers", "comparison": "Comparison"}[
-        found["kind"]
-    ]
+    if found["kind"] == "kept":
+        return f"{found['what']}"
+    return {
+        "capacity": "Capacity",
+        "sweep": "Goodput curve",
+        "peers": "Peers",
+        "comparison": "Comparison",
+        "cross-check": "Cross-check",
+    }[found["kind"]]
+
+
+def _cross_check(found: dict[str, Any]) -> str:
+    names = ("per_second", "p50_ms", "p99_ms", "max_ms")
+    rows = [[row["generator"], *(number(row[name], 2) for name in names)] for row in found["rows"]]
+    rows.append(["h2load / ours", *(number(found["ratios"].get(name), 3) for name in names)])
+    return table(["", "answers/s", "p50 ms", "p99 ms", "max ms"], rows)
+
+
+def _kept(found: dict[str, Any]) -> str:
+    measure = MEASURES[found["measure"]]
+    shown = [measure.shown(found[name]) for name in ("value", "at_least", "aim")]
+    return table(["", "found", "asked", "aim", "", "load"], [[measure.name, *shown, found["verdict"], found["load"]]])
 
 
 def _comparison(found: dict[str, Any]) -> str:

@@ -45,6 +45,7 @@ def body(found: dict[str, Any]) -> str:
         + chart_grid(figures)
         + "<h2>By load</h2>"
         + _loads(found["loads"])
+        + _events(found["events"])
         + "<h2>What became of the questions</h2>"
         + _ends(run.recorder)
         + "<h2>The generator</h2>"
@@ -112,7 +113,7 @@ def _over_time(run: Run) -> str:
     good = [(second + 0.5, float(sum(part.good for part in parts))) for second, parts in rows]
     y = charts.linear("questions a second", max(value for _, value in offered))
     series = [Line("offered", offered, "none", is_dashed=True), Line("good", good, "good")]
-    return charts.lines("Offered and good", series, _time(run), y, _warmup(run, y))
+    return charts.lines("Offered and good", series, _time(run), y, _marks(run, y))
 
 
 def _latency_over_time(run: Run) -> str:
@@ -122,7 +123,7 @@ def _latency_over_time(run: Run) -> str:
         for percent, colour in ((50, "c1"), (99, "c2"))
     ]
     y = _milliseconds([value for line in series for _, value in line.points], run)
-    guides = [*_warmup(run, y), _target(run, _length(run))]
+    guides = [*_marks(run, y), _target(run, _length(run))]
     return charts.lines("Latency of the OK answers", series, _time(run), y, guides)
 
 
@@ -216,9 +217,12 @@ def _target(run: Run, right: float) -> Guide:
     return Guide(f"target {target:g} ms", (0, target), (right, target))
 
 
-def _warmup(run: Run, y: Axis) -> list[Guide]:
+def _marks(run: Run, y: Axis) -> list[Guide]:
+    """The end of the warm-up, and when something was done to the server."""
     warmup = run.recorder.warmup
-    return [Guide("warm-up", (warmup, y.ticks[0][0]), (warmup, y.ticks[-1][0]))] if warmup else []
+    marks = [("warm-up", warmup)] if warmup else []
+    marks += [(one.do, one.began) for one in run.happened]
+    return [Guide(name, (at, y.ticks[0][0]), (at, y.ticks[-1][0])) for name, at in marks]
 
 
 def _loads(loads: dict[str, Any]) -> str:
@@ -234,6 +238,28 @@ def _loads(loads: dict[str, Any]) -> str:
         for load, found in loads.items()
     ]
     return table(header, rows)
+
+
+def _events(events: Sequence[dict[str, Any]]) -> str:
+    if not events:
+        return ""
+    header = ["event", "at s", "took s", "", "errors around it", "of", "p99 ms", "before it", "ratio"]
+    return "<h2>Events</h2>" + table(header, [_event(event) for event in events], words=(3,))
+
+
+def _event(event: dict[str, Any]) -> list[str]:
+    window, before = event["window"], event["before"]
+    return [
+        event["do"],
+        number(event["began"]),
+        number(event["ended"] - event["began"]),
+        event["outcome"] or event["failure"],
+        f"{window['errors']:,}",
+        f"{window['offered']:,}",
+        number(window["p99_ms"], 2),
+        number(before["p99_ms"], 2),
+        number(event["p99_ratio"], 2),
+    ]
 
 
 def _ends(recorder: Recorder) -> str:
@@ -256,5 +282,6 @@ def _generator(found: dict[str, Any]) -> str:
         ["own CPU, of one core", share(seen["cpu"]), share(limits["cpu"])],
         ["never sent", f"{seen['unsent']:,}", "0"],
         ["time the host gave to others (steal)", share(seen["steal"]), ""],
+        ["ran before all other processes", "yes" if seen["is_first"] else "no", ""],
     ]
     return table(["", "seen", "allowed"], rows)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from loadtest import summary
+from loadtest import events, summary
+from loadtest.admin import Tokens
+from loadtest.events import Happened
 from loadtest.honesty import Limits, Observed
 from loadtest.recorder import Recorder
 
@@ -37,6 +39,9 @@ class Run:
     recorder: Recorder
     samples: tuple[Sample, ...]
     """From the end of the warm-up to the last answer; empty for a server that we did not start."""
+    happened: tuple[Happened, ...] = ()
+    tokens: Tokens | None = None
+    """Of the run with its warm-up; nothing where there is no admin port to ask."""
 
     @property
     def is_valid(self) -> bool:
@@ -54,6 +59,8 @@ class Run:
             "faults": self.faults,
             "scenario": self.scenario["name"],
             "capacity": capacity,
+            "questions": self.scenario.get("questions"),
+            "question_source": self.scenario.get("question_source"),
             "server": self.server,
             "when": self.when,
             **self.facts,
@@ -63,6 +70,8 @@ class Run:
             "loads": loads,
             "server_milliseconds": summary.milliseconds(self.recorder.server),
             "server_use": self.use(loads[summary.ALL]["ok"]),
+            "events": events.noticed(self.happened, self.recorder),
+            "tokens": asdict(self.tokens) | {"wasted_share": self.tokens.wasted_share} if self.tokens else None,
         }
 
     def use(self, answered: int) -> dict[str, float | None] | None:
@@ -77,6 +86,8 @@ class Run:
             "cores": round(cpu / (last.second - first.second), 3),
             "rss_mb_first": round(first.rss_bytes / 2**20, 1),
             "rss_mb_last": round(last.rss_bytes / 2**20, 1),
+            "rss_first_second": round(first.second, 1),
+            "rss_ratio": round(last.rss_bytes / first.rss_bytes, 4) if first.rss_bytes else None,
         }
 
     def to_json(self) -> dict[str, Any]:
@@ -88,6 +99,8 @@ class Run:
                 "seconds": self.seconds,
                 "recorder": self.recorder.to_json(),
                 "samples": [asdict(sample) for sample in self.samples],
+                "happened": [asdict(one) for one in self.happened],
+                "tokens": asdict(self.tokens) if self.tokens else None,
             }
         }
 
@@ -106,4 +119,6 @@ class Run:
             full["seconds"],
             Recorder.from_json(full["recorder"]),
             tuple(Sample(**sample) for sample in full["samples"]),
+            tuple(Happened(**one) for one in full["happened"]),
+            Tokens(**full["tokens"]) if full["tokens"] else None,
         )

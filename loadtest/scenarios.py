@@ -14,6 +14,8 @@ SHIPPED = Path(__file__).parent / "scenarios"
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Rate = Annotated[float, Field(ge=0, le=1_000_000)]
+SWAP = "swap"
+DRAIN = "drain"
 Criticality = Literal["critical-plus", "critical", "sheddable-plus", "sheddable"]
 
 
@@ -65,6 +67,15 @@ class LoadPart(_Part):
         return tuple((name, value) for name, value in pairs if value)
 
 
+class EventPart(_Part):
+    """Something that is done to the server while the load goes on."""
+
+    at: Annotated[float, Field(gt=0, le=86_400)]
+    """Seconds after the start of the run."""
+    do: Literal["swap", "drain"]
+    """swap: another bundle takes the place of the one that serves. drain: SIGTERM, so that the server is gone."""
+
+
 class Scenario(_Part):
     """Everything about a run but the server, the questions and the machine."""
 
@@ -83,6 +94,8 @@ class Scenario(_Part):
     """Calls waiting for an answer. What would exceed it is not sent, and the run is invalid."""
     seed: int = 7
     load: Annotated[tuple[LoadPart, ...], Field(min_length=1, max_length=32)]
+    events: Annotated[tuple[EventPart, ...], Field(max_length=8)] = ()
+    """In the order of their times."""
     folder: Path = SHIPPED
     """Where it was read from."""
 
@@ -93,6 +106,15 @@ class Scenario(_Part):
             raise ValueError("two loads have the same name")
         if self.unit == "capacity" and any(load.trace for load in self.load):
             raise ValueError('a trace has its own times: it cannot be scaled to a capacity (unit = "capacity")')
+        return self
+
+    @model_validator(mode="after")
+    def _events_can_be_judged(self) -> Self:
+        times = [event.at for event in self.events]
+        if times != sorted(times) or (times and times[0] <= self.warmup_seconds):
+            raise ValueError("events come in the order of their times, after the warm-up")
+        if DRAIN in [event.do for event in self.events[:-1]]:
+            raise ValueError("nothing can happen to a server after its drain")
         return self
 
 

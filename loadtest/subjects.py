@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway.config import ModelSection
+from loadtest.admin import Admin
 from loadtest.ports import free_port, is_taken
 from loadtest.processes import Process, ServerFailed
 from loadtest.protocols import GATEWAY, PROTOCOLS
@@ -40,6 +42,8 @@ class Subject:
     address: str
     command: tuple[str, ...] = ()
     """What starts it; empty if it runs already."""
+    admin: str = ""
+    """HOST:PORT of a gateway's admin port; empty where there is none, or it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,19 +53,36 @@ class Opened:
     subject: Subject
     target: Target
     process: Process | None
+    """Nothing for a server that runs already."""
+
+    @property
+    def admin(self) -> Admin | None:
+        return Admin(self.subject.admin) if self.subject.admin else None
 
 
-def running(address: str, protocol: str) -> Subject:
-    return Subject(f"{protocol} at {address}", protocol, address)
+def running(address: str, protocol: str, admin: str = "") -> Subject:
+    return Subject(f"{protocol} at {address}", protocol, address, admin=admin)
+
+
+def module(name: str, *arguments: str) -> tuple[str, ...]:
+    """The command that runs one of our modules."""
+    return (sys.executable, "-m", name, *arguments)
 
 
 def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -> Subject:
     """`gateway serve ARGUMENTS`, on free ports. Without a `name`, the command and how it is asked are it."""
     port, admin = free_port(), free_port()
-    command = (sys.executable, "-m", "gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
+    command = module("gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
-    return Subject(name, protocol, f"127.0.0.1:{port}", command)
+    return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")
+
+
+def served_bundle(arguments: Sequence[str]) -> Path:
+    """The bundle that `gateway serve ARGUMENTS` serves, by its --bundle or by default."""
+    if "--bundle" in arguments[:-1]:
+        return Path(arguments[arguments.index("--bundle") + 1])
+    return ModelSection().bundle
 
 
 def triton(peers: Path, model: Path, setting: str) -> Subject:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from loadtest.recorder import DIGITS, PERCENTILES, Group, Latencies, Recorder
-from loadtest.targets import OK
+from loadtest.targets import OK, is_lost
 
 ALL = "all"
 
@@ -61,6 +61,9 @@ def _numbers(groups: Sequence[Group], never_sent: int, seconds: float) -> dict[s
         "good_per_second": round(good / seconds, 2),
         "good_share": round(good / offered, 6) if offered else None,
         "unsent": never_sent,
+        "lost": sum(
+            count for group in groups for reason, count in group.reasons.items() if is_lost(group.status, reason)
+        ),
         "statuses": _counted(groups, "status"),
         "routes": _counted(ok, "route"),
         "reasons": dict(sum((group.reasons for group in groups), Counter[str]())),

@@ -29,6 +29,7 @@ def sweep(
     sources: tuple[Path, ...],
     target: str | None,
     serve: str | None,
+    admin: str | None,
     protocol: str,
     is_owned: bool,
     capacity: float | None,
@@ -48,7 +49,7 @@ def sweep(
         raise click.UsageError(f"--multiples: {multiples!r} is not a list of numbers") from None
     if not all(0 < one <= 100 for one in wanted):
         raise click.UsageError("--multiples: between 0 and 100")
-    subject = options.subject(target, serve, protocol, is_owned=is_owned)
+    subject = options.subject(target, serve, admin, protocol, is_owned=is_owned)
     terms = options.terms(sources, **others)
     with options.watching() as watcher:
         found = options.run(_sweep(subject, terms, watcher, wanted, capacity))

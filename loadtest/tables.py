@@ -30,19 +30,47 @@ def show_run(found: dict[str, Any], console: Console) -> None:
     whole = found["loads"]["all"]
     console.print(f"statuses  {counted(whole['statuses'])}", highlight=False)
     console.print(f"routes    {counted(whole['routes'])}", highlight=False)
+    console.print(f"lost      {whole['lost']} with neither an answer nor a refusal", highlight=False)
+    console.print(f"asked     {found['question_source'] or '-'}", highlight=False)
     generator = found["generator"]
     console.print(
         f"generator late p99 {generator['late_p99_ms']:.2f} ms, max {generator['late_max_ms']:.2f}; "
-        f"{100 * generator['cpu']:.0f} % of a core; steal {100 * generator['steal']:.1f} %",
+        f"{100 * generator['cpu']:.0f} % of a core; steal {100 * generator['steal']:.1f} %"
+        f"{'' if generator['is_first'] else '; at usual priority'}",
         highlight=False,
     )
     if found["server_use"]:
         use = found["server_use"]
         console.print(
             f"server    {_number(use['cpu_ms_per_answer'], 3)} ms of CPU an answer, {use['cores']:.2f} cores, "
-            f"RSS {use['rss_mb_first']:.0f} -> {use['rss_mb_last']:.0f} MB",
+            f"RSS {use['rss_mb_first']:.0f} -> {use['rss_mb_last']:.0f} MB "
+            f"(x {_number(use['rss_ratio'], 3)} since second {use['rss_first_second']:g})",
             highlight=False,
         )
+    if found["tokens"]:
+        tokens = found["tokens"]
+        console.print(
+            f"tokens    {tokens['computed']} computed, {_share(tokens['wasted_share'], 2)} for callers already gone",
+            highlight=False,
+        )
+    for event in found["events"]:
+        _show_event(event, console)
+
+
+def _show_event(event: dict[str, Any], console: Console) -> None:
+    window, before = event["window"], event["before"]
+    console.print(
+        f"[bold]{event['do']}[/]      at {event['began']:.1f} s, took {event['ended'] - event['began']:.1f} s: "
+        f"{event['outcome'] or event['failure']}",
+        highlight=False,
+    )
+    first, after = window["seconds"]
+    console.print(
+        f"          seconds {first} to {after}: {window['errors']} errors of {window['offered']}, "
+        f"p99 {_number(window['p99_ms'], 2)} ms; before it {_number(before['p99_ms'], 2)} "
+        f"(x {_number(event['p99_ratio'], 2)})",
+        highlight=False,
+    )
 
 
 def show_capacity(found: dict[str, Any], console: Console) -> None:
@@ -119,6 +147,16 @@ def show_peers(found: dict[str, Any], console: Console) -> None:
         console.print(f"{name:<24} {_number(found[name], 3)}", highlight=False)
 
 
+def show_cross_check(found: dict[str, Any], console: Console) -> None:
+    _heading(found, console)
+    names = ("per_second", "p50_ms", "p99_ms", "max_ms")
+    table = _table("generator", "answers/s", "p50 ms", "p99 ms", "max ms")
+    for row in found["rows"]:
+        table.add_row(row["generator"], *(_number(row[name], 2) for name in names))
+    table.add_row("h2load / ours", *(_number(found["ratios"].get(name), 3) for name in names))
+    console.print(table)
+
+
 def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name or '-'} {count}" for name, count in counts.items()) or "none"
 
@@ -143,5 +181,5 @@ def _number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+def _share(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None else f"{100 * value:.{digits}f} %"

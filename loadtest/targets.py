@@ -44,6 +44,20 @@ NO_MESSAGE = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED.name, reason="NO_MESSAGE"
 OK, without any metadata or message (1 in 4,000 calls of an overload, measured)."""
 
 
+NOT_CONNECTED = "NOT_CONNECTED"
+"""The reason of a call that never left this process, as nobody accepted its connection."""
+STREAM_ENDED = Outcome(grpc.StatusCode.UNAVAILABLE.name, reason="STREAM_ENDED")
+"""For questions whose stream ended, without an error, before they were answered."""
+REFUSALS = (grpc.StatusCode.UNAVAILABLE.name, grpc.StatusCode.RESOURCE_EXHAUSTED.name)
+
+
+def is_lost(status: str, reason: str) -> bool:
+    """Whether a call ended neither with an answer nor with a refusal that says why: its caller cannot know whether
+    anything was done. gRPC's own UNAVAILABLE, of a connection that broke, has no reason."""
+    is_refused = status in REFUSALS and reason not in ("", STREAM_ENDED.reason)
+    return status != OK and not is_refused
+
+
 class Target(Protocol):
     """Somewhere to send questions. Made inside the running loop; whoever makes it closes it."""
 
@@ -90,11 +104,15 @@ async def disconnect(channels: Sequence[grpc.aio.Channel]) -> None:
 
 
 def failed(error: grpc.aio.AioRpcError) -> Outcome:
-    """A status other than OK, with the reason in its details; gRPC's own errors and other servers' have none."""
+    """A status other than OK, with the reason in its details; gRPC's own errors and other servers' have none, but for
+    NOT_CONNECTED."""
     return Outcome(error.code().name, reason=_reason(error))
 
 
 def _reason(error: grpc.aio.AioRpcError) -> str:
+    # There is no other sign: a connection that breaks under a call has the same code.
+    if (error.details() or "").startswith("failed to connect to all addresses"):
+        return NOT_CONNECTED
     for key, value in error.trailing_metadata() or ():
         if key == "grpc-status-details-bin" and isinstance(value, bytes):
             info = error_details_pb2.ErrorInfo()

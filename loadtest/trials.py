@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +11,7 @@ from loadtest import honesty, summary
 from loadtest.honesty import Limits
 from loadtest.measure import Progress, measure
 from loadtest.plan import plan
+from loadtest.questions import Questions
 from loadtest.results import Run
 from loadtest.scenarios import steady
 from loadtest.search import Capacity, repeated
@@ -25,7 +26,7 @@ Watcher = Callable[[str, Progress], None]
 class Terms:
     """What all runs of one measurement have in common, so that only the rate differs."""
 
-    questions: Sequence[str]
+    questions: Questions
     seconds: float = 10.0
     warmup: float = 2.0
     """Seconds before `seconds`."""
@@ -80,11 +81,9 @@ async def run_at(rate: float, opened: Opened, terms: Terms, watcher: Watcher, re
     )
     return await measure(
         scenario,
-        plan(scenario, terms.questions),
-        opened.target,
-        opened.subject.name,
+        plan(scenario, terms.questions.texts, source=terms.questions.source),
+        opened,
         limits=terms.limits,
-        process=opened.process,
         on_second=lambda progress: watcher(f"{opened.subject.name}, {rate:.1f}/s", progress),
     )
 
@@ -160,6 +159,7 @@ def heading(kind: str, server: str, terms: Terms) -> dict[str, Any]:
         "warmup_seconds": terms.warmup,
         "channels": terms.channels,
         "seed": terms.seed,
-        "questions": len(terms.questions),
+        "questions": len(terms.questions.texts),
+        "question_source": terms.questions.source,
         "limits": asdict(terms.limits),
     }

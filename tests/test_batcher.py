@@ -299,6 +299,17 @@ async def test_tokens_for_callers_who_have_gone_are_counted_as_wasted(room: Room
     assert (done.tokens, done.wasted, done.left_pass, done.left_queue) == (40, 30, 1, 0)
 
 
+async def test_tokens_that_came_too_late_are_wasted_before_any_timer_says_so(room: Room) -> None:
+    room.session.gate.clear()
+    late = room.ask(0, tokens=30)
+    await room.session.is_entered()
+    room.now = 2 * PATIENCE  # as if the loop had not turned meanwhile
+    room.session.gate.set()
+    await late
+    done = room.batcher.workload()
+    assert (done.tokens, done.wasted) == (30, 30)
+
+
 async def test_a_caller_who_leaves_during_a_batch_disturbs_nobody(room: Room) -> None:
     gone = await room.occupied()
     gone.cancel()

@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from loadtest import charts, documents, peers, report, trials
 from loadtest.charts import Line
 from loadtest.compare_command import compared
+from loadtest.cross_check_command import compared as beside
 from tests.loadtest_fakes import FACTS, made_run
+from tests.test_loadtest_cross_check import THEIRS
+from tests.test_loadtest_prove import document
 from tests.test_loadtest_trials import ROWS, capacity, measured, trial
 
 HEAD = {"when": "2026-01-02T03:04:05+00:00", "server": "a <server>", "target_ms": 50.0, **FACTS}
@@ -42,6 +45,8 @@ def every_kind() -> list[dict[str, Any]]:
         HEAD | sweep,
         HEAD | {"kind": "peers"} | peers.to_json(measured(*ROWS)),
         compared(run(), run()),
+        HEAD | {"kind": "cross-check"} | beside(made_run([[0.01] * 50] * 4), THEIRS, 50),
+        document(),
     ]
 
 
@@ -101,7 +106,7 @@ def test_statuses_are_counted_and_named() -> None:
 
 
 def test_several_results_are_several_sections() -> None:
-    assert report.page(every_kind()).count("<section>") == 5
+    assert report.page(every_kind()).count("<section>") == 7
 
 
 @settings(deadline=None)

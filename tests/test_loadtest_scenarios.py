@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from loadtest import scenarios
-from loadtest.plan import plan, read_questions
+from loadtest import questions, scenarios
+from loadtest.plan import plan
 from loadtest.scenarios import ScenarioInvalid
 
-SHIPPED = ("smoke", "slo", "overload", "spike", "mixed-tenants", "noisy-neighbour", "soak")
+SHIPPED = (
+    "smoke", "slo", "overload", "spike", "mixed-tenants", "noisy-neighbour", "soak", "reload", "drain", "impatient"
+)  # fmt: skip
 
 
 def written(folder: Path, text: str) -> str:
@@ -122,6 +125,9 @@ LOAD = '[[load]]\nname = "a"\npieces = [{ seconds = 9, rate = 9 }]\n'
         ('summary = "x"\n[[load]]\nname = "a"', "load.0: needs either pieces or a trace"),
         ('summary = "x"\n[[load]]\nname = "a"\npieces = [{ seconds = 0, rate = 1 }]', "load.0.pieces.0.seconds"),
         ('summary = "x"\nunit = "capacity"\n[[load]]\nname = "a"\ntrace = "b"', "a trace has its own times"),
+        (f'summary = "x"\n{LOAD}[[events]]\nat = 7\ndo = "stop"', "events.0.do"),
+        (f'summary = "x"\n{LOAD}[[events]]\nat = 3\ndo = "swap"', "after the warm-up"),
+        (f'summary = "x"\n{LOAD}' + '[[events]]\nat = 7\ndo = "drain"\n' * 2, "nothing can happen to a server"),
     ],
 )
 def test_a_broken_scenario_is_named_with_its_key(tmp_path: Path, text: str, message: str) -> None:
@@ -131,8 +137,14 @@ def test_a_broken_scenario_is_named_with_its_key(tmp_path: Path, text: str, mess
 
 
 def test_an_unknown_scenario_lists_those_there_are() -> None:
-    with pytest.raises(ScenarioInvalid, match="there are mixed-tenants, noisy-neighbour"):
+    with pytest.raises(ScenarioInvalid, match="there are drain, impatient, mixed-tenants"):
         scenarios.read("smok")
+
+
+def test_an_event_after_the_end_is_refused(tmp_path: Path) -> None:
+    scenario = scenarios.read(written(tmp_path, f'summary = "x"\n{LOAD}[[events]]\nat = 9\ndo = "swap"'))
+    with pytest.raises(ScenarioInvalid, match="lasts 9 s, and has an event at 9 s"):
+        plan(scenario, ["a"])
 
 
 def test_nothing_but_warm_up_is_refused(tmp_path: Path) -> None:
@@ -145,4 +157,15 @@ def test_questions_come_from_all_files(tmp_path: Path) -> None:
     first, second = tmp_path / "a.csv", tmp_path / "b.txt"
     first.write_text("text,category\nwhy?,x\n")
     second.write_text("when?\nwhere?\n")
-    assert read_questions([first, second]) == ["why?", "when?", "where?"]
+    found = questions.read([first, second])
+    assert found.texts == ["why?", "when?", "where?"]
+    assert re.fullmatch(r"a\.csv \(sha256 [0-9a-f]{12}\), b\.txt \(sha256 [0-9a-f]{12}\)", found.source)
+
+
+def test_the_shipped_questions_are_many_and_as_mixed_as_real_ones() -> None:
+    found = questions.read()
+    words = sorted(len(text.split()) for text in found.texts)
+    assert len(set(found.texts)) == len(found.texts) == 200
+    assert (words[0], words[100]) == (3, 11)
+    assert 50 < words[-1] <= 60
+    assert found.source.startswith("questions.txt (sha256 ")

@@ -74,7 +74,7 @@ async def test_a_deadline_is_the_calls_own(target: GatewayTarget, gateway: FakeG
 async def test_nobody_there_is_an_outcome_too(kind: Callable[[str, int], Target]) -> None:
     nobody = kind(f"127.0.0.1:{free_port()}", 1)
     for _ in range(2):
-        assert (await nobody.send("why?", 5, ())).status == "UNAVAILABLE"
+        assert await nobody.send("why?", 5, ()) == Outcome("UNAVAILABLE", reason="NOT_CONNECTED")
     await nobody.close()
 
 

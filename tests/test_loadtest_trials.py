@@ -11,6 +11,7 @@ import pytest
 from loadtest import documents, peers, trials
 from loadtest.peers import Contender, Measured, Row
 from loadtest.ports import free_port
+from loadtest.questions import Questions
 from loadtest.search import Capacity, Search
 from loadtest.subjects import Subject
 from loadtest.trials import SearchTerms, Terms, Trial
@@ -129,7 +130,7 @@ def test_a_server_that_failed_is_named_and_the_others_stay() -> None:
 
 async def test_a_contender_that_does_not_start_ends_nothing() -> None:
     subject = Subject("broken", "gateway", f"127.0.0.1:{free_port()}", ("false",))
-    terms = Terms(["x"], seconds=1, warmup=0)
+    terms = Terms(Questions(["x"], "x"), seconds=1, warmup=0)
     found = await peers.measured([Contender("gateway", subject)], terms, SearchTerms(), lambda *_: None)
     assert found.rows == ()
     assert found.failures == ("broken: the server ended with 1: ",)

@@ -204,9 +204,11 @@ class Batcher:
     # -- back on the event loop ---------------------------------------------------------------------------------------
 
     def _settle_all(self, batch: Sequence[_Question], outcomes: Sequence[Prediction | Exception], due: float) -> None:
-        self._schedule.delay.observe(self._clock() - due)
+        now = self._clock()
+        self._schedule.delay.observe(now - due)
         tokens = sum(one.tokens for one in batch)
-        wasted = sum(one.tokens for one in batch if one.payload.future.done())
+        # Too late is too late, also where the timer that says so has not had its turn on a busy loop.
+        wasted = sum(one.tokens for one in batch if one.payload.future.done() or one.due <= now)
         done = self._done
         self._done = replace(done, tokens=done.tokens + tokens, wasted=done.wasted + wasted)
         for one, outcome in zip(batch, outcomes, strict=True):
