@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 from gateway.errors import BundleInvalid
 
 FILLER = -1
+NARROWEST = 16
+"""Tokens of the narrowest bucket."""
 Tokens = list[int]
 
 
@@ -49,11 +51,12 @@ class Packed:
         return {"ids": self.ids, "positions": self.positions, "question": self.question}
 
 
-def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
+def pack(questions: Sequence[Tokens], row_tokens: int = 0, is_bucketed: bool = False) -> Packed:
     """Questions side by side, in rows of at most `row_tokens`, or in one row if that is 0.
 
     One row is best on a CPU, where the attention between 4 to 8 short questions costs less than another row. A GPU
-    wants many rows, so that the square mask of each stays small.
+    wants many rows, so that the square mask of each stays small. `is_bucketed`: filled up so that both sides are a
+    `bucket`, and several rows are always as wide as `row_tokens`; then few shapes come again and again.
     """
     rows: list[list[int]] = [[]]
     filled = 0
@@ -63,8 +66,11 @@ def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
             filled = 0
         rows[-1].append(number)
         filled += len(tokens)
-    width = max(sum(len(questions[number]) for number in row) for row in rows)
-    ids = np.zeros((len(rows), width), np.int64)
+    height, width = len(rows), max(sum(len(questions[number]) for number in row) for row in rows)
+    if is_bucketed:
+        width = bucket(max(width, NARROWEST if height == 1 else row_tokens))
+        height = bucket(height)
+    ids = np.zeros((height, width), np.int64)
     positions = np.zeros_like(ids)
     question = np.full_like(ids, FILLER)
     for at, row in enumerate(rows):
@@ -76,3 +82,10 @@ def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
             question[at, start:stop] = number
             start = stop
     return Packed(ids, positions, question)
+
+
+def bucket(count: int) -> int:
+    """The least of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ... that is not below `count`: at most half is filled up."""
+    power = 1 << (count - 1).bit_length()
+    smaller = power * 3 // 4
+    return smaller if power >= 4 and count <= smaller else power
