@@ -211,6 +211,7 @@ async def test_status_lists_the_workers(stage: Stage) -> None:
         status = await server.status()
         assert (status["ready"], status["in_flight"], status["max_in_flight"]) == (True, 2, 8)
         assert (status["bundle"], status["pid"]) == ("first", os.getpid())
+        assert (status["degraded"], status["can_answer"]) == (None, True)
         for number, worker in enumerate(status["workers"]):
             assert (worker["worker"], worker["ready"], worker["restarts"]) == (number, True, 0)
             assert (worker["in_flight"], worker["bundle"]) == (1, "first")

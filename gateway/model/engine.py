@@ -160,9 +160,9 @@ class Engine:
                 batch = []
         return logits, embeddings
 
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Unit embeddings [texts, dim]."""
-        return self.outputs(texts)[1]
+    def embed(self, texts: Sequence[str], session: Session | None = None) -> NDArray[np.float32]:
+        """Unit embeddings [texts, dim]; see `outputs`."""
+        return self.outputs(texts, session)[1]
 
     def _open_spare(self, threads: int) -> Session | None:
         try:
