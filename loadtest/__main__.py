@@ -20,6 +20,7 @@ from gateway.forge.texts import read
 from gateway.types import Answer
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
+from loadtest.gpu import gpu
 from loadtest.peers_command import peers_in_turn
 from loadtest.report_command import report_files
 from loadtest.run_command import run
@@ -34,7 +35,7 @@ def main() -> None:
     """Measures a running gateway, or one that it starts itself."""
 
 
-for command in (run, find_capacity, sweep, compare_files, peers_in_turn, report_files):
+for command in (run, find_capacity, sweep, compare_files, peers_in_turn, report_files, gpu):
     main.add_command(command)
 
 
