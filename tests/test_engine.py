@@ -309,3 +309,19 @@ def test_a_bundle_without_a_graph_for_the_cpu_has_no_spare_and_says_so(
 def test_a_runtime_never_changes_the_provider_by_itself(bundle: Bundle, accelerator: Accelerator) -> None:
     """Else it would serve the 16-bit graph from the CPU after a failure, and nobody would know."""
     assert Engine(bundle, "cuda").session._session._enable_fallback is False
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_become_active_stops_the_start(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where CUDA's package is installed, and a library or the driver is missing."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has an accelerator")
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.raises(DeviceUnavailable, match="cuda was asked for, but ONNX Runtime runs on CPU"):
+        Engine(bundle, "cuda")
+    assert Engine(bundle, "auto", has_spare=True).provider == "CPUExecutionProvider"
+    assert "int8 runs on CPUExecutionProvider instead: cuda fp16: cuda was asked for" in caplog.text

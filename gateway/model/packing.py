@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -58,30 +59,29 @@ def pack(questions: Sequence[Tokens], row_tokens: int = 0, is_bucketed: bool = F
     wants many rows, so that the square mask of each stays small. `is_bucketed`: filled up so that both sides are a
     `bucket`, and several rows are always as wide as `row_tokens`; then few shapes come again and again.
     """
-    rows: list[list[int]] = [[]]
-    filled = 0
-    for number, tokens in enumerate(questions):
+    row, filled, width = 0, 0, 0
+    places = []  # (row, column) of each question's first token
+    for tokens in questions:
         if row_tokens and filled and filled + len(tokens) > row_tokens:
-            rows.append([])
-            filled = 0
-        rows[-1].append(number)
+            row, filled = row + 1, 0
+        places.append((row, filled))
         filled += len(tokens)
-    height, width = len(rows), max(sum(len(questions[number]) for number in row) for row in rows)
+        width = max(width, filled)
+    height = row + 1
     if is_bucketed:
         width = bucket(max(width, NARROWEST if height == 1 else row_tokens))
         height = bucket(height)
-    ids = np.zeros((height, width), np.int64)
-    positions = np.zeros_like(ids)
-    question = np.full_like(ids, FILLER)
-    for at, row in enumerate(rows):
-        start = 0
-        for number in row:
-            stop = start + len(questions[number])
-            ids[at, start:stop] = questions[number]
-            positions[at, start:stop] = np.arange(stop - start)
-            question[at, start:stop] = number
-            start = stop
-    return Packed(ids, positions, question)
+    # All at once: a batch for a GPU has hundreds of questions, and one by one they would take longer than their pass.
+    lengths = np.array([len(tokens) for tokens in questions])
+    owner = np.repeat(np.arange(len(questions)), lengths)
+    positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    at = (np.array(places) @ (width, 1))[owner] + positions
+    shape = (height, width)
+    packed = Packed(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, FILLER, np.int64))
+    packed.ids.flat[at] = np.fromiter(chain.from_iterable(questions), np.int64, len(owner))
+    packed.positions.flat[at] = positions
+    packed.question.flat[at] = owner
+    return packed
 
 
 def bucket(count: int) -> int:
