@@ -7,14 +7,15 @@ import os
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
-from gateway.config import Config, KnowledgeSection, ModelSection, Precision
+from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
 from gateway.knowledge.embeddings import EmbeddingCache
@@ -23,30 +24,78 @@ from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
 from gateway.model.schedule import Limits
+from gateway.model.session import Session
 from gateway.rpc.service import CollectionDescription, Description
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
 from gateway.swapping import Swapping
-from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Workload
 
 log = logging.getLogger(__name__)
+
+REHEARSAL_SECONDS = 60.0
+"""The deadline of a rehearsed question: long enough for every step to be taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one session's predictions are answered with: the calibration and thresholds of its precision, and passages
+    embedded by it. Across precisions cosines are alike, but not alike enough: other passages come first for some
+    questions, and no certificate was made with that."""
+
+    session: Session
+    library: Library
+    cascade: Cascade
+
+    @classmethod
+    def of(cls, engine: Engine, session: Session, library: Library) -> Side:
+        profile = engine.bundle.profile(session.precision)
+        return cls(session, library, Cascade(engine, library if library.names() else None, profile))
+
+    def rehearse(self, engine: Engine, collection: str) -> None:
+        """Decide on a question under each policy: numpy's first calls take milliseconds, better now than of a caller's
+        time."""
+        text = next((one.text for one in engine.bundle.manifest.golden), "")
+        logits, embeddings = engine.outputs([text], self.session)
+        prediction = Prediction(logits[0], embeddings[0], tokens=1, batch_size=1, timings={})
+        for policy in Policy:
+            question = Question(text, collection, policy=policy)
+            self.cascade.decide(prediction, question, Deadline.after(REHEARSAL_SECONDS))
 
 
 class Assembled:
     """The real gateway: one engine, one library, one cascade over both. See `rpc.service.Gateway`.
 
-    A library without collections is no knowledge base: `default_collection` is then empty.
+    A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
+    same documents for the engine's spare session, where it has one.
     """
 
     def __init__(
-        self, engine: Engine, library: Library, default_collection: str, cache: AnswerCache | None = None
+        self,
+        engine: Engine,
+        library: Library,
+        default_collection: str,
+        cache: AnswerCache | None = None,
+        spare_library: Library | None = None,
     ) -> None:
         self.engine = engine
         self._cache = cache
-        self.library = library
         self.default_collection = default_collection
-        self._cascade = Cascade(engine, library if library.names() else None, engine.profile())
+        assert (engine.spare is None) == (spare_library is None)
+        self._first = Side.of(engine, engine.session, library)
+        self._spare = Side.of(engine, engine.spare, spare_library) if engine.spare and spare_library else None
         self._loaded = time.time()
+        for side in (self._first, self._spare):
+            if side:
+                side.rehearse(engine, default_collection)
+
+    @property
+    def library(self) -> Library:
+        """That of the session which answers now."""
+        return self._side(by_spare=self.engine.degraded is not None).library
+
+    def _side(self, *, by_spare: bool) -> Side:
+        return self._spare if by_spare and self._spare else self._first
 
     def collections(self) -> Sequence[str]:
         return self.library.names()
@@ -58,7 +107,9 @@ class Assembled:
         return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
-        answer = await self._cascade.answer(question, deadline)
+        prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
+        # Of the session that made this very prediction: the device may be lost between two questions.
+        answer = self._side(by_spare=prediction.by_spare).cascade.decide(prediction, question, deadline)
         if answer.knowledge_version or not question.collection:
             return answer
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
@@ -69,7 +120,8 @@ class Assembled:
         self.library.generation(collection)  # an unknown one costs no inference
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
-        evidence = self.library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
+        library = self._side(by_spare=prediction.by_spare).library
+        evidence = library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
     def start(self) -> None:
@@ -86,17 +138,21 @@ class Assembled:
         return self.engine.workload()
 
     def describe(self) -> Description:
-        profile, bundle = self.engine.profile(), self.engine.bundle
+        engine, bundle = self.engine, self.engine.bundle
+        profile = self._side(by_spare=engine.degraded is not None).cascade.profile
         is_informed = profile.informed is not None and bool(self.library.names())
         return Description(
             bundle=profile.bundle,
-            bundle_sha256=bundle.encoder_sha256(self.engine.precision),
-            provider=self.engine.provider,
-            precision=self.engine.precision,
+            bundle_sha256=bundle.encoder_sha256(engine.precision),
+            provider=engine.provider,
+            precision=engine.precision,
             threshold=profile.thresholds.informed if is_informed else profile.thresholds.answer,
             certificate=profile.informed_certificate if is_informed else profile.certificate,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.library.names()),
+            fallback=f"{engine.spare.precision} on {engine.spare.provider}" if engine.spare else "",
+            degraded=engine.degraded,
+            can_answer=engine.is_up,
         )
 
     def _describe_collection(self, name: str) -> CollectionDescription:
@@ -123,15 +179,19 @@ def assemble(config: Config) -> Assembled:
     engine = load_engine(config)
     collections = served(config.knowledge, engine.bundle)
     library = load_library(engine, collections, cache_folder())
+    spare_library = load_library(engine, collections, cache_folder(), engine.spare) if engine.spare else None
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
-    return Assembled(engine, library, config.knowledge.default if collections else "", cache)
+    default = config.knowledge.default if collections else ""
+    return Assembled(engine, library, default, cache, spare_library)
 
 
 def load_engine(config: Config) -> Engine:
     bundle = bundles.load(config.model.bundle)
     # What admission lets in always finds room: a batch wider than its limit counts as the limit, so one more may come.
     limits = Limits(tokens=config.model.max_batch_tokens, waiting=config.server.max_in_flight + MAX_BATCH_ITEMS)
-    return Engine(bundle, config.model.device.value, config.model.threads or 1, limits, precision_of(config.model))
+    model = config.model
+    has_spare = model.fallback is Fallback.CPU
+    return Engine(bundle, model.device.value, model.threads or 1, limits, precision_of(model), has_spare)
 
 
 def precision_of(model: ModelSection) -> bundles.Precision | None:
@@ -162,14 +222,17 @@ def served(knowledge: KnowledgeSection, bundle: Bundle) -> dict[str, Path]:
     return known
 
 
-def load_library(engine: Engine, collections: dict[str, Path], cache: Path) -> Library:
-    """Every collection read from its folder and embedded by the engine; `cache` remembers embeddings."""
-    bundle = engine.bundle
-    encoder = bundle.encoder_sha256(engine.precision)
+def load_library(engine: Engine, collections: dict[str, Path], cache: Path, session: Session | None = None) -> Library:
+    """Every collection read from its folder and embedded by the engine, by one of its sessions, the first if None;
+    `cache` remembers embeddings."""
+    bundle, session = engine.bundle, session or engine.session
+    encoder = bundle.encoder_sha256(session.precision)
     built = {}
     for name, folder in collections.items():
         # The folder too: two collections of one name must not drop each other's texts.
-        embed = EmbeddingCache(engine.embed, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
+        embed = EmbeddingCache(
+            partial(engine.embed, session=session), f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache
+        )
         built[name] = Generation.build(documents.read_folder(folder), embed)
     return Library(built)
 

@@ -17,6 +17,8 @@ from gateway.types import Policy
 PREFIX = "GATEWAY_"
 FILE_VARIABLE = "GATEWAY_CONFIG"
 
+LEAST_BATCH_TOKENS = 64
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -35,6 +37,14 @@ class Precision(StrEnum):
     INT8 = "int8"
     FP16 = "fp16"
     FP32 = "fp32"
+
+
+class Fallback(StrEnum):
+    """What answers where the accelerator is lost at run time. CPU: the bundle's CPU graph, as degraded service. NONE:
+    nothing; the replica is then not ready, for others to take over."""
+
+    CPU = "cpu"
+    NONE = "none"
 
 
 class _Section(BaseModel):
@@ -100,8 +110,20 @@ class ModelSection(_Section):
     threads: Annotated[int, Field(ge=0, le=256)] = 0
     """Of the session, within one operator. 0: one. A second thread has little to do in an operator of a small model,
     and takes its core from the event loop, which every other question goes through."""
-    max_batch_tokens: Annotated[int, Field(ge=64, le=65_536)] = 192
-    """Tokens of one forward pass. Raising it trades latency for throughput, on a CPU with little to gain."""
+    max_batch_tokens: Annotated[int, Field(ge=0, le=65_536)] = 0
+    """Tokens of one forward pass. 0: the device's own, 192 on a CPU and 4096 on an accelerator. Raising it trades
+    latency for throughput, on a CPU with little to gain."""
+    fallback: Fallback = Fallback.CPU
+    """Only an accelerator has one. CPU costs the memory of a second session and of a second set of the passages'
+    embeddings (each precision finds by its own, as its thresholds were certified), and at the first start the time to
+    make those on a CPU; they are kept for later starts. The log names what is lost and since when."""
+
+    @field_validator("max_batch_tokens")
+    @classmethod
+    def _a_batch_holds_a_question(cls, given: int) -> int:
+        if 0 < given < LEAST_BATCH_TOKENS:
+            raise ValueError(f"must be at least {LEAST_BATCH_TOKENS}, or 0 for the device's own")
+        return given
 
 
 class KnowledgeSection(_Section):

@@ -13,6 +13,7 @@ GatewayError
 │       └── Draining          the server is stopping
 └── ours to mend, logged
     ├── InferenceFailed       the session failed, or its output is not finite
+    │   └── DeviceLost        and will fail again: it is the device's fault
     ├── SearchFailed          the index failed
     ├── BundleInvalid         a bundle is missing, changed or does not fit
     ├── DocumentInvalid       an article cannot be read
@@ -79,6 +80,14 @@ class Draining(Unavailable):
 
 class InferenceFailed(GatewayError):
     """The session raised, or its output is not finite."""
+
+
+class DeviceLost(InferenceFailed):
+    """The session's device fails, and will fail again. `reason` is a value of types.Degradation."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SearchFailed(GatewayError):

@@ -154,11 +154,21 @@ class Workload:
     late: int = 0
 
 
+class Degradation(enum.StrEnum):
+    """Why the model does not run on the device that it was started on."""
+
+    DEVICE_LOST = "device_lost"
+    """It fails whatever it is asked."""
+    BATCHES_FAIL = "batches_fail"
+    """It still answers questions one by one, but no batches, as where its memory has run out."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prediction:
     """What one forward pass gave for one question: `logits` [labels] and a unit `embedding` [dim].
 
     `timings` are seconds by stage (tokenize, queue, infer); `batch_size` counts the questions that shared the pass.
+    `by_spare`: by the session that took the place of a lost device, whose numbers have a calibration of their own.
     """
 
     logits: Vector
@@ -166,6 +176,7 @@ class Prediction:
     tokens: int
     batch_size: int
     timings: dict[str, float]
+    by_spare: bool = False
 
 
 class Standing(enum.StrEnum):

@@ -20,6 +20,7 @@ from loadtest import options
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
 from loadtest.cross_check_command import cross_check
+from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
@@ -46,6 +47,7 @@ for command in (
     prove,
     kept_results,
     report_files,
+    gpu,
 ):
     main.add_command(command)
 

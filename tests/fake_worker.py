@@ -75,6 +75,8 @@ class Answers(socketserver.StreamRequestHandler):
 def description() -> dict[str, Any]:
     bundle = ORDERS["config"]["model"]["bundle"]
     named = {"bundle": Path(bundle).name, "bundle_sha256": "0" * 64, "provider": "none", "precision": "int8"}
+    if named["bundle"] == "lost":
+        named |= {"degraded": "device_lost"}
     return {**named, "threshold": 0.5, "certificate": "valid", "loaded": 1.0, "collections": []}
 
 

@@ -10,6 +10,7 @@ from gateway.types import (
     Answer,
     CertificateStatus,
     Citation,
+    Degradation,
     Document,
     Evidence,
     Forecast,
@@ -89,6 +90,8 @@ class FakeGateway:
         self.is_closed = False
         self.next_forecast = Forecast(wait=0.0, backlog=0.0, service=0.002, cost=0.002)
         self.load = Workload(queued_seconds=0.25)
+        self.degraded: Degradation | None = None
+        self.can_answer = True
 
     @property
     def default_collection(self) -> str:
@@ -127,6 +130,8 @@ class FakeGateway:
             certificate=CertificateStatus.VALID,
             loaded=1_700_000_000.0,
             collections=(CollectionDescription("banking", documents=3, passages=9, version=7),),
+            degraded=self.degraded,
+            can_answer=self.can_answer,
         )
 
     def start(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 
 from gateway import assembly
-from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.cascade.cascade import Cascade
+from gateway.config import CascadeSection, Config, Device, Fallback, KnowledgeSection, ModelSection, ServerSection
 from gateway.deadline import Deadline
-from gateway.errors import UnknownCollection
+from gateway.errors import Unavailable, UnknownCollection
 from gateway.model import bundle as bundles
-from gateway.types import Answer, Policy, Principal, Question, Reason, Route
+from gateway.rpc.service import Description
+from gateway.types import Answer, Degradation, Policy, Prediction, Principal, Question, Reason, Route
 from tests import tiny
+from tests.accelerator import Accelerator
 
 ARTICLE = "---\nid: {id}\ntitle: Title\nuri: u\nupdated: 2026-01-01\nanswer: It is {id}.\n---\nBody of word1.\n"
 
@@ -135,3 +139,88 @@ def test_the_cache_needs_no_home(monkeypatch: pytest.MonkeyPatch) -> None:
     assert assembly.cache_folder() == Path.home() / ".cache" / "cascade-gateway"
     monkeypatch.setattr(Path, "home", homeless)
     assert assembly.cache_folder().parent == Path(tempfile.gettempdir())
+
+
+async def test_after_a_fallback_everything_is_the_other_precision_s(
+    bundle: Path, articles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logits, calibration, thresholds and passages: each answer is the one that a gateway on a CPU would give."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    accelerator = Accelerator(monkeypatch)
+    other = Path(shutil.copytree(bundle, tmp_path / "tiny"))
+    _with_another_threshold(other)
+    knowledge = KnowledgeSection(collections={"mine": articles})
+    questions = [Question(text, "mine", policy=policy) for text in tiny.questions(20, seed=5) for policy in Policy]
+
+    async def answered(device: Device, *, is_lost: bool = False) -> tuple[list[Answer], Description]:
+        model = ModelSection(bundle=other, device=device)
+        gateway = await assembly.build(Config(model=model, knowledge=knowledge))
+        try:
+            assert gateway.describe().degraded is None
+            accelerator.is_lost = is_lost
+            found = [await gateway.answer(question, Deadline.after(30)) for question in questions]
+            await gateway.search("word1", "mine", Principal(), 1, Deadline.after(30))
+            return [replace(one, timings={}) for one in found], gateway.describe()
+        finally:
+            accelerator.is_lost = False
+            await gateway.close()
+
+    on_cpu, cpu = await answered(Device.CPU)
+    on_accelerator, whole = await answered(Device.CUDA)
+    after, now = await answered(Device.CUDA, is_lost=True)
+    assert after == on_cpu
+    assert after != on_accelerator
+    assert (now.precision, now.degraded, now.can_answer) == ("int8", Degradation.DEVICE_LOST, True)
+    assert (now.threshold, now.bundle_sha256) == (cpu.threshold, cpu.bundle_sha256)
+    assert (whole.precision, whole.fallback, cpu.fallback) == ("fp16", "int8 on CPUExecutionProvider", "")
+    assert whole.threshold != cpu.threshold
+    # One file of embeddings for each precision.
+    assert len(list((tmp_path / "cache" / "cascade-gateway").iterdir())) == 2
+
+
+def _with_another_threshold(folder: Path) -> None:
+    """The 16-bit graph's, so that it can be told which calibration answered."""
+    now = tiny.manifest(folder)
+    half = now.variants["fp16"]
+    assert half.informed_certificate is not None
+    changed = half.model_copy(
+        update={
+            "certificate": half.certificate.model_copy(update={"threshold": 0.3}),
+            "informed_certificate": half.informed_certificate.model_copy(update={"threshold": 0.2}),
+        }
+    )
+    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"fp16": changed}}))
+
+
+async def test_without_a_fallback_a_lost_device_is_said(
+    bundle: Path, articles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    accelerator = Accelerator(monkeypatch)
+    model = ModelSection(bundle=bundle, device=Device.CUDA, fallback=Fallback.NONE)
+    gateway = await assembly.build(Config(model=model, knowledge=KnowledgeSection(collections={})))
+    try:
+        accelerator.is_lost = True
+        with pytest.raises(Unavailable):
+            await gateway.answer(Question("word1", ""), Deadline.after(30))
+        now = gateway.describe()
+        assert (now.can_answer, now.degraded, now.fallback) == (False, Degradation.DEVICE_LOST, "")
+    finally:
+        await gateway.close()
+
+
+def test_every_policy_is_rehearsed_by_every_session_before_anybody_asks(
+    bundle: Path, articles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Accelerator(monkeypatch)
+    seen: list[tuple[float, Policy]] = []
+    decide = Cascade.decide
+
+    def watched(cascade: Cascade, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
+        seen.append((id(cascade), question.policy))
+        return decide(cascade, prediction, question, deadline)
+
+    monkeypatch.setattr(Cascade, "decide", watched)
+    knowledge = KnowledgeSection(collections={"mine": articles})
+    assembly.assemble(Config(model=ModelSection(bundle=bundle, device=Device.CUDA), knowledge=knowledge))
+    assert len({cascade for cascade, _ in seen}) == 2
+    assert len(set(seen)) == 2 * len(Policy)

@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InferenceFailed, Overloaded, Unavailable
+from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, DeviceLost, InferenceFailed, Overloaded, Unavailable
 from gateway.model import batcher
-from gateway.model.batcher import Batcher
+from gateway.model.batcher import Batcher, Spare
 from gateway.model.cost import CostTable
 from gateway.model.schedule import Limits
-from gateway.types import Prediction
+from gateway.types import Degradation, Prediction
 
 PATIENCE = 30.0
 """Seconds that nothing here takes; so long, a stuck test fails instead of hanging."""
@@ -430,3 +430,76 @@ async def test_a_hung_session_holds_nobody_beyond_the_deadline(room: Room) -> No
     outcomes = await asyncio.gather(running, waiting, return_exceptions=True)
     assert [type(one) for one in outcomes] == [DeadlineExceeded, DeadlineExceeded]
     assert room.session.batches == [[0]]
+
+
+class Falling:
+    """A started batcher whose session loses its device, with a spare that computes one question at a time."""
+
+    def __init__(self, has_spare: bool = True, spare_seconds: float = 1e-6) -> None:
+        self.session, self.second = FakeSession(), FakeSession()
+        self.session.error = DeviceLost("CUDA failure 700", Degradation.DEVICE_LOST)
+        spare = Spare(self.second, CostTable({1: spare_seconds}), Limits(questions=1)) if has_spare else None
+        self.batcher = Batcher(self.session, CostTable({1: 1e-6}), spare=spare)
+        self.batcher.start()
+
+    def ask(self, number: int, seconds: float = PATIENCE) -> asyncio.Task[Prediction]:
+        return asyncio.ensure_future(self.batcher.submit([number], Deadline.after(seconds)))
+
+    async def lose(self, *numbers: int, seconds: float = PATIENCE) -> list[asyncio.Task[Prediction]]:
+        """The device is lost while it computes the first, and the others wait."""
+        self.session.gate.clear()
+        self.session.poison = {numbers[0]}
+        first = self.ask(numbers[0], seconds)
+        await self.session.is_entered()
+        others = [self.ask(number, seconds) for number in numbers[1:]]
+        async with asyncio.timeout(PATIENCE):
+            while self.batcher.waiting < len(others):  # noqa: ASYNC110 - a queue gives no sign
+                await asyncio.sleep(0)
+        self.session.gate.set()
+        return [first, *others]
+
+
+async def test_a_lost_device_s_questions_are_computed_by_the_spare() -> None:
+    falling = Falling()
+    assert (await falling.ask(1)).by_spare is False
+    await falling.session.is_entered()
+    found = await asyncio.gather(*await falling.lose(2, 3, 4))
+    later = await falling.ask(5)
+    await falling.batcher.stop()
+    assert [(label(one), one.by_spare) for one in (*found, later)] == [(2, True), (3, True), (4, True), (5, True)]
+    assert falling.session.batches == [[1], [2]]
+    assert falling.second.batches == [[2], [3], [4], [5]]
+    assert falling.batcher.degraded is Degradation.DEVICE_LOST
+    assert falling.batcher.is_up
+
+
+async def test_what_the_spare_cannot_do_in_time_is_refused_and_not_computed() -> None:
+    falling = Falling(spare_seconds=60.0)
+    tasks = await falling.lose(1, 2, seconds=20)
+    # While something else waits, one that will be late is dropped; the last is tried until its deadline has passed.
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    await falling.batcher.stop()
+    assert isinstance(outcomes[0], DeadlineUnmeetable)
+    assert falling.second.batches == [[2]]
+
+
+async def test_without_a_spare_everybody_hears_of_it_at_once() -> None:
+    falling = Falling(has_spare=False)
+    tasks = await falling.lose(1, 2)
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    with pytest.raises(Unavailable, match="device is lost"):
+        await falling.ask(3)
+    await falling.batcher.stop()
+    assert [type(one) for one in outcomes] == [Unavailable, Unavailable]
+    assert not falling.batcher.is_up
+    assert falling.batcher.workload().queued_seconds == 0
+
+
+async def test_an_output_that_is_not_finite_loses_no_device() -> None:
+    falling = Falling()
+    with pytest.raises(InferenceFailed, match="not finite"):
+        await falling.ask(-1)
+    assert label(await falling.ask(2)) == 2
+    await falling.batcher.stop()
+    assert falling.batcher.degraded is None
+    assert falling.second.batches == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, Device, load
+from gateway.config import Config, Device, Fallback, load
 from gateway.errors import ConfigInvalid
 from gateway.types import Policy
 
@@ -24,6 +24,18 @@ def test_defaults_are_valid_and_frozen() -> None:
     assert config.knowledge.default == "banking"
     with pytest.raises(ValueError, match="frozen"):
         config.server.port = 1
+
+
+def test_a_batch_is_of_the_device_s_size_unless_it_is_set() -> None:
+    assert load().model.max_batch_tokens == 0
+    assert load(environment={"GATEWAY_MODEL__MAX_BATCH_TOKENS": "64"}).model.max_batch_tokens == 64
+    with pytest.raises(ConfigInvalid, match="at least 64, or 0 for the device's own"):
+        load(environment={"GATEWAY_MODEL__MAX_BATCH_TOKENS": "63"})
+
+
+def test_a_lost_device_has_a_fallback_unless_it_is_switched_off() -> None:
+    assert load().model.fallback is Fallback.CPU
+    assert load(environment={"GATEWAY_MODEL__FALLBACK": "none"}).model.fallback is Fallback.NONE
 
 
 def test_nobody_has_a_quota_unless_it_is_set() -> None:

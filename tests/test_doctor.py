@@ -13,9 +13,10 @@ from click.testing import CliRunner
 from gateway.cli import doctor
 from gateway.cli.doctor import Level
 from gateway.cli.main import cli
-from gateway.config import Config, Device, KnowledgeSection, ModelSection
+from gateway.config import Config, Device, Fallback, KnowledgeSection, ModelSection
 from gateway.errors import BundleInvalid
 from tests import tiny
+from tests.accelerator import Accelerator
 
 
 def grpc_set(version: str) -> dict[str, str]:
@@ -86,6 +87,27 @@ def test_a_session_that_gave_way_is_a_warning(bundle: Path, tmp_path: Path, capl
     assert check.found.startswith("fp32 on CPUExecutionProvider for device cpu; ")
     assert "the int8 graph gives" in check.found
     assert caplog.text == ""
+
+
+def test_what_a_lost_accelerator_falls_back_to_is_opened_too(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Accelerator(monkeypatch)
+    check = doctor.session(ModelSection(bundle=bundle, device=Device.CUDA))
+    assert check.level is Level.OK
+    assert "fp16 on CPUExecutionProvider for device cuda, if that is lost int8 on CPUExecutionProvider" in check.found
+    without = doctor.session(ModelSection(bundle=bundle, device=Device.CUDA, fallback=Fallback.NONE))
+    assert "lost" not in without.found
+
+
+def test_an_accelerator_without_a_fallback_is_a_warning(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Accelerator(monkeypatch)
+    folder = Path(shutil.copytree(bundle, tmp_path / "tiny"))
+    now = tiny.manifest(folder)
+    tiny.rewrite(folder, now.model_copy(update={"variants": {"fp16": now.variants["fp16"]}}))
+    check = doctor.session(ModelSection(bundle=folder, device=Device.CUDA))
+    assert (check.level, "nothing to fall back to" in check.found) == (Level.WARN, True)
+    assert "model.fallback = 'none'" in check.fix
 
 
 def test_the_default_collection_is_looked_at_only_where_it_would_be_served(bundle: Path) -> None:

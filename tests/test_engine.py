@@ -12,13 +12,16 @@ import pytest
 
 from gateway.cascade.calibration import Matrix, softmax
 from gateway.deadline import Deadline
-from gateway.errors import DeadlineExceeded, DeviceUnavailable
+from gateway.errors import DeadlineExceeded, DeviceUnavailable, InferenceFailed, Unavailable
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle, Precision
 from gateway.model.engine import Engine
 from gateway.model.packing import Tokenization, pack
+from gateway.model.schedule import Limits
 from gateway.model.session import candidates, open_session
+from gateway.types import Degradation, Prediction
 from tests import tiny
+from tests.accelerator import Accelerator
 
 TEXTS = tiny.questions(64, seed=3)
 
@@ -219,3 +222,122 @@ def test_a_graph_that_does_not_load_stops_the_start(broken: Path) -> None:
     tiny.rewrite(broken, now.model_copy(update={"variants": variants}))
     with pytest.raises(DeviceUnavailable, match="does not load"):
         Engine(bundles.load(broken), "cpu")
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Accelerator:
+    return Accelerator(monkeypatch)
+
+
+async def answered(engine: Engine, texts: list[str]) -> list[Prediction]:
+    return list(await asyncio.gather(*(engine.predict(text, Deadline.after(30)) for text in texts)))
+
+
+def test_an_accelerator_runs_the_16_bit_graph_from_buffers_of_few_shapes(
+    bundle: Bundle, engines: dict[Precision, Engine], accelerator: Accelerator
+) -> None:
+    engine = Engine(bundle, "cuda")
+    assert (engine.precision, engine.spare) == ("fp16", None)
+    assert np.abs(probabilities(engine, TEXTS) - alone(engines["fp16"], TEXTS)).max() < 1e-3
+
+
+@pytest.mark.parametrize("tokens", [64, 300, 1000])
+def test_every_shape_that_a_batch_can_have_is_warmed(bundle: Bundle, accelerator: Accelerator, tokens: int) -> None:
+    engine = Engine(bundle, "cuda", limits=Limits(tokens=tokens))
+    bound = engine.session._bound
+    assert bound is not None
+    warmed = bound.shapes
+    chance = np.random.default_rng(1)
+    for _ in range(200):
+        batch: list[list[int]] = []
+        while sum(map(len, batch)) + (length := int(chance.integers(3, tiny.MAX_TOKENS + 1))) <= tokens:
+            batch.append([5] * length)
+        engine.session.run(batch[: int(chance.integers(1, len(batch) + 1))])
+    assert bound.shapes == warmed
+
+
+async def test_the_spare_takes_over_where_the_device_is_lost(
+    bundle: Bundle, engines: dict[Precision, Engine], accelerator: Accelerator, caplog: pytest.LogCaptureFixture
+) -> None:
+    engine = Engine(bundle, "cuda", has_spare=True)
+    engine.start()
+    try:
+        before = await answered(engine, TEXTS[:8])
+        accelerator.is_lost = True
+        after = await answered(engine, TEXTS)
+        asked = len(accelerator.batches)
+        more = await answered(engine, TEXTS[:8])
+    finally:
+        await engine.stop()
+    assert {one.by_spare for one in before} == {False}
+    assert {one.by_spare for one in (*after, *more)} == {True}
+    assert len(accelerator.batches) == asked
+    # To the bit what a CPU would have said: 8-bit answers do not depend on company.
+    assert np.stack([one.logits for one in after]) == pytest.approx(engines["int8"].outputs(TEXTS)[0], abs=1e-5)
+    assert (engine.precision, engine.provider, engine.degraded, engine.is_up) == (
+        "int8", "CPUExecutionProvider", Degradation.DEVICE_LOST, True,
+    )  # fmt: skip
+    assert engine.profile().model.prototypes is bundle.prototypes["fp16"]
+    assert "the spare session answers from now on: CUDA failure 700" in caplog.text
+
+
+async def test_a_question_that_the_device_cannot_compute_fails_alone(bundle: Bundle, accelerator: Accelerator) -> None:
+    engine = Engine(bundle, "cuda", has_spare=True)
+    accelerator.poison = engine._tokenization.encode(TEXTS[3])
+    engine.start()
+    try:
+        for _ in range(5):
+            found = await asyncio.gather(
+                *(engine.predict(text, Deadline.after(30)) for text in TEXTS[:8]), return_exceptions=True
+            )
+            assert [isinstance(one, InferenceFailed) for one in found].count(True) == 1
+    finally:
+        await engine.stop()
+    assert engine.degraded is None
+
+
+async def test_without_a_spare_a_lost_device_is_the_end(bundle: Bundle, accelerator: Accelerator) -> None:
+    engine = Engine(bundle, "cuda")
+    engine.start()
+    accelerator.is_lost = True
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="nothing to fall back to"):
+                await engine.predict(TEXTS[0], Deadline.after(30))
+    finally:
+        await engine.stop()
+    assert (engine.is_up, engine.precision) == (False, "fp16")
+
+
+def test_a_cpu_needs_no_spare(bundle: Bundle) -> None:
+    assert Engine(bundle, "cpu", has_spare=True).spare is None
+
+
+def test_a_bundle_without_a_graph_for_the_cpu_has_no_spare_and_says_so(
+    broken: Path, accelerator: Accelerator, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = tiny.manifest(broken)
+    tiny.rewrite(broken, now.model_copy(update={"variants": {"fp16": now.variants["fp16"]}}))
+    assert Engine(bundles.load(broken), "cuda", has_spare=True).spare is None
+    assert "there is nothing to fall back to" in caplog.text
+
+
+def test_a_runtime_never_changes_the_provider_by_itself(bundle: Bundle, accelerator: Accelerator) -> None:
+    """Else it would serve the 16-bit graph from the CPU after a failure, and nobody would know."""
+    assert Engine(bundle, "cuda").session._session._enable_fallback is False
+
+
+@pytest.mark.filterwarnings("ignore:Specified provider")
+def test_a_provider_that_does_not_become_active_stops_the_start(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As where CUDA's package is installed, and a library or the driver is missing."""
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this machine has an accelerator")
+    monkeypatch.setattr(
+        onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    with pytest.raises(DeviceUnavailable, match="cuda was asked for, but ONNX Runtime runs on CPU"):
+        Engine(bundle, "cuda")
+    assert Engine(bundle, "auto", has_spare=True).provider == "CPUExecutionProvider"
+    assert "int8 runs on CPUExecutionProvider instead: cuda fp16: cuda was asked for" in caplog.text

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
-from gateway.types import Agreement, Policy, Reason, Route, Workload
+from gateway.types import Agreement, Degradation, Policy, Reason, Route, Workload
 from tests.fakes import ABSTENTION, ANSWER
 
 NAMES = {
@@ -20,6 +20,7 @@ NAMES = {
     "gateway_confidence": "histogram",
     "gateway_retrieval_score": "histogram",
     "gateway_confidence_threshold": "gauge",
+    "gateway_degraded": "gauge",
     "gateway_certificate_status": "gauge",
     "gateway_inflight_requests": "gauge",
     "gateway_queue_requests": "gauge",
@@ -105,6 +106,10 @@ def test_stages_are_bounded(stage: str) -> None:
     assert metrics.registry.get_sample_value("gateway_stage_duration_seconds_count", {"stage": label}) == 1
 
 
+def degraded(metrics: Metrics, reason: Degradation) -> float | None:
+    return metrics.registry.get_sample_value("gateway_degraded", {"reason": reason.value})
+
+
 def test_only_the_bundle_in_use_is_shown() -> None:
     metrics = Metrics()
     for bundle in ("banking/1", "banking/2"):
@@ -116,7 +121,11 @@ def test_only_the_bundle_in_use_is_shown() -> None:
             loaded=1.0,
             threshold=0.75,
             certificate="stale",
+            degraded=Degradation.DEVICE_LOST if bundle == "banking/1" else None,
         )
+        shown = {reason: degraded(metrics, reason) for reason in Degradation}
+        assert shown[Degradation.DEVICE_LOST] == (bundle == "banking/1")
+        assert shown[Degradation.BATCHES_FAIL] == 0
     text = metrics.render()[0].decode()
     assert 'bundle="banking/2"' in text
     assert 'bundle="banking/1"' not in text

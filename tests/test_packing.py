@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import BundleInvalid
-from gateway.model.packing import FILLER, Packed, Tokenization, apart, pack
+from gateway.model.packing import FILLER, Packed, Tokenization, apart, bucket, pack
 
 QUESTIONS = [[5, 6, 7], [8], [9, 10]]
 
@@ -78,3 +78,29 @@ def test_a_file_that_is_no_tokenizer_is_refused(tmp_path: Path) -> None:
     path.write_text("{}")
     with pytest.raises(BundleInvalid, match=r"tokenizer\.json: not a tokenizer"):
         Tokenization(path, 16)
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, 1), (2, 2), (3, 3), (4, 4), (5, 6), (7, 8), (9, 12), (13, 16), (17, 24), (25, 32)]
+)
+def test_buckets(count: int, expected: int) -> None:
+    assert bucket(count) == expected
+
+
+@given(st.integers(1, 100_000))
+def test_a_bucket_is_its_own_and_fills_up_at_most_half(count: int) -> None:
+    assert count <= bucket(count) <= 1.5 * count
+    assert bucket(bucket(count)) == bucket(count)
+
+
+def test_a_bucketed_batch_is_filled_up_and_nothing_else() -> None:
+    one_row = pack(QUESTIONS, row_tokens=64, is_bucketed=True)
+    assert one_row.ids.shape == (1, 16)
+    assert unpacked(one_row) == unpacked(pack(QUESTIONS))
+    rows = pack([[5] * 30] * 9, row_tokens=64, is_bucketed=True)
+    assert rows.ids.shape == (6, 64)
+    assert unpacked(rows) == unpacked(pack([[5] * 30] * 9, row_tokens=64))
+
+
+def test_a_question_longer_than_a_row_has_its_own_bucket() -> None:
+    assert pack([[5] * 70, [6]], row_tokens=64, is_bucketed=True).ids.shape == (2, 96)

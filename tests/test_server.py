@@ -23,7 +23,7 @@ from gateway.deadline import Deadline
 from gateway.errors import ConfigInvalid
 from gateway.rpc.server import OPTIONS, SHARED, Place, Ports, Server, serve
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Answer, Question
+from gateway.types import Answer, Degradation, Question
 from tests.fakes import ANSWER, FakeGateway
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -62,6 +62,31 @@ async def test_the_admin_port_tells_ready_from_live(ports: Ports, server: Server
     await server.drain()
     assert (await got(ports, "/livez"))[0] == 200
     assert (await got(ports, "/readyz"))[0] == 503
+
+
+async def test_a_degraded_replica_is_ready_and_says_so(
+    ports: Ports, gateway: FakeGateway, channel: grpc.aio.Channel
+) -> None:
+    gateway.degraded = Degradation.DEVICE_LOST
+    status, _, text = await got(ports, "/readyz")
+    assert (status, text) == (200, "ready, degraded: device_lost\n")
+    assert '"degraded": "device_lost"' in (await got(ports, "/status"))[2]
+    assert 'gateway_degraded{reason="device_lost"} 1.0' in (await got(ports, "/metrics"))[2]
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    assert (await stub.Check(health_pb2.HealthCheckRequest())).status == SERVING
+
+
+async def test_a_replica_that_cannot_answer_is_not_ready(
+    ports: Ports, gateway: FakeGateway, channel: grpc.aio.Channel
+) -> None:
+    gateway.degraded, gateway.can_answer = Degradation.DEVICE_LOST, False
+    assert (await got(ports, "/readyz"))[0] == 503
+    stub: Any = health_pb2_grpc.HealthStub(channel)
+    for can_answer, expected in ((False, NOT_SERVING), (True, SERVING)):
+        gateway.can_answer = can_answer
+        async with asyncio.timeout(30):
+            while (await stub.Check(health_pb2.HealthCheckRequest())).status != expected:  # noqa: ASYNC110 - a server
+                await asyncio.sleep(0.02)
 
 
 async def test_status_says_what_is_served(ports: Ports) -> None:

@@ -21,6 +21,7 @@ import pytest
 from gateway.config import Config, ServerSection
 from gateway.errors import BundleInvalid, ConfigInvalid, Unavailable
 from gateway.rpc.service import Description
+from gateway.types import Degradation
 from gateway.workers import serving
 from gateway.workers.bundles import Bundles
 from gateway.workers.fleet import Fleet, SettingsRefused
@@ -211,10 +212,21 @@ async def test_status_lists_the_workers(stage: Stage) -> None:
         status = await server.status()
         assert (status["ready"], status["in_flight"], status["max_in_flight"]) == (True, 2, 8)
         assert (status["bundle"], status["pid"]) == ("first", os.getpid())
+        assert (status["degraded"], status["can_answer"]) == (None, True)
         for number, worker in enumerate(status["workers"]):
             assert (worker["worker"], worker["ready"], worker["restarts"]) == (number, True, 0)
             assert (worker["in_flight"], worker["bundle"]) == (1, "first")
             os.kill(worker["pid"], 0)
+
+
+async def test_a_worker_that_has_lost_its_device_is_seen_in_the_whole(stage: Stage) -> None:
+    config = stage.config()
+    lost = config.model_copy(update={"model": config.model.model_copy(update={"bundle": Path("/lost")})})
+    async with served(stage, lost) as server:
+        assert server.announced[0][2].degraded is Degradation.DEVICE_LOST
+        status = await server.status()
+        assert (status["degraded"], status["can_answer"]) == ("device_lost", True)
+        assert [worker["degraded"] for worker in status["workers"]] == ["device_lost"] * 2
 
 
 async def test_metrics_are_those_of_all_and_never_fall(stage: Stage) -> None:

@@ -90,11 +90,15 @@ class Cascade:
         self._stood_for = self._labels_of.keys()
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
-        """One answer. Raises DeadlineExceeded where even the model's pass does not fit, and the model tier's errors.
+        """One answer. Raises DeadlineExceeded where even the model's pass does not fit, and the model tier's errors."""
+        prediction = await self._model.predict(question.text, deadline, question.principal.tenant)
+        return self.decide(prediction, question, deadline)
+
+    def decide(self, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
+        """The answer for a prediction that is there, and that this profile is for.
 
         A search that fails is logged, and the model then decides alone.
         """
-        prediction = await self._model.predict(question.text, deadline, question.principal.tenant)
         timings = dict(prediction.timings)
         label = self.profile.labels[int(np.argmax(prediction.logits))]
 

@@ -37,6 +37,10 @@ def announce(console: Console, at: Addresses, now: Description, workers: int = 1
     if workers > 1:
         lines.add_row("workers", str(workers))
     lines.add_row("bundle", f"{now.bundle} ({now.bundle_sha256[:12]}), {now.precision} on {now.provider}")
+    if now.fallback:
+        lines.add_row("fallback", f"{now.fallback}, warm")
+    if now.degraded:
+        lines.add_row("[yellow]degraded[/]", now.degraded.value)
     style = STYLES[now.certificate]
     lines.add_row("threshold", f"{now.threshold:.4f}, certificate [{style}]{now.certificate.value}[/]")
     for each in now.collections:

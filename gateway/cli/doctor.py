@@ -20,8 +20,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config, Device, ModelSection, load
-from gateway.errors import DocumentInvalid, GatewayError
+from gateway.config import Config, Device, Fallback, ModelSection, load
+from gateway.errors import DeviceUnavailable, DocumentInvalid, GatewayError
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
 PACKAGES = ("cascade-gateway", "protobuf", "numpy", "tokenizers", "hnswlib", "uvloop", "pydantic", "aiohttp")
@@ -156,6 +156,13 @@ def session(model: ModelSection) -> Check:
             found, tokenization, model.device.value, model.threads or 1, assembly.precision_of(model)
         )
     shown = f"{opened.precision} on {opened.provider} for device {model.device.value}"
+    if opened.device != "cpu" and model.fallback is Fallback.CPU:
+        try:
+            spare = sessions.open_session(found, tokenization, "cpu", model.threads or 1)
+        except DeviceUnavailable as error:
+            fix = "make a bundle with an int8 or fp32 graph, or set model.fallback = 'none'"
+            return Check("session", Level.WARN, f"{shown}; nothing to fall back to: {error}", fix)
+        shown += f", if that is lost {spare.precision} on {spare.provider}"
     if not warnings:
         return Check("session", Level.OK, f"{shown}, golden answers match")
     fix = f"mend that, or set model.device = '{opened.device}' and model.precision = '{opened.precision}'"

@@ -36,7 +36,7 @@ from gateway.model.bundle import (
     VariantPart,
 )
 from gateway.model.packing import Tokenization, pack
-from gateway.model.session import RUNS_ALONE
+from gateway.model.session import KEEPS_APART
 from gateway.types import CertificateStatus
 
 PACKED_TOKENS = 256
@@ -67,7 +67,7 @@ def make(
         tokenization = Tokenization(scratch / "tokenizer.json", recipe.student.max_tokens)
         parity = _prove(recipe, data, student, base, scratch, console)
         shutil.move(scratch / export.REFERENCE, work / export.REFERENCE)
-        runs = {one: _runner(scratch / f"{one}.onnx", tokenization, one in RUNS_ALONE) for one in export.PRECISIONS}
+        runs = {one: _runner(scratch / f"{one}.onnx", tokenization, one in KEEPS_APART) for one in export.PRECISIONS}
         fitted: dict[Precision, Fitted] = {}
         for precision in export.PRECISIONS:
             console.print(f"calibrating and certifying {precision} ...")

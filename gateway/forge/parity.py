@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.model.session import RUNS_ALONE
+from gateway.model.session import KEEPS_APART
 
 Matrix = NDArray[np.float32]
 MAX_DIFFERENCE = 1e-4
@@ -51,7 +51,7 @@ class Parity:
         found += [
             f"packing moves a probability of {precision} by {drift:.3f} and flips {self.clear_flips[precision]} labels"
             for precision, drift in self.packed_drift.items()
-            if precision not in RUNS_ALONE and (drift > MAX_DRIFT or self.clear_flips[precision])
+            if precision not in KEEPS_APART and (drift > MAX_DRIFT or self.clear_flips[precision])
         ]
         return found
 

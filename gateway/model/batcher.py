@@ -4,6 +4,9 @@ It is work-conserving: an idle session starts at once on whatever is there, so a
 and batches grow only while the session is busy. Who goes next is the schedule's to say. One dispatcher thread owns the
 session; the event loop owns the futures. A question whose caller is gone, or whose deadline has passed, leaves the
 queue at that moment; one that cannot be in time any more is dropped when the batch forms. Neither is ever computed.
+
+Where the session's device is lost, a spare takes over: the batch that failed goes back into the queue with all others,
+at the spare's costs, so that those that still can be in time are computed and the others are refused at once.
 """
 
 from __future__ import annotations
@@ -21,18 +24,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.deadline import Clock, Deadline
-from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InferenceFailed, Overloaded, Unavailable
+from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, DeviceLost, InferenceFailed, Overloaded, Unavailable
 from gateway.model.cost import CostTable
 from gateway.model.fairness import Waiting
 from gateway.model.schedule import Formed, Limits, Schedule
-from gateway.types import Forecast, Prediction, Vector, Workload
+from gateway.types import Degradation, Forecast, Prediction, Vector, Workload
 
 log = logging.getLogger(__name__)
 
 STOP_SECONDS = 10.0
 """How long stopping waits for the batch that runs. A session that hangs longer is left to the end of the process."""
 
+DOWN = "the model's device is lost, and there is nothing to fall back to"
+
 Run = Callable[[Sequence[list[int]]], tuple[NDArray[np.float32], NDArray[np.float32]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Spare:
+    """What takes over where the device is lost: ready to run, with what its passes cost and how large they may be."""
+
+    run: Run
+    costs: CostTable
+    limits: Limits
 
 
 @dataclass(slots=True, eq=False)
@@ -57,9 +71,13 @@ class Batcher:
         costs: CostTable,
         limits: Limits = Limits(),  # noqa: B008 - frozen
         clock: Clock = time.monotonic,
+        spare: Spare | None = None,
     ) -> None:
-        """`clock` is the one of the deadlines."""
+        """`clock` is the one of the deadlines. `run` may raise DeviceLost: then `spare` runs instead, or nothing."""
         self._run = run
+        self._spare = spare
+        self.degraded: Degradation | None = None
+        """Why `run` is given up; None while it is not. From any thread."""
         self._limits = limits
         self._clock = clock
         self._schedule: Schedule[_Asked] = Schedule(costs, limits, _is_gone)  # guarded by _changed; `cost` is not
@@ -73,6 +91,11 @@ class Batcher:
     @property
     def waiting(self) -> int:
         return len(self._schedule.queue)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether anything runs questions. From any thread."""
+        return self.degraded is None or self._spare is not None
 
     def workload(self) -> Workload:
         """From any thread."""
@@ -91,12 +114,9 @@ class Batcher:
         """Finish the batch that runs, within STOP_SECONDS; whatever waits gets Unavailable."""
         with self._changed:
             self._stopping = True
-            left = list(self._schedule.queue)
-            for one in left:
-                self._schedule.queue.remove(one)
+            left = self._emptied()
             self._changed.notify()
-        for one in left:
-            _settle(one, Unavailable("the gateway is stopping"))
+        _settle_each(left, Unavailable("the gateway is stopping"))
         if self._thread.is_alive():
             await asyncio.get_running_loop().run_in_executor(None, self._thread.join, STOP_SECONDS)
             if self._thread.is_alive():
@@ -107,14 +127,15 @@ class Batcher:
         deadline.check("inference")
         loop = asyncio.get_running_loop()
         asked = _Asked(ids, loop.create_future(), self._clock())
-        cost = self._schedule.cost(len(ids))
-        one = Waiting(next(self._numbers), tenant, deadline.at, len(ids), cost, asked)
+        one = Waiting(next(self._numbers), tenant, deadline.at, len(ids), 0.0, asked)
         with self._changed:
             if self._stopping or self._loop is None:
                 raise Unavailable("the model is not running")
+            if not self.is_up:
+                raise Unavailable(DOWN)
             if self.waiting >= self._limits.waiting:
                 raise Overloaded(f"{self.waiting} questions wait already")
-            self._schedule.queue.push(one)
+            self._schedule.push(one)
             self._changed.notify()
         # Expiry on time, not when the batcher gets there: a hung session must not hold its callers.
         timer = loop.call_later(max(deadline.remaining(), 0), self._expire, one)
@@ -125,6 +146,13 @@ class Batcher:
             raise
         finally:
             timer.cancel()
+
+    def _emptied(self) -> list[_Question]:
+        """All that wait, who wait no longer. Holding the lock."""
+        left = list(self._schedule.queue)
+        for one in left:
+            self._schedule.queue.remove(one)
+        return left
 
     def _expire(self, one: _Question) -> None:
         if not one.payload.future.done():
@@ -152,7 +180,11 @@ class Batcher:
     def _serve(self, batch: Sequence[_Question]) -> None:
         started, tokens = self._clock(), self._schedule.tokens(batch)
         due = started + self._schedule.costs.predict(tokens)
-        outcomes = self._compute(batch, started)
+        try:
+            outcomes = self._compute(batch, started)
+        except DeviceLost as lost:
+            self._fall_back(batch, lost)
+            return
         self._on_loop(self._settle_all, batch, outcomes, due)
         with self._changed:
             self._schedule.ended()
@@ -160,6 +192,24 @@ class Batcher:
         # one by one says nothing.
         if not any(isinstance(one, Exception) for one in outcomes):
             self._schedule.costs.observe(tokens, self._clock() - started)
+
+    def _fall_back(self, batch: Sequence[_Question], lost: DeviceLost) -> None:
+        """Let the spare answer what waits, `batch` included; without one, or from it, nobody is answered any more."""
+        left: list[_Question] = []
+        with self._changed:
+            spare = self._spare if self.degraded is None else None
+            self.degraded, self._spare = Degradation(lost.reason), spare
+            if spare is None:
+                self._schedule.ended()
+                left = [*batch, *self._emptied()]
+            else:
+                self._run = spare.run
+                self._schedule.change(spare.costs, spare.limits)
+                for one in batch:
+                    if not _is_gone(one.payload):
+                        self._schedule.push(one)
+        log.error("%s: %s", "the spare session answers from now on" if spare else DOWN, lost)
+        self._on_loop(_settle_each, left, Unavailable(DOWN))
 
     def _on_loop(self, tell: Callable[..., None], *what: object) -> None:
         assert self._loop is not None
@@ -188,6 +238,8 @@ class Batcher:
                 self._prediction(one, logits[row], embeddings[row], started, seconds, len(batch))
                 for row, one in enumerate(batch)
             ]
+        except DeviceLost:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it and the thread lives on
             if len(batch) == 1:
                 return [error if isinstance(error, InferenceFailed) else InferenceFailed(repr(error))]
@@ -199,7 +251,7 @@ class Batcher:
         if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
             return InferenceFailed("the model's output is not finite")
         timings = {"queue": started - one.payload.since, "infer": seconds}
-        return Prediction(logits, embedding, one.tokens, size, timings)
+        return Prediction(logits, embedding, one.tokens, size, timings, by_spare=self.degraded is not None)
 
     # -- back on the event loop ---------------------------------------------------------------------------------------
 
@@ -220,6 +272,11 @@ class Batcher:
             _settle(
                 one, DeadlineUnmeetable("the queue moved more slowly than predicted: no time is left for the model")
             )
+
+
+def _settle_each(questions: Sequence[_Question], outcome: Exception) -> None:
+    for one in questions:
+        _settle(one, outcome)
 
 
 def _settle(one: _Question, outcome: Prediction | Exception) -> None:

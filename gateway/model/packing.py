@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from tokenizers import Tokenizer
 from gateway.errors import BundleInvalid
 
 FILLER = -1
+NARROWEST = 16
+"""Tokens of the narrowest bucket."""
 Tokens = list[int]
 
 
@@ -49,33 +52,36 @@ class Packed:
         return {"ids": self.ids, "positions": self.positions, "question": self.question}
 
 
-def pack(questions: Sequence[Tokens], row_tokens: int = 0) -> Packed:
+def pack(questions: Sequence[Tokens], row_tokens: int = 0, is_bucketed: bool = False) -> Packed:
     """Questions side by side, in rows of at most `row_tokens`, or in one row if that is 0.
 
     One row is best on a CPU, where the attention between 4 to 8 short questions costs less than another row. A GPU
-    wants many rows, so that the square mask of each stays small.
+    wants many rows, so that the square mask of each stays small. `is_bucketed`: filled up so that both sides are a
+    `bucket`, and several rows are always as wide as `row_tokens`; then few shapes come again and again.
     """
-    rows: list[list[int]] = [[]]
-    filled = 0
-    for number, tokens in enumerate(questions):
+    row, filled, width = 0, 0, 0
+    places = []  # (row, column) of each question's first token
+    for tokens in questions:
         if row_tokens and filled and filled + len(tokens) > row_tokens:
-            rows.append([])
-            filled = 0
-        rows[-1].append(number)
+            row, filled = row + 1, 0
+        places.append((row, filled))
         filled += len(tokens)
-    width = max(sum(len(questions[number]) for number in row) for row in rows)
-    ids = np.zeros((len(rows), width), np.int64)
-    positions = np.zeros_like(ids)
-    question = np.full_like(ids, FILLER)
-    for at, row in enumerate(rows):
-        start = 0
-        for number in row:
-            stop = start + len(questions[number])
-            ids[at, start:stop] = questions[number]
-            positions[at, start:stop] = np.arange(stop - start)
-            question[at, start:stop] = number
-            start = stop
-    return Packed(ids, positions, question)
+        width = max(width, filled)
+    height = row + 1
+    if is_bucketed:
+        width = bucket(max(width, NARROWEST if height == 1 else row_tokens))
+        height = bucket(height)
+    # All at once: a batch for a GPU has hundreds of questions, and one by one they would take longer than their pass.
+    lengths = np.array([len(tokens) for tokens in questions])
+    owner = np.repeat(np.arange(len(questions)), lengths)
+    positions = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    at = (np.array(places) @ (width, 1))[owner] + positions
+    shape = (height, width)
+    packed = Packed(np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.full(shape, FILLER, np.int64))
+    packed.ids.flat[at] = np.fromiter(chain.from_iterable(questions), np.int64, len(owner))
+    packed.positions.flat[at] = positions
+    packed.question.flat[at] = owner
+    return packed
 
 
 def apart(questions: Sequence[Tokens]) -> Packed:
@@ -91,3 +97,10 @@ def apart(questions: Sequence[Tokens]) -> Packed:
         ids[number, : len(tokens)] = tokens
         question[number, : len(tokens)] = number
     return Packed(ids, np.broadcast_to(np.arange(width), ids.shape), question)
+
+
+def bucket(count: int) -> int:
+    """The least of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, ... that is not below `count`: at most half is filled up."""
+    power = 1 << (count - 1).bit_length()
+    smaller = power * 3 // 4
+    return smaller if power >= 4 and count <= smaller else power

@@ -120,6 +120,21 @@ class Schedule(Generic[Payload]):
             return len(batch) * max(one.tokens for one in batch)
         return sum(one.tokens for one in batch)
 
+    def change(self, costs: CostTable, limits: Limits) -> None:
+        """Another session takes over: what waits costs what it costs there, and nothing runs."""
+        self.costs, self._limits, self.delay = costs, limits, Delay()
+        self._until = None
+        waiting = list(self.queue)
+        for one in waiting:
+            self.queue.remove(one)
+        for one in waiting:
+            self.push(one)
+
+    def push(self, one: Waiting[Payload]) -> None:
+        """Let it wait, for the first time or once more."""
+        one.cost = self.cost(one.tokens)
+        self.queue.push(one)
+
     def ended(self) -> None:
         """The batch that ran has ended."""
         self._until = None

@@ -13,14 +13,23 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from gateway.errors import DeviceUnavailable, InferenceFailed
+from gateway.model.binding import OUTPUTS, BoundRunner
 from gateway.model.bundle import Bundle, Precision
-from gateway.model.packing import Tokenization, Tokens, apart, pack
+from gateway.model.packing import Packed, Tokenization, Tokens, apart, pack
 
 Device = Literal["auto", "cpu", "cuda"]
 Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
 """(logits [questions, labels], unit embeddings [questions, dim])"""
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDER_OPTIONS: dict[str, dict[str, str]] = {
+    "cpu": {},
+    # By default memory grows by powers of two. Warm-up sees every shape, so that would be in vain, and other workers
+    # share the device.
+    "cuda": {"arena_extend_strategy": "kSameAsRequested"},
+}
+MEMORY = {"cuda": "cuda"}
+"""Where a device's inputs are bound, for those that have a memory of their own."""
 GPU_ROW_TOKENS = 256
 KEEPS_APART = frozenset({"int8"})
 """Precisions whose questions have a row each. Rounding to 8 bits turns the last bit of a sum, which neighbours in a row
@@ -53,10 +62,12 @@ class Session:
         options.inter_op_num_threads = 1
         # A pool that spins while it waits takes the core from the event loop beside it.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        wanted = [PROVIDERS[device]]
+        wanted = [(PROVIDERS[device], PROVIDER_OPTIONS[device])]
         path = bundle.path(bundle.variant(precision).graph)
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted)
+            # ONNX Runtime would otherwise load the same graph on the CPU when the device fails, also in the middle of
+            # serving, and say so on stdout. Which device serves, by which graph, is ours to decide and to report.
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
         except Exception as error:  # ORT's exceptions share no base of their own
             raise InferenceFailed(f"{path} does not load: {error}") from error
         self.provider: str = self._session.get_providers()[0]
@@ -66,7 +77,7 @@ class Session:
                 "Install the [gpu] extra, which brings CUDA and cuDNN as wheels, and a driver that is new enough for "
                 "them; or use --device cpu."
             )
-        self._row_tokens = 0 if device == "cpu" else GPU_ROW_TOKENS
+        self._bound = BoundRunner(self._session, MEMORY[device]) if device in MEMORY else None
         self.keeps_apart = precision in KEEPS_APART
         self.runs_alone = False
 
@@ -75,12 +86,16 @@ class Session:
         if self.runs_alone and len(questions) > 1:
             each = [self.run([one]) for one in questions]
             return np.concatenate([one[0] for one in each]), np.concatenate([one[1] for one in each])
-        rows = apart(questions) if self.keeps_apart else pack(questions, self._row_tokens)
+        rows = apart(questions) if self.keeps_apart else self._pack(questions)
         try:
-            logits, embedding = self._session.run(["logits", "embedding"], rows.inputs())
+            logits, embedding = self._bound.run(rows) if self._bound else self._session.run(OUTPUTS, rows.inputs())
         except Exception as error:
             raise InferenceFailed(f"{self.provider} failed: {error}") from error
         return logits, embedding
+
+    def _pack(self, questions: Sequence[Tokens]) -> Packed:
+        """A device with a memory of its own wants few shapes, as its buffers stay."""
+        return pack(questions, GPU_ROW_TOKENS, is_bucketed=True) if self._bound else pack(questions)
 
 
 def candidates(device: Device) -> tuple[str, ...]:

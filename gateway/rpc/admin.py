@@ -56,6 +56,7 @@ class Admin:
             loaded=now.loaded,
             threshold=now.threshold,
             certificate=now.certificate.value,
+            degraded=now.degraded,
         )
         self._metrics.set_knowledge(
             CollectionFigures(each.name, each.documents, each.passages, each.version) for each in now.collections
@@ -70,9 +71,11 @@ class Admin:
         return web.Response(text="live\n")
 
     async def readyz(self, _: web.Request) -> web.Response:
-        """200 while questions are welcome, 503 before and while draining."""
+        """200 while questions are welcome, 503 before, while draining, and where the model's device is lost without a
+        fallback. With one it is 200, and says so: another replica is better, this one is not useless."""
         if self._is_ready():
-            return web.Response(text="ready\n")
+            degraded = self._gateway.describe().degraded
+            return web.Response(text=f"ready, degraded: {degraded.value}\n" if degraded else "ready\n")
         return web.Response(status=503, text="not ready\n")
 
     async def status(self, _: web.Request) -> web.Response:

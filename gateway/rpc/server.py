@@ -27,7 +27,8 @@ from gateway.rpc.streams import stream_handler
 from gateway.rpc.validate import Rules
 from gateway.telemetry.metrics import Metrics
 
-LOOP_LAG_PERIOD = 0.25  # seconds
+WATCH_PERIOD = 0.25
+"""Seconds between looks at the event loop's lag and at whether there is anything that can answer."""
 MAX_MESSAGE_BYTES = 4 * 2**20
 OPTIONS: tuple[tuple[str, int], ...] = (
     # On by default, and then a second server binds the same port without a word and takes half of the connections.
@@ -88,17 +89,18 @@ class Server:
         place: Place | None = None,
     ) -> None:
         self._place = place
+        self._gateway = gateway
         self._config = config.server
         self._metrics = metrics
         self._admission = Admission(terms_of(config), gateway.forecast)
-        self._is_ready = False
+        self._is_open = False
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=list(OPTIONS if place is None else SHARED))
         self._admin = web.AppRunner(
-            Admin(gateway, metrics, self._admission, lambda: self._is_ready, replaceable).application(),
+            Admin(gateway, metrics, self._admission, self._is_ready, replaceable).application(),
             access_log=None,
         )
-        self._lag: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
         metrics.watch_shed_level(self._admission.level)
@@ -144,9 +146,12 @@ class Server:
             raise not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
         await self._server.start()
         await self._set_health(is_serving=True)
-        self._is_ready = True
-        self._lag = asyncio.create_task(self._watch_loop_lag())
+        self._is_open = True
+        self._watching = asyncio.create_task(self._watch())
         return Ports(self._config.host, port, 0 if self._place else int(self._admin.addresses[0][1]))
+
+    def _is_ready(self) -> bool:
+        return self._is_open and self._gateway.describe().can_answer
 
     def _admin_site(self) -> web.BaseSite:
         if self._place is not None:
@@ -163,7 +168,7 @@ class Server:
 
     async def drain(self) -> None:
         """Say NOT_SERVING, wait for load balancers to see it, refuse new calls, and let those in flight finish."""
-        self._is_ready = False
+        self._is_open = False
         await self._set_health(is_serving=False)
         await asyncio.sleep(self._config.drain_delay_seconds)
         self._admission.close()
@@ -172,9 +177,9 @@ class Server:
 
     async def stop(self) -> None:
         """Close everything now; calls still in flight are cut off. Also right after a failed start."""
-        self._is_ready = False
-        if self._lag is not None:
-            self._lag.cancel()
+        self._is_open = False
+        if self._watching is not None:
+            self._watching.cancel()
         # The last responses are written by then, but perhaps not sent.
         await self._server.stop(0.5 if self._admission.is_closed else None)
         await self._admin.cleanup()
@@ -184,12 +189,16 @@ class Server:
         for service in ("", ANSWERS, KNOWLEDGE):
             await self._health.set(service, status)
 
-    async def _watch_loop_lag(self) -> None:
+    async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
+        is_serving = True
         while True:
-            due = loop.time() + LOOP_LAG_PERIOD
-            await asyncio.sleep(LOOP_LAG_PERIOD)
+            due = loop.time() + WATCH_PERIOD
+            await asyncio.sleep(WATCH_PERIOD)
             self._metrics.loop_lag(max(0.0, loop.time() - due))
+            if self._is_open and is_serving != self._is_ready():
+                is_serving = not is_serving
+                await self._set_health(is_serving)
 
 
 async def serve(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.types import Answer, CertificateStatus, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,12 @@ class Description:
     certificate: CertificateStatus
     loaded: float
     collections: tuple[CollectionDescription, ...] = ()
+    fallback: str = ""
+    """What answers, or would, where the device is lost; empty if nothing does."""
+    degraded: Degradation | None = None
+    """Why it does."""
+    can_answer: bool = True
+    """Not where the device is lost without a fallback: another replica has to answer."""
 
 
 class Gateway(Protocol):

@@ -51,6 +51,7 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.Unavailable: Row(grpc.StatusCode.UNAVAILABLE, "UNAVAILABLE", shown=True),
     errors.Draining: Row(grpc.StatusCode.UNAVAILABLE, "DRAINING", shown=True),
     errors.InferenceFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
+    errors.DeviceLost: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.BundleInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
     errors.DocumentInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),

@@ -48,6 +48,7 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_knowledge_passages": Rule.MAX,
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
+    "gateway_degraded": Rule.SUM,
     "gateway_workers": Rule.SUM,
     "gateway_workers_ready": Rule.SUM,
     "process_virtual_memory_bytes": Rule.SUM,

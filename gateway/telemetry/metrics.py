@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from gateway.types import Agreement, Answer, CertificateStatus, Criticality, Reason, Route, Workload
+from gateway.types import Agreement, Answer, CertificateStatus, Criticality, Degradation, Reason, Route, Workload
 
 LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
 """Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
@@ -202,6 +202,10 @@ class Metrics:
             "gateway_model_info", "1 for the bundle in use.", ("bundle", "sha256_12", "provider", "precision")
         )
         self._model_loaded = self._gauge("gateway_model_loaded_timestamp_seconds", "When the bundle was loaded.")
+        degraded_by = self._gauge(
+            "gateway_degraded", "1 while the model does not run on the device that it was started on.", ("reason",)
+        )
+        self._degraded = {reason: degraded_by.labels(reason.value) for reason in Degradation}
         self._threshold = self._gauge("gateway_confidence_threshold", "What the model's confidence has to reach.")
         certificate = self._gauge("gateway_certificate_status", "1 for the threshold's status, else 0.", ("status",))
         self._certificate = {status: certificate.labels(status.value) for status in CertificateStatus}
@@ -294,6 +298,7 @@ class Metrics:
         loaded: float,
         threshold: float,
         certificate: str,
+        degraded: Degradation | None,
     ) -> None:
         """The bundle in use; the one before it leaves. `loaded` is in seconds since the epoch."""
         self._model_info.clear()
@@ -302,6 +307,8 @@ class Metrics:
         self._threshold.set(threshold)
         for status, gauge in self._certificate.items():
             gauge.set(status.value == certificate)
+        for reason, gauge in self._degraded.items():
+            gauge.set(reason is degraded)
 
     def set_knowledge(self, collections: Iterable[CollectionFigures]) -> None:
         """What every served collection holds now."""

@@ -15,7 +15,7 @@ from gateway.workers.bundles import Bundles
 from gateway.workers.fleet import Fleet, Worker
 from gateway.workers.survey import Survey
 
-SHOWN = ("in_flight", "bundle", "bundle_sha256", "uptime_seconds")
+SHOWN = ("in_flight", "bundle", "bundle_sha256", "provider", "degraded", "uptime_seconds")
 """Of each worker's own status."""
 ADDED = ("in_flight", "max_in_flight")
 
@@ -67,8 +67,10 @@ class Admin:
         ready = sum(bool(status.get("ready")) for _, status in statuses)
         said = [status for _, status in statuses if status]
         return {
-            # Replicas serve the same, so the first speaks for all.
+            # Replicas serve the same, so the first speaks for all; each may lose its device for itself.
             **(said[0] if said else {}),
+            "degraded": next((status["degraded"] for status in said if status.get("degraded")), None),
+            "can_answer": any(status.get("can_answer", True) for status in said),
             **{key: sum(status.get(key, 0) for status in said) for key in ADDED},
             "version": importlib.metadata.version("cascade-gateway"),
             "ready": self._is_enough(ready),
