@@ -7,7 +7,7 @@ import json
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from gateway import assembly
 from gateway.cli.main import cli
 from gateway.config import Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
-from gateway.errors import BundleInvalid, Unavailable
+from gateway.errors import BundleInvalid, Draining, Unavailable
 from gateway.rpc.server import Ports, Server
 from gateway.rpc.service import Description
 from gateway.swapping import Swapping
@@ -42,6 +42,8 @@ class Named(FakeGateway):
         self.gate = asyncio.Event()
         self.gate.set()
         self.is_started = False
+        self.is_candidate = False
+        self.sha256 = "cd" * 32
 
     def start(self) -> None:
         self.is_started = True
@@ -51,26 +53,35 @@ class Named(FakeGateway):
         return replace(ANSWER, bundle=self.name)
 
     def describe(self) -> Description:
-        return replace(super().describe(), bundle=self.name)
+        return replace(super().describe(), bundle=self.name, manifest_sha256=self.sha256)
 
 
 class Shelf:
     """Loads from folders by name. A folder called `broken` does not load, one called `poor` lacks a collection."""
+
+    sha256 = "cd" * 32
+    """Of every manifest that is loaded from now on."""
 
     def __init__(self) -> None:
         self.made: dict[str, Named] = {}
         self.agreements: list[Agreement] = []
         self.gate = threading.Event()
         self.gate.set()
+        self.is_loading = False
+        self.is_divided = False
 
     def observe(self, agreement: Agreement, seconds: float) -> None:
         self.agreements.append(agreement)
 
-    def __call__(self, folder: Path) -> Named:
-        self.gate.wait(10)
+    def __call__(self, folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Named:
+        self.is_loading = True
+        self.gate.wait(60)
+        if self.is_divided:
+            go_on()
         if folder.name == "broken":
             raise BundleInvalid(f"{folder}: broken")
         made = self.made[folder.name] = Poor("poor") if folder.name == "poor" else Named(folder.name)
+        made.is_candidate, made.sha256 = is_candidate, self.sha256
         return made
 
 
@@ -136,10 +147,11 @@ async def test_the_old_one_answers_while_another_is_loaded(swapping: Swapping, s
 
 
 @pytest.mark.parametrize(("folder", "problem"), [("broken", "broken"), ("poor", "cannot serve the collections legal")])
-async def test_what_is_not_fit_never_serves(swapping: Swapping, folder: str, problem: str) -> None:
+async def test_what_is_not_fit_never_serves(swapping: Swapping, shelf: Shelf, folder: str, problem: str) -> None:
     with pytest.raises(BundleInvalid, match=problem):
         await swapping.swap(Path("/bundles") / folder)
     assert await who(swapping) == "first"
+    assert all(made.is_closed for made in shelf.made.values())
     await swapping.swap(Path("/bundles/second"))
     assert await who(swapping) == "second"
 
@@ -150,6 +162,164 @@ async def test_the_way_back(swapping: Swapping) -> None:
     await swapping.swap(Path("/bundles/second"))
     assert (await swapping.roll_back()).bundle == "first"
     assert (await swapping.roll_back()).bundle == "second"
+
+
+async def test_the_same_bundle_again_leaves_the_way_back(swapping: Swapping, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/bundles/second")
+    for folder in (Path("/bundles/second"), Path("/bundles/second"), tmp_path / "link"):
+        await swapping.swap(folder)
+    assert (await swapping.roll_back()).bundle == "first"
+
+
+async def test_there_is_no_way_back_to_what_has_changed(swapping: Swapping, first: Named, shelf: Shelf) -> None:
+    await swapping.swap(Path("/bundles/second"))
+    shelf.sha256 = "ef" * 32
+    with pytest.raises(BundleInvalid, match=r"/bundles/first: .* was cdcdcdcdcdcd\.\.\. and is efefefefefef\.\.\. now"):
+        await swapping.roll_back()
+    assert (await who(swapping), shelf.made["first"].is_closed) == ("second", True)
+    await swapping.swap(Path("/bundles/second"))  # in the same folder, and another one all the same
+    shelf.sha256 = "cd" * 32
+    assert (await swapping.roll_back()).bundle == "second"
+
+
+async def test_two_steps_are_a_swap(swapping: Swapping, shelf: Shelf) -> None:
+    assert (await swapping.prepare(Path("/bundles/second"))).bundle == "second"
+    assert (await who(swapping), shelf.made["second"].is_started) == ("first", False)
+    assert (await swapping.switch(Path("/bundles/second"))).bundle == "second"
+    assert await who(swapping) == "second"
+    with pytest.raises(Unavailable, match="second is not prepared"):
+        await swapping.switch(Path("/bundles/second"))
+
+
+async def test_what_was_prepared_is_let_go(swapping: Swapping, shelf: Shelf) -> None:
+    for name in ("second", "third"):
+        await swapping.prepare(Path("/bundles") / name)
+    assert shelf.made["second"].is_closed
+    with pytest.raises(Unavailable, match="second is not prepared"):
+        await swapping.switch(Path("/bundles/second"))
+    await swapping.discard()
+    assert shelf.made["third"].is_closed
+    with pytest.raises(Unavailable, match="third is not prepared"):
+        await swapping.switch(Path("/bundles/third"))
+
+
+# The end, and callers who go away.
+
+
+async def begun(shelf: Shelf) -> None:
+    """Wait until something is being loaded."""
+    async with asyncio.timeout(60):
+        while not shelf.is_loading:  # noqa: ASYNC110  # on a thread
+            await asyncio.sleep(0.001)
+    shelf.is_loading = False
+
+
+async def test_the_load_of_a_caller_who_has_gone_goes_on_alone(swapping: Swapping, shelf: Shelf) -> None:
+    shelf.gate.clear()
+    swap = asyncio.create_task(swapping.swap(Path("/bundles/second")))
+    await begun(shelf)
+    swap.cancel()
+    await asyncio.wait({swap})
+    for change in (swapping.swap(Path("/bundles/third")), swapping.cast_shadow(Path("/bundles/third"), 0.5)):
+        with pytest.raises(Unavailable, match="another bundle is being loaded"):
+            await change
+    shelf.gate.set()
+    async with asyncio.timeout(60):
+        while "second" not in shelf.made or not shelf.made["second"].is_closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    assert await who(swapping) == "first"
+    assert (await swapping.swap(Path("/bundles/third"))).bundle == "third"
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+@pytest.mark.parametrize("is_shadow", [False, True])
+async def test_what_is_loaded_at_the_end_is_closed(
+    swapping: Swapping, first: Named, shelf: Shelf, is_shadow: bool, is_gone: bool
+) -> None:
+    shelf.gate.clear()
+    folder = Path("/bundles/second")
+    change = asyncio.create_task(swapping.cast_shadow(folder, 0.5) if is_shadow else swapping.swap(folder))
+    await begun(shelf)
+    if is_gone:
+        change.cancel()
+    closing = asyncio.create_task(swapping.close())
+    await asyncio.wait({change})  # nobody waits for the load to end
+    assert change.cancelled() if is_gone else isinstance(change.exception(), Draining)
+    shelf.gate.set()
+    await closing
+    assert (first.is_closed, shelf.made["second"].is_closed) == (True, True)
+    assert not shelf.made["second"].is_started
+
+
+async def test_the_end_of_the_load_and_of_the_server_may_meet(first: Named, shelf: Shelf) -> None:
+    """However many turns of the loop lie between the two."""
+    for turns in range(8):
+        swapping = Swapping(Named("first"), Path("/bundles/first"), shelf, shelf.observe, gently=False)
+        shelf.gate.clear()
+        change = asyncio.create_task(swapping.swap(Path("/bundles/second")))
+        await begun(shelf)
+        shelf.gate.set()
+        while "second" not in shelf.made:  # noqa: ASYNC110  # on a thread
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await swapping.close()
+        assert shelf.made.pop("second").is_closed
+        await asyncio.wait({change})
+        assert change.exception() is None or isinstance(change.exception(), Draining)
+
+
+async def test_a_load_that_nobody_wants_ends_at_its_next_step(swapping: Swapping, shelf: Shelf) -> None:
+    shelf.gate.clear()
+    shelf.is_divided = True
+    change = asyncio.create_task(swapping.swap(Path("/bundles/second")))
+    await begun(shelf)
+    swapping.settle()
+    with pytest.raises(Draining):
+        await change
+    shelf.gate.set()
+    await swapping.close()
+    assert not shelf.made
+
+
+async def test_nothing_changes_after_the_end(swapping: Swapping, shelf: Shelf) -> None:
+    await swapping.swap(Path("/bundles/second"))
+    await swapping.prepare(Path("/bundles/third"))
+    await swapping.close()
+    folder = Path("/bundles/third")
+    for change in (
+        swapping.swap(folder),
+        swapping.cast_shadow(folder, 0.5),
+        swapping.prepare(folder),
+        swapping.switch(folder),
+        swapping.roll_back(),
+    ):
+        with pytest.raises(Draining, match="this server is ending"):
+            await change
+    assert [made.is_closed for made in shelf.made.values()] == [True, True]
+
+
+async def test_the_end_closes_who_has_not_finished(swapping: Swapping, first: Named, shelf: Shelf) -> None:
+    first.gate.clear()
+    begun = asyncio.create_task(who(swapping))
+    await asyncio.sleep(0)
+    await swapping.swap(Path("/bundles/second"))
+    await swapping.cast_shadow(Path("/bundles/third"), 0.5)
+    await swapping.close()
+    assert [one.is_closed for one in (first, *shelf.made.values())] == [True, True, True]
+    begun.cancel()
+
+
+async def test_a_share_that_is_none_loads_nothing(swapping: Swapping, shelf: Shelf) -> None:
+    with pytest.raises(ValueError, match="share"):
+        await swapping.cast_shadow(Path("/bundles/second"), 2.0)
+    assert not shelf.made
+
+
+async def test_only_a_candidate_is_loaded_as_one(swapping: Swapping, shelf: Shelf) -> None:
+    await swapping.cast_shadow(Path("/bundles/second"), 0.5)
+    await swapping.swap(Path("/bundles/third"))
+    assert (shelf.made["second"].is_candidate, shelf.made["third"].is_candidate) == (True, False)
 
 
 async def test_searches_go_where_answers_go(swapping: Swapping, first: Named, shelf: Shelf) -> None:
