@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from gateway import assembly
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
 from gateway.deadline import Deadline
-from gateway.errors import UnknownCollection
+from gateway.errors import Draining, UnknownCollection
 from gateway.model import bundle as bundles
 from gateway.types import Answer, Policy, Principal, Question, Reason, Route
 from tests import tiny
@@ -118,6 +119,25 @@ def test_collections_of_one_name_keep_their_embeddings_apart(bundle: Path, artic
     for folder in (articles, other):
         assembly.load_library(engine, {"mine": folder}, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_load_may_be_given_up_between_its_steps(bundle: Path, articles: Path, tmp_path: Path) -> None:
+    for number in range(assembly.PART + 1):
+        (articles / f"{number}.md").write_text(ARTICLE.format(id=f"id-{number}"))
+    knowledge = KnowledgeSection(collections={"mine": articles})
+    config = Config(model=ModelSection(bundle=bundle), knowledge=knowledge)
+    engine = assembly.load_engine(config)
+    steps: list[None] = []
+    whole = assembly.load_library(engine, {"mine": articles}, tmp_path / "cache", lambda: steps.append(None))
+    assert len(steps) == math.ceil(len(whole.generation("mine").passages) / assembly.PART) > 1
+
+    def unwanted() -> None:
+        raise Draining("nobody wants it")
+
+    with pytest.raises(Draining):
+        assembly.load_library(engine, {"mine": articles}, tmp_path / "other", unwanted)
+    with pytest.raises(Draining):
+        assembly.assemble(config, unwanted)
 
 
 def test_what_is_admitted_finds_room_in_the_queue(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

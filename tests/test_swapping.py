@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import grpc.aio
 import pytest
 from click.testing import CliRunner
 
 from gateway import assembly
 from gateway.cli.main import cli
-from gateway.config import Config, KnowledgeSection, ModelSection
+from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Draining, Unavailable
 from gateway.rpc.server import Ports, Server
@@ -375,6 +377,9 @@ async def served(bundles_folder: Path, config: Config, metrics: Metrics) -> Asyn
 NOTHING = KnowledgeSection(collections={})
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 def run(*arguments: str) -> Any:
     return CliRunner().invoke(cli, ["swap", *arguments])
 
@@ -404,17 +409,154 @@ async def test_a_changed_bundle_is_refused_with_what_is_wrong(served: Ports, bun
         (b'{"folder": "x", "back": true}', "application/json", 400),
         (b'{"folder": "/nowhere"}', "application/json", 422),
         (b'{"back": true}', "application/json", 422),
+        (b'{"folder": "/a\\u0000b"}', "application/json", 400),
+        (b'{"back": true}', "application/json; charset=none-such", 400),
     ],
 )
 async def test_the_admin_port_says_what_it_cannot_do(served: Ports, body: bytes, kind: str, code: int) -> None:
+    assert await posted(served, "/bundle", body, {"Content-Type": kind}) == code
+
+
+async def posted(served: Ports, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> int:
     def post() -> int:
-        url = f"http://127.0.0.1:{served.admin}/bundle"
+        url = f"http://127.0.0.1:{served.admin}{path}"
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(urllib.request.Request(url, body, {"Content-Type": kind}), timeout=30)
+            urllib.request.urlopen(urllib.request.Request(url, body, dict(headers or JSON)), timeout=30)
         with caught.value:
+            assert json.load(caught.value)["error"]
             return caught.value.code
 
-    assert await asyncio.to_thread(post) == code
+    return await asyncio.to_thread(post)
+
+
+@pytest.mark.parametrize("path", ["/bundle", "/shadow"])
+@pytest.mark.parametrize(
+    "said", [{"Origin": "http://evil.example:9464"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin"}]
+)
+async def test_pages_in_a_browser_change_nothing(
+    served: Ports, bundles_folder: Path, path: str, said: dict[str, str]
+) -> None:
+    """Not even of an origin that calls itself by this port's address."""
+    body = json.dumps({"folder": str(bundles_folder / "2"), "share": 1}).encode()
+    assert await posted(served, path, body, JSON | said) == 403
+
+
+async def test_browsers_that_ask_first_hear_no_yes(served: Ports) -> None:
+    asks = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    url = f"http://127.0.0.1:{served.admin}/bundle"
+    async with aiohttp.ClientSession() as session, session.options(url, headers=asks) as response:
+        assert response.status == 405
+        assert not any(header.startswith("Access-Control") for header in response.headers)
+
+
+@pytest.mark.parametrize("path", ["/bundle/prepare", "/bundle/switch", "/bundle/discard"])
+async def test_the_steps_of_a_worker_are_not_taken_alone(served: Ports, path: str) -> None:
+    url = f"http://127.0.0.1:{served.admin}{path}"
+    async with aiohttp.ClientSession() as session, session.post(url, json={"folder": "/x"}) as response:
+        assert response.status == 404
+
+
+async def test_a_server_that_ends_waits_for_no_load(
+    bundles_folder: Path, config: Config, metrics: Metrics, shelf: Shelf
+) -> None:
+    swapping = Swapping(Named("first"), Path("/bundles/first"), shelf, shelf.observe, gently=False)
+    server = Server(swapping, config, metrics, swapping)
+    ports = await server.start()
+    shelf.gate.clear()
+    swap = asyncio.create_task(posted(ports, "/bundle", b'{"folder": "/bundles/second"}'))
+    await begun(shelf)
+    await server.drain()
+    assert await swap == 503
+    assert await posted(ports, "/bundle", b'{"folder": "/bundles/third"}') == 503
+    await server.stop()
+    shelf.gate.set()
+    await swapping.close()
+    assert shelf.made["second"].is_closed
+
+
+async def test_an_abandoned_server_waits_for_no_load(config: Config, metrics: Metrics, shelf: Shelf) -> None:
+    """Which is stopped without a drain."""
+    swapping = Swapping(Named("first"), Path("/bundles/first"), shelf, shelf.observe, gently=False)
+    server = Server(swapping, config, metrics, swapping)
+    ports = await server.start()
+    shelf.gate.clear()
+    swap = asyncio.create_task(posted(ports, "/shadow", b'{"folder": "/bundles/second", "share": 1}'))
+    await begun(shelf)
+    await server.stop()
+    assert await swap == 503
+    shelf.gate.set()
+    await swapping.close()
+
+
+async def test_a_stalled_client_holds_up_no_end(config: Config, metrics: Metrics) -> None:
+    server = Server(FakeGateway(), config, metrics, Swapping(Named("x"), Path("/x"), Shelf(), Shelf().observe))
+    ports = await server.start()
+    _, writer = await asyncio.open_connection("127.0.0.1", ports.admin)
+    writer.write(b"POST /bundle HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+    await writer.drain()
+    await asyncio.wait_for(server.stop(), 30)  # with aiohttp's own patience it takes a minute
+    writer.close()
+
+
+def test_no_proxy_is_asked(bundles_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever listens there, nobody is told of our folders."""
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        proxy.settimeout(0.2)
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{proxy.getsockname()[1]}")
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        done = run(str(bundles_folder / "2"), "--admin", "127.0.0.1:1", "--timeout", "1")
+        assert (done.exit_code, "refused" in done.stderr) == (3, True)
+        with pytest.raises(TimeoutError):
+            proxy.accept()
+
+
+def test_who_does_not_answer_may_be_loading_still(bundles_folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done = run(str(bundles_folder / "2"), "--admin", f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "0.2")
+    assert done.exit_code == 3
+    assert "no answer within 0.2 s; it may be loading still" in done.stderr
+
+
+async def test_another_port_than_admin_s_is_said(served: Ports, bundles_folder: Path) -> None:
+    done = await asyncio.to_thread(run, str(bundles_folder / "2"), "--admin", f"127.0.0.1:{served.grpc}")
+    assert (done.exit_code, "what answers there is no admin port" in done.stderr) == (3, True)
+
+
+async def test_there_is_no_way_back_to_a_folder_that_was_written_anew(served: Ports, tmp_path: Path) -> None:
+    admin = f"127.0.0.1:{served.admin}"
+    for version in ("3", "4"):
+        tiny.write(tmp_path / version, version=version)
+        done = await asyncio.to_thread(run, str(tmp_path / version), "--admin", admin)
+        assert done.exit_code == 0
+    (tmp_path / "3" / "manifest.json").write_text((tmp_path / "3" / "manifest.json").read_text() + "\n")
+    done = await asyncio.to_thread(run, "--back", "--admin", admin)
+    assert (done.exit_code, "3: is not what was served before" in done.stderr) == (4, True)
+    again = await asyncio.to_thread(run, str(tmp_path / "4"), "--admin", admin)
+    assert again.stdout.startswith("tiny/4 (")
+
+
+async def test_a_candidate_remembers_no_answers(bundles_folder: Path, config: Config) -> None:
+    """Else its latency and its agreement would be those of a table."""
+    sections = {
+        "model": ModelSection(bundle=bundles_folder / "1"),
+        "knowledge": NOTHING,
+        "cascade": CascadeSection(cached_answers=10),
+    }
+    gateway = await assembly.build(config.model_copy(update=sections))
+    try:
+        await gateway.cast_shadow(bundles_folder / "2", 1.0)
+        await gateway.prepare(bundles_folder / "2")
+        assert gateway._shadow is not None
+        assert gateway._prepared is not None
+        candidate, following = gateway._shadow.candidate, gateway._prepared.gateway
+        assert isinstance(candidate, assembly.Assembled)
+        assert isinstance(following, assembly.Assembled)
+        assert candidate._cache is None
+        assert following._cache is not None
+    finally:
+        await gateway.close()
 
 
 def test_nobody_there_is_said(bundles_folder: Path) -> None:
