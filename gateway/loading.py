@@ -52,12 +52,16 @@ class Loader:
         if self._is_given_up.is_set():
             raise Draining("this server is ending; the bundle that serves is not replaced any more")
 
-    async def load(self, folder: Path, is_candidate: bool) -> Startable:
-        """Loaded, and from now on the caller's to close. Raises as `Load` does, Unavailable while another one is
-        loaded, and Draining once it is given up."""
+    def check_free(self) -> None:
+        """Raises Unavailable while another one is loaded, and as `check`."""
         self.check()
         if self._loading is not None or not self._nobody_waits.is_set():
             raise Unavailable("another bundle is being loaded; wait for it")
+
+    async def load(self, folder: Path, is_candidate: bool) -> Startable:
+        """Loaded, and from now on the caller's to close. Raises as `Load` does, Unavailable while another one is
+        loaded, and Draining once it is given up."""
+        self.check_free()
         loading = self._loading = asyncio.create_task(self._in_a_thread(folder, is_candidate))
         loading.add_done_callback(self._ended)
         given_up = asyncio.create_task(self._given_up.wait())

@@ -15,7 +15,7 @@ from pathlib import Path
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
 from gateway.loading import Load, Loader
-from gateway.rpc.origin import Origin, WayBack
+from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import Description, Startable
 from gateway.shadow import Observe, Shadow
 from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
@@ -36,6 +36,7 @@ class Swapping:
         self._loader = Loader(load, gently)
         self._observe = observe
         self._prepared: _Tenure | None = None
+        self._turn = 0
         self._shadow: Shadow | None = None
         self._way_back = WayBack()
         self._leaving: dict[asyncio.Task[None], _Tenure] = {}
@@ -106,15 +107,20 @@ class Swapping:
         return await self.switch(before.folder)
 
     async def prepare(self, folder: Path) -> Description:
+        self._loader.check_free()
         await self.discard()
+        turn = self._turn
         following = await self._loaded(folder, is_candidate=False)
+        if turn != self._turn:
+            await following.close()
+            raise Unavailable(f"{folder} was discarded before it was loaded")
         self._prepared = _Tenure(following, folder)
         return following.describe()
 
     async def switch(self, folder: Path) -> Description:
         self._loader.check()
         following = self._prepared
-        if following is None or not following.origin.is_in(folder):
+        if following is None or following.origin.folder != located(folder):
             raise Unavailable(f"{folder} is not prepared; prepare it first")
         following.gateway.start()
         before, self._current, self._prepared = self._current, following, None
@@ -126,6 +132,7 @@ class Swapping:
         return self.describe()
 
     async def discard(self) -> None:
+        self._turn += 1  # also of what is still being loaded
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.gateway.close()

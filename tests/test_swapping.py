@@ -205,6 +205,19 @@ async def test_what_was_prepared_is_let_go(swapping: Swapping, shelf: Shelf) -> 
         await swapping.switch(Path("/bundles/third"))
 
 
+async def test_what_is_discarded_while_it_is_loaded_is_let_go(swapping: Swapping, shelf: Shelf) -> None:
+    shelf.gate.clear()
+    preparing = asyncio.create_task(swapping.prepare(Path("/bundles/second")))
+    await begun(shelf)
+    with pytest.raises(Unavailable, match="another bundle is being loaded"):
+        await swapping.prepare(Path("/bundles/third"))  # which discards nothing
+    await swapping.discard()
+    shelf.gate.set()
+    with pytest.raises(Unavailable, match="second was discarded before it was loaded"):
+        await preparing
+    assert shelf.made["second"].is_closed
+
+
 # The end, and callers who go away.
 
 

@@ -17,11 +17,7 @@ class Origin:
 
     @classmethod
     def of(cls, folder: Path, sha256: str) -> Origin:
-        """Whatever `folder` is called: a link that points elsewhere tomorrow is no way back."""
-        return cls(folder.resolve(), sha256)
-
-    def is_in(self, folder: Path) -> bool:
-        return self.folder == folder.resolve()
+        return cls(located(folder), sha256)
 
     def changed(self, found: str) -> BundleInvalid:
         """What to say where the folder now holds the manifest `found` instead."""
@@ -29,6 +25,11 @@ class Origin:
             f"{self.folder}: is not what was served before: the sha256 of its manifest was {self.sha256[:12]}... and "
             f"is {found[:12]}... now. Restore its files, or serve what is there with `gateway swap {self.folder}`"
         )
+
+
+def located(folder: Path) -> Path:
+    """Where it is, whatever it is called: a link that points elsewhere tomorrow is no way back."""
+    return folder.resolve()
 
 
 class WayBack:
