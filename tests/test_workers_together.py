@@ -448,6 +448,38 @@ async def test_a_signal_drains(stage: Stage) -> None:
                 os.kill(pid, 0)
 
 
+async def test_a_signal_ends_a_swap(stage: Stage) -> None:
+    async with served(stage) as server, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{server.admin}/bundle"
+        swap = asyncio.create_task(session.post(url, json={"folder": "/slow"}))
+        await until(lambda: len(stage.asked()) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with await swap as response:
+            assert (response.status, "this server is ending" in await response.text()) == (503, True)
+        await asyncio.wait_for(server.task, PATIENCE)
+
+
+async def test_a_stalled_client_holds_up_no_end(stage: Stage) -> None:
+    async with served(stage) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.admin)
+        writer.write(
+            b"POST /bundle HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        await writer.drain()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(server.task, 30)  # with aiohttp's own patience it takes a minute
+        writer.close()
+
+
+async def test_pages_in_a_browser_change_nothing(stage: Stage) -> None:
+    async with served(stage) as server, aiohttp.ClientSession(headers={"Origin": "http://127.0.0.1"}) as session:
+        for path in ("/bundle", "/shadow"):
+            url = f"http://127.0.0.1:{server.admin}{path}"
+            async with session.post(url, json={"folder": "/second", "share": 1}) as response:
+                assert response.status == 403
+        assert not stage.asked()
+
+
 async def test_a_second_signal_ends_the_drain(stage: Stage) -> None:
     stage.plays("0 deaf", "1 deaf")
     async with served(stage, pace=replace(PACE, drain=10_000)) as server:

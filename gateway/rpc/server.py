@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from gateway.config import Config
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
-from gateway.rpc.binding import check_free, in_url, not_bound
+from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
 from gateway.rpc.handler import Door, Limits, unary_handler
 from gateway.rpc.service import Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
@@ -28,8 +28,6 @@ from gateway.rpc.validate import Rules
 from gateway.telemetry.metrics import Metrics
 
 LOOP_LAG_PERIOD = 0.25  # seconds
-ADMIN_SECONDS = 2.0
-"""For the admin port to finish what it has begun. In aiohttp's default, a minute, a stalled client outlasts a drain."""
 MAX_MESSAGE_BYTES = 4 * 2**20
 OPTIONS: tuple[tuple[str, int], ...] = (
     # On by default, and then a second server binds the same port without a word and takes half of the connections.
@@ -98,7 +96,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=list(OPTIONS if place is None else SHARED))
         admin = Admin(gateway, metrics, self._admission, lambda: self._is_ready, preparable, place is not None)
-        self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=ADMIN_SECONDS)
+        self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
         self._lag: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)

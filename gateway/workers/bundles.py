@@ -110,6 +110,7 @@ class Bundles:
             self._check_draining()
         except GatewayError:
             await self._discard()
+            self._check_draining()  # which then is the reason, whatever the workers have said
             raise
         # Decided, and nothing was awaited since the last look at who is ready: whoever is not among them is starting
         # with the bundle before, or has ended.
@@ -185,6 +186,7 @@ class Bundles:
             await self._on_all(seen, lambda process: self._shade_one(process, folder, share))
             now = _one(folder, seen, None)
         except GatewayError:
+            self._check_draining()
             if seen:  # and they have let go of the one before
                 await self._end_shadow()
             raise
