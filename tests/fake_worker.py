@@ -5,7 +5,7 @@ and `refuse` end at once, `hang` never becomes ready, `deaf` does not hear SIGTE
 a file `go`. Workers without a line serve. `starts` gets a line for each start, `asked` one for each POST. What a POST
 does is in the name of its folder, with the number of the worker that it is about: `refused-by-`, `fatal-to-`,
 `left-by-` (which says that it drains) and `other-for-` (which finds other contents) when it loads, `refused-late-by-`
-and `fatal-late-to-` when it switches; `slow` loads once there is a file `go`. `sha256` has the manifest's, if there.
+and `fatal-late-to-` when it switches; `slow` and `slow-for-` load once there is a file `go`. `sha256` has the manifest's, if there.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Answers(socketserver.StreamRequestHandler):
             os._exit(9)
         if folder.endswith(f"left-by-{number}"):
             return 503, json.dumps({"error": "this server is ending"})
-        while folder.endswith("slow") and not (FOLDER / "go").exists():
+        while folder.endswith(("slow", f"slow-for-{number}")) and not (FOLDER / "go").exists():
             time.sleep(0.02)
         if path == "/bundle/switch":
             ORDERS["config"]["model"]["bundle"] = folder

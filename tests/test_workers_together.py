@@ -25,6 +25,7 @@ from gateway.workers import serving
 from gateway.workers.bundles import Bundles
 from gateway.workers.fleet import Fleet, SettingsRefused
 from gateway.workers.pace import Pace
+from gateway.workers.process import Process
 from tests.staging import PACE, PATIENCE, Stage, ready, until
 
 pytestmark = pytest.mark.timeout(600)
@@ -128,8 +129,36 @@ async def test_who_cannot_switch_is_started_again_with_what_the_others_serve(sta
         assert fleet.workers[0].restarts == 0
 
 
+class Recorded(Bundles):
+    """Says who is prepared."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet)
+        self.prepared: list[int] = []
+
+    async def _prepare(self, process: Process, folder: Path) -> Description:
+        now = await super()._prepare(process, folder)
+        self.prepared.append(process.number)
+        return now
+
+
 async def test_who_dies_once_prepared_is_prepared_again(stage: Stage) -> None:
-    """Where it is back before all the others are ready to switch."""
+    """Where it is back before all the others are."""
+    async with running(stage, 3) as fleet:
+        await ready(fleet, 3)
+        bundles = Recorded(fleet)
+        swap = asyncio.create_task(bundles.swap(Path("/slow-for-2")))
+        await until(lambda: bundles.prepared == [0, 1])
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)
+        assert await restarted(stage, fleet, 1) == "/first"
+        (stage.folder / "go").touch()
+        await swap
+        assert bundles.prepared == [0, 1, 2, 1]
+        assert sorted(stage.asked()[-3:]) == asked("switch", "/slow-for-2", 0, 1, 2)
+        assert [worker.restarts for worker in fleet.workers] == [0, 1, 0]
+
+
+async def test_who_dies_before_it_is_prepared_is_prepared_once_it_is_back(stage: Stage) -> None:
     async with running(stage) as fleet:
         await ready(fleet)
         swap = asyncio.create_task(Bundles(fleet).swap(Path("/slow")))
