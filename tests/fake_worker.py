@@ -5,7 +5,8 @@ and `refuse` end at once, `hang` never becomes ready, `deaf` does not hear SIGTE
 a file `go`. Workers without a line serve. `starts` gets a line for each start, `asked` one for each POST. What a POST
 does is in the name of its folder, with the number of the worker that it is about: `refused-by-`, `fatal-to-`,
 `left-by-` (which says that it drains) and `other-for-` (which finds other contents) when it loads, `refused-late-by-`
-and `fatal-late-to-` when it switches; `slow` and `slow-for-` load once there is a file `go`. `sha256` has the manifest's, if there.
+and `fatal-late-to-` when it switches; `slow` and `slow-for-` load once there is a file `go`.
+`sha256` has the manifest's, if there is such a file.
 """
 
 from __future__ import annotations
