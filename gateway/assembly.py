@@ -6,11 +6,13 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
@@ -32,6 +34,10 @@ from gateway.swapping import Swapping
 from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Workload
 
 log = logging.getLogger(__name__)
+
+PART = 64
+"""Texts that are embedded before somebody may change their mind: less than a second, and nothing is lost by it, since
+rows of several texts are filled from far fewer."""
 
 REHEARSAL_SECONDS = 60.0
 """The deadline of a rehearsed question: long enough for every step to be taken."""
@@ -144,6 +150,7 @@ class Assembled:
         return Description(
             bundle=profile.bundle,
             bundle_sha256=bundle.encoder_sha256(engine.precision),
+            manifest_sha256=bundle.manifest_sha256,
             provider=engine.provider,
             precision=engine.precision,
             threshold=profile.thresholds.informed if is_informed else profile.thresholds.answer,
@@ -168,18 +175,23 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
     gateway = assemble(config)
     gateway.start()
 
-    def load(folder: Path) -> Assembled:
-        return assemble(config.model_copy(update={"model": config.model.model_copy(update={"bundle": folder})}))
+    def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
+        model = config.model.model_copy(update={"bundle": folder})
+        cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
+        return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on)
 
     return Swapping(gateway, config.model.bundle, load, observe, gently=config.model.threads <= 1)
 
 
-def assemble(config: Config) -> Assembled:
-    """Load, verify and index. Raises errors.GatewayError, naming what is wrong."""
+def assemble(config: Config, go_on: Callable[[], None] = lambda: None) -> Assembled:
+    """Load, verify and index, with `go_on` called between the steps. Raises errors.GatewayError, naming what is wrong,
+    and what `go_on` raises."""
+    go_on()
     engine = load_engine(config)
+    go_on()
     collections = served(config.knowledge, engine.bundle)
-    library = load_library(engine, collections, cache_folder())
-    spare_library = load_library(engine, collections, cache_folder(), engine.spare) if engine.spare else None
+    library = load_library(engine, collections, cache_folder(), go_on=go_on)
+    spare_library = load_library(engine, collections, cache_folder(), engine.spare, go_on) if engine.spare else None
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     return Assembled(engine, library, default, cache, spare_library)
@@ -222,17 +234,31 @@ def served(knowledge: KnowledgeSection, bundle: Bundle) -> dict[str, Path]:
     return known
 
 
-def load_library(engine: Engine, collections: dict[str, Path], cache: Path, session: Session | None = None) -> Library:
-    """Every collection read from its folder and embedded by the engine, by one of its sessions, the first if None;
-    `cache` remembers embeddings."""
+def load_library(
+    engine: Engine,
+    collections: dict[str, Path],
+    cache: Path,
+    session: Session | None = None,
+    go_on: Callable[[], None] = lambda: None,
+) -> Library:
+    """Every collection read from its folder and embedded by the engine, by one of its sessions, the first if None.
+
+    `cache` remembers embeddings, and `go_on` is called before each PART of the texts.
+    """
     bundle, session = engine.bundle, session or engine.session
     encoder = bundle.encoder_sha256(session.precision)
+
+    def embedded(texts: Sequence[str]) -> NDArray[np.float32]:
+        parts = []
+        for at in range(0, len(texts), PART):
+            go_on()
+            parts.append(engine.embed(texts[at : at + PART], session))
+        return np.concatenate(parts)
+
     built = {}
     for name, folder in collections.items():
         # The folder too: two collections of one name must not drop each other's texts.
-        embed = EmbeddingCache(
-            partial(engine.embed, session=session), f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache
-        )
+        embed = EmbeddingCache(embedded, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
         built[name] = Generation.build(documents.read_folder(folder), embed)
     return Library(built)
 

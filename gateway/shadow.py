@@ -38,14 +38,19 @@ class Shadow:
         clock: Clock = time.monotonic,
     ) -> None:
         """`share` of the questions, 0 to 1; ValueError beyond."""
-        if not 0 < share <= 1:
-            raise ValueError(f"share = {share}: must be more than 0 and at most 1")
+        self.check(share)
         self.candidate = candidate
         self.share = share
         self._observe = observe
         self._chance = chance or random.Random()  # noqa: S311  # a sample, no secret
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+
+    @staticmethod
+    def check(share: float) -> None:
+        """Raises ValueError for a share that is none."""
+        if not 0 < share <= 1:
+            raise ValueError(f"share = {share}: must be more than 0 and at most 1")
 
     def offer(self, question: Question, given: Answer, waiting: int) -> None:
         """Ask the candidate too, perhaps; `waiting` questions wait for the bundle that serves. Returns at once."""
@@ -56,6 +61,7 @@ class Shadow:
     async def close(self) -> None:
         if self._task is not None:
             self._task.cancel()
+            await asyncio.wait({self._task})
         await self.candidate.close()
 
     async def _ask(self, question: Question, given: Answer) -> None:

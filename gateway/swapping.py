@@ -7,33 +7,25 @@ question. The old one answers what it has begun, and is then let go; going back 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import os
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
+from gateway.loading import Load, Loader
+from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import Description, Startable
 from gateway.shadow import Observe, Shadow
 from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
 
 log = logging.getLogger(__name__)
 
-LOW_PRIORITY = 19
-"""Of the thread that loads: it takes what time the questions leave. What it starts inherits that for good."""
-
-
-Load = Callable[[Path], Startable]
-"""From a bundle's folder, on any thread. Raises errors.GatewayError."""
-
 
 class Swapping:
-    """A gateway over another one that can be replaced. See `rpc.service.Gateway`; all methods on the event loop.
+    """A gateway over another one that can be replaced. See `rpc.service.Gateway` and `rpc.service.Preparable`; all
+    methods on the event loop.
 
     `gateway` was loaded from `folder` and started. `observe` hears what a shadow makes of its questions. `gently`: load
     at the lowest priority, which is wrong where sessions have threads of their own.
@@ -41,13 +33,13 @@ class Swapping:
 
     def __init__(self, gateway: Startable, folder: Path, load: Load, observe: Observe, gently: bool = True) -> None:
         self._current = _Tenure(gateway, folder)
-        self._load = load
+        self._loader = Loader(load, gently)
         self._observe = observe
-        self._gently = gently
+        self._prepared: _Tenure | None = None
+        self._turn = 0
         self._shadow: Shadow | None = None
-        self._before: Path | None = None
-        self._is_loading = False
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._way_back = WayBack()
+        self._leaving: dict[asyncio.Task[None], _Tenure] = {}
 
     @property
     def default_collection(self) -> str:
@@ -81,11 +73,19 @@ class Swapping:
     def describe(self) -> Description:
         return self._current.gateway.describe()
 
+    def settle(self) -> None:
+        self._loader.give_up()
+
     async def close(self) -> None:
+        """Close whatever was loaded: what serves, what has served and not finished, what was to serve or be compared,
+        and what is still being loaded. What it has begun is cut off."""
+        await self._loader.close()
         await self.end_shadow()
+        await self.discard()
         await self._current.gateway.close()
-        for task in self._leaving:
-            task.cancel()
+        for tenure in self._leaving.values():
+            tenure.hurry()
+        await asyncio.gather(*self._leaving)
 
     async def swap(self, folder: Path) -> Description:
         """Serve the bundle in `folder` from the next question on.
@@ -93,24 +93,60 @@ class Swapping:
         Raises errors.GatewayError where it is not to be served, and Unavailable while another swap goes on; the bundle
         that serves then goes on serving.
         """
-        following = await self._loaded(folder)
-        following.start()
-        before, self._current = self._current, _Tenure(following, folder)
-        self._before = before.folder
-        log.info("%s serves in the place of %s", following.describe().bundle, before.gateway.describe().bundle)
-        task = asyncio.create_task(before.leave())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
+        await self.prepare(folder)  # and nothing comes between the two
+        return await self.switch(folder)
+
+    async def roll_back(self) -> Description:
+        """Serve the bundle that was served before. Raises as `swap`; BundleInvalid if there was none, or if its folder
+        holds something else now."""
+        before = self._way_back.origin()
+        found = (await self.prepare(before.folder)).manifest_sha256
+        if found != before.sha256:
+            await self.discard()
+            raise before.changed(found)
+        return await self.switch(before.folder)
+
+    async def prepare(self, folder: Path) -> Description:
+        self._loader.check_free()
+        await self.discard()
+        turn = self._turn
+        following = await self._loaded(folder, is_candidate=False)
+        if turn != self._turn:
+            await following.close()
+            raise Unavailable(f"{folder} was discarded before it was loaded")
+        self._prepared = _Tenure(following, folder)
         return following.describe()
+
+    async def switch(self, folder: Path) -> Description:
+        self._loader.check()
+        following = self._prepared
+        if following is None or following.origin.folder != located(folder):
+            raise Unavailable(f"{folder} is not prepared; prepare it first")
+        following.gateway.start()
+        before, self._current, self._prepared = self._current, following, None
+        self._way_back.swapped(before.origin, following.origin)
+        log.info("%s serves in the place of %s", self.describe().bundle, before.gateway.describe().bundle)
+        leaving = asyncio.create_task(before.leave())
+        self._leaving[leaving] = before
+        leaving.add_done_callback(self._leaving.pop)
+        return self.describe()
+
+    async def discard(self) -> None:
+        self._turn += 1  # also of what is still being loaded
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            await prepared.gateway.close()
 
     async def cast_shadow(self, folder: Path, share: float) -> Description:
         """Let the bundle in `folder` see a share of the questions, in the place of any that does so. Raises as `swap`,
         and ValueError for a share that is none."""
-        shadow = Shadow(await self._loaded(folder), share, self._observe)
-        shadow.candidate.start()
-        await self.end_shadow()
-        self._shadow = shadow
-        return shadow.candidate.describe()
+        Shadow.check(share)
+        candidate = await self._loaded(folder, is_candidate=True)
+        candidate.start()
+        before, self._shadow = self._shadow, Shadow(candidate, share, self._observe)
+        if before is not None:
+            await before.close()
+        return candidate.describe()
 
     async def end_shadow(self) -> None:
         """Let no bundle see questions beside the one that serves."""
@@ -118,38 +154,14 @@ class Swapping:
         if shadow is not None:
             await shadow.close()
 
-    async def _loaded(self, folder: Path) -> Startable:
-        """Loaded and checked, one at a time."""
-        if self._is_loading:
-            raise Unavailable("another bundle is being loaded; wait for it")
-        self._is_loading = True
-        try:
-            following = await self._in_a_thread(folder)
-        finally:
-            self._is_loading = False
+    async def _loaded(self, folder: Path, is_candidate: bool) -> Startable:
+        """Loaded and checked. Nothing is awaited between the end of the load and the return."""
+        following = await self._loader.load(folder, is_candidate)
         missing = set(self.collections()) - set(following.collections())
         if missing:
+            await following.close()
             raise BundleInvalid(f"{folder}: cannot serve the collections {', '.join(sorted(missing))}")
         return following
-
-    async def _in_a_thread(self, folder: Path) -> Startable:
-        def load() -> Startable:
-            if self._gently:
-                with contextlib.suppress(OSError):  # a container may forbid it; then it costs some latency
-                    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)
-            return self._load(folder)
-
-        pool = ThreadPoolExecutor(1, "loader")  # of its own: a thread cannot go back to a higher priority
-        try:
-            return await asyncio.get_running_loop().run_in_executor(pool, load)
-        finally:
-            pool.shutdown(wait=False)
-
-    async def roll_back(self) -> Description:
-        """Serve the bundle that was served before the last swap. Raises as `swap`; BundleInvalid if there was none."""
-        if self._before is None:
-            raise BundleInvalid("no other bundle was served before this one since the server has started")
-        return await self.swap(self._before)
 
 
 class _Tenure:
@@ -157,7 +169,7 @@ class _Tenure:
 
     def __init__(self, gateway: Startable, folder: Path) -> None:
         self.gateway = gateway
-        self.folder = folder
+        self.origin = Origin.of(folder, gateway.describe().manifest_sha256)
         self._begun = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -176,3 +188,7 @@ class _Tenure:
     async def leave(self) -> None:
         await self._idle.wait()
         await self.gateway.close()
+
+    def hurry(self) -> None:
+        """Leave without waiting for the last answer."""
+        self._idle.set()

@@ -2,7 +2,11 @@
 
 That file holds one word for each start of each worker, in lines "<number> <word>" that are used up in order: `crash`
 and `refuse` end at once, `hang` never becomes ready, `deaf` does not hear SIGTERM, `late` is not ready before there is
-a file `go`. Workers without a line serve. `starts` gets a line for each start, `asked` one for each POST.
+a file `go`. Workers without a line serve. `starts` gets a line for each start, `asked` one for each POST. What a POST
+does is in the name of its folder, with the number of the worker that it is about: `refused-by-`, `fatal-to-`,
+`left-by-` (which says that it drains) and `other-for-` (which finds other contents) when it loads, `refused-late-by-`
+and `fatal-late-to-` when it switches; `slow` and `slow-for-` load once there is a file `go`.
+`sha256` has the manifest's, if there is such a file.
 """
 
 from __future__ import annotations
@@ -62,22 +66,36 @@ class Answers(socketserver.StreamRequestHandler):
         asked = json.loads(body)
         with (FOLDER / "asked").open("a") as log:
             log.write(f"{ORDERS['number']} {path} {json.dumps(asked)}\n")
-        folder = str(asked.get("folder", ""))
-        if folder.endswith(f"refused-by-{ORDERS['number']}"):
+        folder, number = str(asked.get("folder", "")), ORDERS["number"]
+        late = "late-" if path == "/bundle/switch" else ""
+        if folder.endswith(f"refused-{late}by-{number}"):
             return 422, json.dumps({"error": "is not fit"})
-        if folder.endswith(f"fatal-to-{ORDERS['number']}"):
+        if folder.endswith(f"fatal-{late}to-{number}"):
             os._exit(9)
-        if path == "/bundle":
+        if folder.endswith(f"left-by-{number}"):
+            return 503, json.dumps({"error": "this server is ending"})
+        while folder.endswith(("slow", f"slow-for-{number}")) and not (FOLDER / "go").exists():
+            time.sleep(0.02)
+        if path == "/bundle/switch":
             ORDERS["config"]["model"]["bundle"] = folder
-        return 200, json.dumps(description())
+        return 200, json.dumps(description(folder))
 
 
-def description() -> dict[str, Any]:
-    bundle = ORDERS["config"]["model"]["bundle"]
+def description(bundle: str = "") -> dict[str, Any]:
+    bundle = bundle or ORDERS["config"]["model"]["bundle"]
+    file = FOLDER / "sha256"
+    found = "1" if bundle.endswith(f"other-for-{ORDERS['number']}") else file.read_text() if file.exists() else "0"
     named = {"bundle": Path(bundle).name, "bundle_sha256": "0" * 64, "provider": "none", "precision": "int8"}
     if named["bundle"] == "lost":
         named |= {"degraded": "device_lost"}
-    return {**named, "threshold": 0.5, "certificate": "valid", "loaded": 1.0, "collections": []}
+    return {
+        **named,
+        "manifest_sha256": found * 64,
+        "threshold": 0.5,
+        "certificate": "valid",
+        "loaded": 1.0,
+        "collections": [],
+    }
 
 
 class Server(socketserver.ThreadingUnixStreamServer):

@@ -124,6 +124,7 @@ class FakeGateway:
         return Description(
             bundle="banking/1",
             bundle_sha256="ab" * 32,
+            manifest_sha256="cd" * 32,
             provider="CPUExecutionProvider",
             precision="int8",
             threshold=0.75,

@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "client": LEAVES | {"rpc", "v1"},
     "__main__": {"cli"},
     "shadow": LEAVES | {"rpc"},
-    "swapping": LEAVES | {"rpc", "shadow"},
+    "loading": LEAVES | {"rpc"},
+    "swapping": LEAVES | {"rpc", "shadow", "loading"},
     "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "workers"} | ENGINES | OFFLINE,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 from dataclasses import replace
@@ -13,7 +14,7 @@ from gateway import assembly
 from gateway.cascade.cascade import Cascade
 from gateway.config import CascadeSection, Config, Device, Fallback, KnowledgeSection, ModelSection, ServerSection
 from gateway.deadline import Deadline
-from gateway.errors import Unavailable, UnknownCollection
+from gateway.errors import Draining, Unavailable, UnknownCollection
 from gateway.model import bundle as bundles
 from gateway.rpc.service import Description
 from gateway.types import Answer, Degradation, Policy, Prediction, Principal, Question, Reason, Route
@@ -122,6 +123,25 @@ def test_collections_of_one_name_keep_their_embeddings_apart(bundle: Path, artic
     for folder in (articles, other):
         assembly.load_library(engine, {"mine": folder}, tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_load_may_be_given_up_between_its_steps(bundle: Path, articles: Path, tmp_path: Path) -> None:
+    for number in range(assembly.PART + 1):
+        (articles / f"{number}.md").write_text(ARTICLE.format(id=f"id-{number}"))
+    knowledge = KnowledgeSection(collections={"mine": articles})
+    config = Config(model=ModelSection(bundle=bundle), knowledge=knowledge)
+    engine = assembly.load_engine(config)
+    steps: list[None] = []
+    whole = assembly.load_library(engine, {"mine": articles}, tmp_path / "cache", go_on=lambda: steps.append(None))
+    assert len(steps) == math.ceil(len(whole.generation("mine").passages) / assembly.PART) > 1
+
+    def unwanted() -> None:
+        raise Draining("nobody wants it")
+
+    with pytest.raises(Draining):
+        assembly.load_library(engine, {"mine": articles}, tmp_path / "other", go_on=unwanted)
+    with pytest.raises(Draining):
+        assembly.assemble(config, unwanted)
 
 
 def test_what_is_admitted_finds_room_in_the_queue(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:

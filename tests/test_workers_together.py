@@ -19,13 +19,14 @@ import aiohttp
 import pytest
 
 from gateway.config import Config, ServerSection
-from gateway.errors import BundleInvalid, ConfigInvalid, Unavailable
+from gateway.errors import BundleInvalid, ConfigInvalid, Draining, Unavailable
 from gateway.rpc.service import Description
 from gateway.types import Degradation
 from gateway.workers import serving
 from gateway.workers.bundles import Bundles
 from gateway.workers.fleet import Fleet, SettingsRefused
 from gateway.workers.pace import Pace
+from gateway.workers.process import Process
 from tests.staging import PACE, PATIENCE, Stage, ready, until
 
 pytestmark = pytest.mark.timeout(600)
@@ -51,74 +52,209 @@ async def running(stage: Stage, workers: int = 2) -> AsyncIterator[Fleet]:
 # Bundles.
 
 
-async def test_all_change_one_going_ahead(stage: Stage) -> None:
+def asked(step: str, folder: str, *numbers: int) -> list[str]:
+    """Who was told to take a step, in the order of their numbers."""
+    return [f'{number} /bundle/{step} {{"folder": "{folder}"}}' for number in numbers]
+
+
+def discarded(*numbers: int) -> list[str]:
+    return [f"{number} /bundle/discard {{}}" for number in numbers]
+
+
+def shaded(folder: str, *numbers: int) -> list[str]:
+    return [f'{number} /shadow {{"folder": "{folder}", "share": 0.25}}' for number in numbers]
+
+
+def unshaded(*numbers: int) -> list[str]:
+    return [f'{number} /shadow {{"end": true}}' for number in numbers]
+
+
+async def restarted(stage: Stage, fleet: Fleet, number: int, times: int = 1) -> str:
+    """Wait until that worker was started again so often and all are ready; the bundle of its last start."""
+    await until(lambda: fleet.workers[number].restarts == times)
+    await ready(fleet, len(fleet.workers))
+    return [start for start in stage.starts() if start.startswith(f"{number} ")][-1].partition(" ")[2]
+
+
+async def test_all_are_prepared_one_going_ahead_before_any_switches(stage: Stage) -> None:
     async with running(stage, 3) as fleet:
         await ready(fleet, 3)
         now = await Bundles(fleet).swap(Path("/second"))
         assert now.bundle == "second"
-        assert stage.asked()[0].startswith("0 ")
-        assert sorted(stage.asked()) == [f'{number} /bundle {{"folder": "/second"}}' for number in range(3)]
+        assert stage.asked()[0] == asked("prepare", "/second", 0)[0]
+        assert sorted(stage.asked()[:3]) == asked("prepare", "/second", 0, 1, 2)
+        assert sorted(stage.asked()[3:]) == asked("switch", "/second", 0, 1, 2)
         os.kill(fleet.ready()[1].pid, signal.SIGKILL)
-        await until(lambda: fleet.workers[1].restarts == 1)
-        await ready(fleet, 3)
-        assert stage.starts()[-1] == "1 /second"
+        assert await restarted(stage, fleet, 1) == "/second"
 
 
-async def test_what_the_first_refuses_nobody_else_hears_of(stage: Stage) -> None:
+async def test_what_the_first_refuses_nobody_else_loads(stage: Stage) -> None:
     async with running(stage) as fleet:
         await ready(fleet)
         bundles = Bundles(fleet)
         with pytest.raises(BundleInvalid, match="worker 0: is not fit"):
             await bundles.swap(Path("/refused-by-0"))
-        assert len(stage.asked()) == 1
+        assert stage.asked()[:1] == asked("prepare", "/refused-by-0", 0)
+        assert sorted(stage.asked()[1:]) == discarded(0, 1)
         with pytest.raises(BundleInvalid, match="no other bundle"):
             await bundles.roll_back()
 
 
-async def test_where_one_refuses_the_others_go_back(stage: Stage) -> None:
+@pytest.mark.parametrize("folder", ["/refused-by-1", "/other-for-1"])
+async def test_where_one_refuses_nobody_switches(stage: Stage, folder: str) -> None:
     async with running(stage, 3) as fleet:
         await ready(fleet, 3)
-        with pytest.raises(BundleInvalid, match="worker 1: is not fit"):
-            await Bundles(fleet).swap(Path("/refused-by-1"))
-        assert sorted(stage.asked()[-2:]) == [f'{number} /bundle {{"folder": "/first"}}' for number in (0, 2)]
-        assert {process.bundle for process in fleet.ready()} == {Path("/first")}
-        assert [worker.restarts for worker in fleet.workers] == [0, 0, 0]
+        words = "worker 1: is not fit" if "refused" in folder else "was changed while the workers loaded it"
+        with pytest.raises(BundleInvalid, match=words):
+            await Bundles(fleet).swap(Path(folder))
+        assert sorted(stage.asked()[3:]) == discarded(0, 1, 2)
+        assert (fleet.bundle, [worker.restarts for worker in fleet.workers]) == (Path("/first"), [0, 0, 0])
 
 
-async def test_where_one_dies_of_it_the_others_go_back(stage: Stage) -> None:
+async def test_where_one_dies_of_it_nobody_switches(stage: Stage) -> None:
     async with running(stage) as fleet:
         await ready(fleet)
         with pytest.raises(BundleInvalid, match="no answer from worker 1"):
             await Bundles(fleet).swap(Path("/fatal-to-1"))
-        assert stage.asked()[-1] == '0 /bundle {"folder": "/first"}'
-        await until(lambda: fleet.workers[1].restarts == 1)
+        assert not [line for line in stage.asked() if "switch" in line]
+        assert await restarted(stage, fleet, 1) == "/first"
+
+
+@pytest.mark.parametrize("folder", ["/refused-late-by-1", "/fatal-late-to-1"])
+async def test_who_cannot_switch_is_started_again_with_what_the_others_serve(stage: Stage, folder: str) -> None:
+    async with running(stage) as fleet:
         await ready(fleet)
+        now = await Bundles(fleet).swap(Path(folder))
+        assert now.bundle == folder[1:]
+        assert await restarted(stage, fleet, 1) == folder
+        assert fleet.workers[0].restarts == 0
+
+
+class Recorded(Bundles):
+    """Says who is prepared."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(fleet)
+        self.prepared: list[int] = []
+
+    async def _prepare(self, process: Process, folder: Path) -> Description:
+        now = await super()._prepare(process, folder)
+        self.prepared.append(process.number)
+        return now
+
+
+async def test_who_dies_once_prepared_is_prepared_again(stage: Stage) -> None:
+    """Where it is back before all the others are."""
+    async with running(stage, 3) as fleet:
+        await ready(fleet, 3)
+        bundles = Recorded(fleet)
+        swap = asyncio.create_task(bundles.swap(Path("/slow-for-2")))
+        await until(lambda: bundles.prepared == [0, 1])
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)
+        assert await restarted(stage, fleet, 1) == "/first"
+        (stage.folder / "go").touch()
+        await swap
+        assert bundles.prepared == [0, 1, 2, 1]
+        assert sorted(stage.asked()[-3:]) == asked("switch", "/slow-for-2", 0, 1, 2)
+        assert [worker.restarts for worker in fleet.workers] == [0, 1, 0]
+
+
+async def test_who_dies_before_it_is_prepared_is_prepared_once_it_is_back(stage: Stage) -> None:
+    async with running(stage) as fleet:
+        await ready(fleet)
+        swap = asyncio.create_task(Bundles(fleet).swap(Path("/slow")))
+        await until(lambda: len(stage.asked()) == 1)
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)  # the first is still loading
+        assert await restarted(stage, fleet, 1) == "/first"
+        (stage.folder / "go").touch()
+        await swap
+        assert sorted(stage.asked()[-2:]) == asked("switch", "/slow", 0, 1)
+        assert fleet.workers[1].restarts == 1
+
+
+async def test_who_is_started_during_a_swap_serves_what_the_others_serve(stage: Stage) -> None:
+    """Where it is not back by then: it has begun with the bundle before, and begins again."""
+    stage.plays("1 serve", "1 hang")
+    async with running(stage) as fleet:
+        await ready(fleet)
+        swap = asyncio.create_task(Bundles(fleet).swap(Path("/slow")))
+        await until(lambda: len(stage.asked()) == 1)
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)
+        await until(lambda: len(stage.starts()) == 3)
         assert stage.starts()[-1] == "1 /first"
+        (stage.folder / "go").touch()
+        await swap
+        assert await restarted(stage, fleet, 1, times=2) == "/slow"
 
 
-async def test_who_cannot_go_back_is_started_again(stage: Stage) -> None:
+async def test_who_leaves_does_not_hinder_the_others(stage: Stage) -> None:
+    """Somebody has told it to drain; it is neither waited for nor cut off."""
+    async with running(stage) as fleet:
+        await ready(fleet)
+        leaving = fleet.ready()[1]
+        assert (await Bundles(fleet).swap(Path("/left-by-1"))).bundle == "left-by-1"
+        assert not leaving.is_dismissed
+        os.kill(leaving.pid, signal.SIGTERM)
+        assert await restarted(stage, fleet, 1) == "/left-by-1"
+
+
+async def test_a_fleet_that_drains_is_left_alone(stage: Stage) -> None:
+    stage.plays("0 deaf", "1 deaf")
+    async with running(stage) as fleet:
+        await ready(fleet)
+        swap = asyncio.create_task(Bundles(fleet).swap(Path("/slow")))
+        await until(lambda: len(stage.asked()) == 1)
+        pids = [process.pid for process in fleet.processes()]
+        drain = asyncio.create_task(fleet.drain())
+        await asyncio.sleep(0)
+        (stage.folder / "go").touch()
+        with pytest.raises(Draining, match="this server is ending"):
+            await swap
+        for pid in pids:
+            os.kill(pid, 0)  # they finish what they have begun
+        assert not [line for line in stage.asked() if "switch" in line]
+        await fleet.end()
+        await drain
+
+
+async def test_a_caller_who_goes_away_leaves_no_half_changed_fleet(stage: Stage) -> None:
     async with running(stage) as fleet:
         await ready(fleet)
         bundles = Bundles(fleet)
-        fleet.bundle = Path("/refused-by-0")  # which it had served before somebody broke it
-        with pytest.raises(BundleInvalid, match="worker 1: is not fit"):
-            await bundles.swap(Path("/refused-by-1"))
-        await until(lambda: fleet.workers[0].restarts == 1)
-        await ready(fleet)
-        assert stage.starts()[-1] == "0 /refused-by-0"
+        swap = asyncio.create_task(bundles.swap(Path("/slow")))
+        await until(lambda: len(stage.asked()) == 1)
+        swap.cancel()
+        await asyncio.wait({swap})
+        with pytest.raises(Unavailable, match="another bundle is being loaded"):
+            await bundles.swap(Path("/third"))
+        (stage.folder / "go").touch()
+        await until(lambda: len(stage.asked()) == 4)
+        assert sorted(stage.asked()[-2:]) == asked("switch", "/slow", 0, 1)
 
 
 async def test_the_way_back_is_the_same_for_all(stage: Stage) -> None:
     async with running(stage) as fleet:
         await ready(fleet)
         bundles = Bundles(fleet)
-        await bundles.swap(Path("/second"))
+        for _ in range(2):  # the second time it is no other bundle
+            await bundles.swap(Path("/second"))
         os.kill(fleet.ready()[1].pid, signal.SIGKILL)
-        await until(lambda: fleet.workers[1].restarts == 1)
-        await ready(fleet)
+        await restarted(stage, fleet, 1)
         assert (await bundles.roll_back()).bundle == "first"
-        assert sorted(stage.asked()[-2:]) == [f'{number} /bundle {{"folder": "/first"}}' for number in (0, 1)]
+        assert sorted(stage.asked()[-2:]) == asked("switch", "/first", 0, 1)
         assert (await bundles.roll_back()).bundle == "second"
+
+
+async def test_there_is_no_way_back_to_what_has_changed(stage: Stage) -> None:
+    async with running(stage) as fleet:
+        await ready(fleet)
+        bundles = Bundles(fleet)
+        await bundles.swap(Path("/second"))
+        (stage.folder / "sha256").write_text("2")
+        with pytest.raises(BundleInvalid, match=r"/first: is not what was served before: .* was 00.* is 22"):
+            await bundles.roll_back()
+        assert sorted(stage.asked()[-2:]) == discarded(0, 1)
+        assert fleet.bundle == Path("/second")
 
 
 async def test_who_is_still_loading_the_old_one_begins_again(stage: Stage) -> None:
@@ -130,11 +266,22 @@ async def test_who_is_still_loading_the_old_one_begins_again(stage: Stage) -> No
         assert (stage.starts()[-1], fleet.workers[1].restarts) == ("1 /second", 1)
 
 
+async def test_wrong_settings_are_an_accident_after_a_swap(stage: Stage) -> None:
+    """The fleet was never complete, but what it serves now was loaded by somebody."""
+    stage.plays("1 late", "1 refuse")
+    async with running(stage) as fleet:
+        await until(lambda: len(stage.starts()) == 2)
+        await Bundles(fleet).swap(Path("/second"))
+        assert await restarted(stage, fleet, 1, times=2) == "/second"
+
+
 async def test_only_one_change_at_a_time_and_none_without_workers(stage: Stage) -> None:
     async with running(stage) as fleet:
         bundles = Bundles(fleet)
         with pytest.raises(Unavailable, match="no worker is ready"):
             await bundles.swap(Path("/second"))
+        with pytest.raises(Unavailable, match="no worker is ready"):
+            await bundles.cast_shadow(Path("/second"), 0.5)
         await ready(fleet)
         first = asyncio.create_task(bundles.swap(Path("/second")))
         await asyncio.sleep(0)
@@ -148,12 +295,66 @@ async def test_a_shadow_falls_on_all_or_on_none(stage: Stage) -> None:
         await ready(fleet)
         bundles = Bundles(fleet)
         await bundles.cast_shadow(Path("/second"), 0.25)
-        assert sorted(stage.asked()) == [
-            f'{number} /shadow {{"folder": "/second", "share": 0.25}}' for number in (0, 1)
-        ]
-        with pytest.raises(BundleInvalid, match="worker 1: is not fit"):
-            await bundles.cast_shadow(Path("/refused-by-1"), 0.25)
-        assert sorted(stage.asked()[-2:]) == [f'{number} /shadow {{"end": true}}' for number in (0, 1)]
+        assert stage.asked() == shaded("/second", 0, 1)
+        with pytest.raises(BundleInvalid, match="worker 0: is not fit"):
+            await bundles.cast_shadow(Path("/refused-by-0"), 0.25)
+        assert stage.asked()[2:] == shaded("/refused-by-0", 0)  # and the one before goes on
+        for folder in ("/refused-by-1", "/other-for-1"):
+            with pytest.raises(BundleInvalid):
+                await bundles.cast_shadow(Path(folder), 0.25)
+            assert sorted(stage.asked()[-2:]) == unshaded(0, 1)
+
+
+async def test_who_is_started_later_gets_the_shadow_of_the_others(stage: Stage) -> None:
+    async with running(stage) as fleet:
+        await ready(fleet)
+        bundles = Bundles(fleet)
+        await bundles.cast_shadow(Path("/second"), 0.25)
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)
+        await restarted(stage, fleet, 1)
+        await until(lambda: len(stage.asked()) == 3)
+        assert stage.asked()[2:] == shaded("/second", 1)
+        await bundles.end_shadow()
+        assert sorted(stage.asked()[3:]) == unshaded(0, 1)
+        os.kill(fleet.ready()[1].pid, signal.SIGKILL)
+        await restarted(stage, fleet, 1, times=2)
+        await bundles.end_shadow()  # which waits for its turn
+        assert not [line for line in stage.asked()[5:] if "second" in line]
+
+
+async def test_who_comes_while_a_shadow_is_cast_gets_it_once(stage: Stage) -> None:
+    stage.plays("1 late")
+    async with running(stage) as fleet:
+        await until(lambda: len(stage.starts()) == 2)
+        bundles = Bundles(fleet)
+        cast = asyncio.create_task(bundles.cast_shadow(Path("/slow"), 0.25))
+        await until(lambda: len(stage.asked()) == 1)
+        (stage.folder / "go").touch()
+        await cast
+        await ready(fleet)
+        await until(lambda: len(stage.asked()) == 2)
+        await bundles.end_shadow()
+        assert sorted(stage.asked()) == sorted([*shaded("/slow", 0, 1), *unshaded(0, 1)])
+
+
+@pytest.mark.parametrize("folder", ["/fatal-to-1", "/changed"])
+async def test_a_shadow_that_a_later_worker_cannot_have_is_ended(
+    stage: Stage, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else it would end one worker after the other, or be two."""
+    stage.plays("1 late")
+    async with running(stage) as fleet:
+        await until(lambda: len(stage.starts()) == 2)
+        bundles = Bundles(fleet)
+        await bundles.cast_shadow(Path(folder), 0.25)
+        (stage.folder / "sha256").write_text("2")
+        (stage.folder / "go").touch()
+        await until(lambda: unshaded(0)[0] in stage.asked())
+        assert "the shadow is ended for all workers" in caplog.text
+        if "fatal" in folder:
+            await restarted(stage, fleet, 1)
+        await bundles.end_shadow()
+        assert stage.asked().count(shaded(folder, 1)[0]) == 1
 
 
 # The server as a whole.
@@ -286,6 +487,38 @@ async def test_a_signal_drains(stage: Stage) -> None:
         for pid in pids:
             with pytest.raises(ProcessLookupError):
                 os.kill(pid, 0)
+
+
+async def test_a_signal_ends_a_swap(stage: Stage) -> None:
+    async with served(stage) as server, aiohttp.ClientSession() as session:
+        url = f"http://127.0.0.1:{server.admin}/bundle"
+        swap = asyncio.create_task(session.post(url, json={"folder": "/slow"}))
+        await until(lambda: len(stage.asked()) == 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with await swap as response:
+            assert (response.status, "this server is ending" in await response.text()) == (503, True)
+        await asyncio.wait_for(server.task, PATIENCE)
+
+
+async def test_a_stalled_client_holds_up_no_end(stage: Stage) -> None:
+    async with served(stage) as server:
+        _, writer = await asyncio.open_connection("127.0.0.1", server.admin)
+        writer.write(
+            b"POST /bundle HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        await writer.drain()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await asyncio.wait_for(server.task, 30)  # with aiohttp's own patience it takes a minute
+        writer.close()
+
+
+async def test_pages_in_a_browser_change_nothing(stage: Stage) -> None:
+    async with served(stage) as server, aiohttp.ClientSession(headers={"Origin": "http://127.0.0.1"}) as session:
+        for path in ("/bundle", "/shadow"):
+            url = f"http://127.0.0.1:{server.admin}{path}"
+            async with session.post(url, json={"folder": "/second", "share": 1}) as response:
+                assert response.status == 403
+        assert not stage.asked()
 
 
 async def test_a_second_signal_ends_the_drain(stage: Stage) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 
 import uvloop
 
@@ -34,8 +36,16 @@ def run_as_worker(orders: Orders) -> None:
 
 def _run(config: Config, announce: Callable[[server.Ports, Description], None], orders: Orders | None) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
+    # Until the server listens to signals itself. As the first process of a container, one that handles no SIGTERM does
+    # not even get it, and would load to the end and then serve.
+    signal.signal(signal.SIGTERM, _end)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, announce, orders))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Nothing is begun yet that would have to be finished."""
+    sys.exit(0)
 
 
 async def _serve(config: Config, announce: Callable[[server.Ports, Description], None], orders: Orders | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 import urllib.request
@@ -12,10 +13,13 @@ import click
 
 from gateway.cli.main import NotReached, Refused
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Whatever HTTP_PROXY says: an admin port is most often on this machine, where no proxy finds it."""
+
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--back", is_flag=True, help="Serve the bundle again that was served before.")
+@click.option("--back", is_flag=True, help="Serve the bundle again that was served before, if it has not changed.")
 @click.option("--admin", default="127.0.0.1:9464", show_default=True, metavar="HOST:PORT", help="The admin port.")
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for it.")
 @click.option("--json", "is_json", is_flag=True, help="Print what serves now as JSON.")
@@ -40,15 +44,25 @@ def _post(url: str, body: dict[str, object], timeout: float) -> dict[str, Any]:
         url, json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
+        with DIRECT.open(request, timeout=timeout) as response:
             found: dict[str, Any] = json.load(response)
             return found
     except urllib.error.HTTPError as error:
         raise Refused(_words(error)) from None
-    except OSError as error:
-        raise NotReached(
-            f"{url}: {getattr(error, 'reason', error)}; is a gateway running, with this --admin?"
-        ) from None
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise NotReached(f"{url}: {_why(error, timeout)}") from None
+
+
+def _why(error: Exception, timeout: float) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
+        return (
+            f"no answer within {timeout:g} s; it may be loading still, and then serves the bundle: /status says so. "
+            "Wait longer with --timeout"
+        )
+    if isinstance(error, OSError):
+        return f"{reason}; is a gateway running, with this --admin?"
+    return f"what answers there is no admin port ({type(error).__name__}); name server.admin_port with --admin"
 
 
 def _words(error: urllib.error.HTTPError) -> str:

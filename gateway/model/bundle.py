@@ -171,10 +171,11 @@ class Manifest(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle in `folder`."""
+    """A verified bundle in `folder`. `manifest_sha256` stands for all its contents."""
 
     folder: Path
     manifest: Manifest
+    manifest_sha256: str
     prototypes: dict[str, Matrix]
 
     @property
@@ -224,7 +225,7 @@ class Bundle:
 
 def load(folder: Path) -> Bundle:
     """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong."""
-    manifest = _manifest(folder)
+    manifest, digest = _manifest(folder)
     for name in (WEIGHTS, TOKENIZER):
         if name not in manifest.files:  # the graph and the tokenizer's library would read it unchecked
             raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
@@ -234,7 +235,8 @@ def load(folder: Path) -> Bundle:
         if variant.graph not in manifest.files:
             raise BundleInvalid(f"{folder}: the {name} graph {variant.graph} is not among the manifest's files")
         _check_certificate(folder, name, variant, manifest)
-    return Bundle(folder, manifest, {name: _prototypes(folder, name, manifest) for name in manifest.variants})
+    prototypes: dict[str, Matrix] = {name: _prototypes(folder, name, manifest) for name in manifest.variants}
+    return Bundle(folder, manifest, digest, prototypes)
 
 
 def encoder_sha256(files: dict[str, str], graph: str) -> str:
@@ -248,10 +250,12 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest(folder: Path) -> Manifest:
+def _manifest(folder: Path) -> tuple[Manifest, str]:
+    """With its own sha256, of the very bytes that were read."""
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        return Manifest.model_validate_json(content), hashlib.sha256(content).hexdigest()
     except FileNotFoundError:
         raise BundleInvalid(
             f"no bundle in {folder}: {MANIFEST} is missing. Name a folder that `gateway forge run` wrote."

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from aiohttp import web
 
 from gateway.rpc.admission import Admission
-from gateway.rpc.changes import Changes
-from gateway.rpc.service import Gateway, Replaceable
+from gateway.rpc.changes import Changes, Steps
+from gateway.rpc.service import Gateway, Preparable
 from gateway.telemetry.metrics import CollectionFigures, Metrics
 
 
 class Admin:
-    """`is_ready` is asked at every probe."""
+    """`is_ready` is asked at every probe. `is_worker`: who asks for another bundle asks several of these at once."""
 
     def __init__(
         self,
@@ -25,10 +25,12 @@ class Admin:
         metrics: Metrics,
         admission: Admission,
         is_ready: Callable[[], bool],
-        replaceable: Replaceable | None = None,
+        preparable: Preparable | None = None,
+        is_worker: bool = False,
     ) -> None:
         self._gateway = gateway
-        self._replaceable = replaceable
+        self._preparable = preparable
+        self._is_worker = is_worker
         self._metrics = metrics
         self._admission = admission
         self._is_ready = is_ready
@@ -41,8 +43,9 @@ class Admin:
         application.router.add_get("/livez", self.livez)
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/status", self.status)
-        if self._replaceable is not None:
-            application.router.add_routes(Changes(self._replaceable).routes())
+        if self._preparable is not None:
+            changes = Steps(self._preparable) if self._is_worker else Changes(self._preparable)
+            application.router.add_routes(changes.routes())
         return application
 
     async def metrics(self, request: web.Request) -> web.Response:

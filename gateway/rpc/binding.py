@@ -1,4 +1,7 @@
-"""Ports before they are bound: whether somebody listens there already, and the words for it. Imports no gRPC."""
+"""Ports before they are bound, and the words where somebody listens there already; and how they are given back.
+
+Imports no gRPC.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,10 @@ import socket
 
 from gateway.config import ServerSection
 from gateway.errors import ConfigInvalid
+
+LAST_REPLIES = 2.0
+"""Seconds for an admin port to finish what it has begun once all else has ended. By aiohttp's default, a minute, one
+stalled client outlasts every drain."""
 
 
 def family(host: str) -> socket.AddressFamily:

@@ -1,27 +1,35 @@
 """Other bundles for what is running, over HTTP: POST /bundle and POST /shadow. Imports no gRPC.
 
-Both want a JSON body and say so: a page in somebody's browser cannot send one to another origin.
+No page in an operator's browser gets anything done here. From another origin it cannot send a body that says to be JSON
+without asking first, and nobody answers that. By a name of its own that it has pointed at this address it is no other
+origin, but then the browser says who asks, as with every POST, and programs do not.
 """
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 import logging
-from collections.abc import Awaitable
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from aiohttp import web
 
-from gateway.errors import GatewayError, Unavailable
-from gateway.rpc.service import Description, Replaceable
+from gateway.errors import Draining, GatewayError, Unavailable
+from gateway.rpc.service import Description, Preparable, Replaceable
 
 log = logging.getLogger(__name__)
 
+BROWSERS = ("Origin", "Sec-Fetch-Site")
+"""Headers that pages cannot leave out and programs have no reason to send."""
+
 
 class Changes:
-    """The two routes. Both answer 200 with what serves, or casts the shadow; 415 for what is no JSON, 400 for another
-    body, 409 while another bundle is being loaded, 422 for one that is refused: what was before then goes on."""
+    """The two routes. Both answer 200 with what serves, or casts the shadow; 403 for a page in a browser, 415 for what
+    is no JSON, 400 for another body, 409 while another bundle is being loaded, 503 once the server ends, 422 for a
+    bundle that is refused: what was before then goes on. That a caller hangs up changes nothing of what happens."""
 
     def __init__(self, replaceable: Replaceable) -> None:
         self._replaceable = replaceable
@@ -33,11 +41,11 @@ class Changes:
         """{"folder": "..."}: serve the bundle there, on the server's disk; {"back": true}: the one before."""
         asked = await _asked(request)
         folder, wants_back = asked.get("folder"), asked.get("back") is True
-        if wants_back == isinstance(folder, str):
+        if wants_back and folder is None:
+            return await _answered(self._replaceable.roll_back())
+        if wants_back or not _is_path(folder):
             raise _problem(web.HTTPBadRequest, 'give either {"folder": "..."} or {"back": true}')
-        return await _answered(
-            self._replaceable.roll_back() if wants_back else self._replaceable.swap(Path(str(folder)))
-        )
+        return await _answered(self._replaceable.swap(Path(folder)))
 
     async def shadow(self, request: web.Request) -> web.Response:
         """{"folder": "...", "share": 0.1}: let the bundle there see that share of the questions; {"end": true}: none,
@@ -46,7 +54,7 @@ class Changes:
         folder, share, is_end = asked.get("folder"), asked.get("share"), asked.get("end") is True
         if is_end and folder is None:
             return await _answered(self._replaceable.end_shadow())
-        if is_end or not isinstance(folder, str) or not isinstance(share, int | float) or not 0 < share <= 1:
+        if is_end or not _is_path(folder) or not isinstance(share, int | float) or not 0 < share <= 1:
             raise _problem(
                 web.HTTPBadRequest,
                 'give either {"folder": "...", "share": 0.1}, a share of at most 1, or {"end": true}',
@@ -54,26 +62,72 @@ class Changes:
         return await _answered(self._replaceable.cast_shadow(Path(folder), float(share)))
 
 
+class Steps:
+    """What a worker's socket has instead, for its supervisor: POST /bundle/prepare, /bundle/switch and /bundle/discard,
+    of which the first two want {"folder": "..."}; and the same POST /shadow."""
+
+    def __init__(self, preparable: Preparable) -> None:
+        self._preparable = preparable
+        self._changes = Changes(preparable)
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/bundle/prepare", self.prepare),
+            web.post("/bundle/switch", self.switch),
+            web.post("/bundle/discard", self.discard),
+            web.post("/shadow", self._changes.shadow),
+        ]
+
+    async def prepare(self, request: web.Request) -> web.Response:
+        """Load, verify and warm it."""
+        return await _answered(self._preparable.prepare(_folder(await _asked(request))))
+
+    async def switch(self, request: web.Request) -> web.Response:
+        """Serve what was prepared from there."""
+        return await _answered(self._preparable.switch(_folder(await _asked(request))))
+
+    async def discard(self, request: web.Request) -> web.Response:
+        """Let go of what was prepared; answered with {}."""
+        await _asked(request)
+        return await _answered(self._preparable.discard())
+
+
+def _folder(asked: dict[str, object]) -> Path:
+    folder = asked.get("folder")
+    if not _is_path(folder):
+        raise _problem(web.HTTPBadRequest, 'give {"folder": "..."}')
+    return Path(folder)
+
+
+def _is_path(given: object) -> TypeGuard[str]:
+    return isinstance(given, str) and "\0" not in given
+
+
 async def _asked(request: web.Request) -> dict[str, object]:
+    if any(header in request.headers for header in BROWSERS):
+        raise _problem(web.HTTPForbidden, "this port takes no changes from web pages; use `gateway swap`, or curl")
     if request.content_type != "application/json":
         raise _problem(web.HTTPUnsupportedMediaType, "POST JSON with content-type application/json")
     try:
         asked = await request.json()
-    except ValueError:
+    except (ValueError, LookupError):  # or of a character set that nobody knows
         raise _problem(web.HTTPBadRequest, "the body is not JSON") from None
     return asked if isinstance(asked, dict) else {}
 
 
-async def _answered(change: Awaitable[Description | None]) -> web.Response:
+async def _answered(change: Coroutine[Any, Any, Description | None]) -> web.Response:
     try:
-        now = await change
+        # Its own task: the end of a connection, or of the server, must not cut it off half-way.
+        now = await asyncio.shield(asyncio.create_task(change))
+    except Draining as error:
+        raise _problem(web.HTTPServiceUnavailable, str(error)) from None
     except Unavailable as error:
         raise _problem(web.HTTPConflict, str(error)) from None
-    except GatewayError as error:
+    except (GatewayError, OSError) as error:
         log.warning("a bundle was refused: %s", error)
         raise _problem(web.HTTPUnprocessableEntity, str(error)) from None
     return web.json_response({} if now is None else dataclasses.asdict(now))
 
 
-def _problem(kind: type[web.HTTPClientError], what: str) -> web.HTTPClientError:
+def _problem(kind: type[web.HTTPError], what: str) -> web.HTTPError:
     return kind(text=json.dumps({"error": what}), content_type="application/json")

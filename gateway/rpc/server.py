@@ -19,9 +19,9 @@ from grpc_reflection.v1alpha import reflection
 from gateway.config import Config
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
-from gateway.rpc.binding import check_free, in_url, not_bound
+from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
 from gateway.rpc.handler import Door, Limits, unary_handler
-from gateway.rpc.service import Gateway, Replaceable
+from gateway.rpc.service import Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.validate import Rules
@@ -76,7 +76,7 @@ class Place:
 class Server:
     """Serves `gateway`, which it does not close. Make it inside the running loop.
 
-    `replaceable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
+    `preparable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
     for a server that has its ports for itself.
     """
 
@@ -85,21 +85,20 @@ class Server:
         gateway: Gateway,
         config: Config,
         metrics: Metrics,
-        replaceable: Replaceable | None = None,
+        preparable: Preparable | None = None,
         place: Place | None = None,
     ) -> None:
         self._place = place
         self._gateway = gateway
+        self._preparable = preparable
         self._config = config.server
         self._metrics = metrics
         self._admission = Admission(terms_of(config), gateway.forecast)
         self._is_open = False
         self._health = health.aio.HealthServicer()
         self._server = grpc.aio.server(options=list(OPTIONS if place is None else SHARED))
-        self._admin = web.AppRunner(
-            Admin(gateway, metrics, self._admission, self._is_ready, replaceable).application(),
-            access_log=None,
-        )
+        admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None)
+        self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
         self._watching: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
@@ -169,6 +168,7 @@ class Server:
     async def drain(self) -> None:
         """Say NOT_SERVING, wait for load balancers to see it, refuse new calls, and let those in flight finish."""
         self._is_open = False
+        self._settle()
         await self._set_health(is_serving=False)
         await asyncio.sleep(self._config.drain_delay_seconds)
         self._admission.close()
@@ -178,11 +178,17 @@ class Server:
     async def stop(self) -> None:
         """Close everything now; calls still in flight are cut off. Also right after a failed start."""
         self._is_open = False
+        self._settle()
         if self._watching is not None:
             self._watching.cancel()
         # The last responses are written by then, but perhaps not sent.
         await self._server.stop(0.5 if self._admission.is_closed else None)
         await self._admin.cleanup()
+
+    def _settle(self) -> None:
+        """First of all: who waits for a bundle to load would hold the admin port for as long as that takes."""
+        if self._preparable is not None:
+            self._preparable.settle()
 
     async def _set_health(self, is_serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
@@ -206,7 +212,7 @@ async def serve(
     config: Config,
     metrics: Metrics,
     on_start: Callable[[Ports], None],
-    replaceable: Replaceable | None = None,
+    preparable: Preparable | None = None,
     place: Place | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
@@ -214,7 +220,7 @@ async def serve(
     In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
     its supervisor's. That it is abandoned ends it, and at once.
     """
-    server = Server(gateway, config, metrics, replaceable, place)
+    server = Server(gateway, config, metrics, preparable, place)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

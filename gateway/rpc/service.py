@@ -23,10 +23,12 @@ class CollectionDescription:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What is served, for people and metrics. `bundle` is name/version, `loaded` in seconds since the epoch."""
+    """What is served, for people and metrics. `bundle` is name/version, `bundle_sha256` of all that decides what its
+    encoder puts out, `manifest_sha256` of all that it holds, `loaded` in seconds since the epoch."""
 
     bundle: str
     bundle_sha256: str
+    manifest_sha256: str
     provider: str
     precision: str
     threshold: float
@@ -94,15 +96,16 @@ class Startable(Gateway, Protocol):
 
 
 class Replaceable(Protocol):
-    """A gateway whose bundle can be replaced while it answers. Both methods raise errors.GatewayError, and then the
-    bundle that serves goes on serving: Unavailable while another one is being loaded, else what is wrong with it."""
+    """A gateway whose bundle can be replaced while it answers. Its methods raise errors.GatewayError, and then the
+    bundle that serves goes on serving: Unavailable while another one is being loaded, Draining where the server ends,
+    else what is wrong with it."""
 
     async def swap(self, folder: Path) -> Description:
         """Serve the bundle in `folder`."""
         ...
 
     async def roll_back(self) -> Description:
-        """Serve the one that was served before the last swap."""
+        """Serve the one that was served before."""
         ...
 
     async def cast_shadow(self, folder: Path, share: float) -> Description:
@@ -111,4 +114,24 @@ class Replaceable(Protocol):
 
     async def end_shadow(self) -> None:
         """Let none do so."""
+        ...
+
+
+class Preparable(Replaceable, Protocol):
+    """One that is replaced in two steps, so that several can change together. Raises as `Replaceable`."""
+
+    async def prepare(self, folder: Path) -> Description:
+        """Load, verify and warm the bundle in `folder`, in the place of any that was prepared before."""
+        ...
+
+    async def switch(self, folder: Path) -> Description:
+        """Serve what was prepared from `folder`, at once. Unavailable where nothing was."""
+        ...
+
+    async def discard(self) -> None:
+        """Let go of what was prepared."""
+        ...
+
+    def settle(self) -> None:
+        """The server ends: change nothing from now on, and keep nobody waiting for a bundle."""
         ...

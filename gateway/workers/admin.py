@@ -15,7 +15,7 @@ from gateway.workers.bundles import Bundles
 from gateway.workers.fleet import Fleet, Worker
 from gateway.workers.survey import Survey
 
-SHOWN = ("in_flight", "bundle", "bundle_sha256", "provider", "degraded", "uptime_seconds")
+SHOWN = ("in_flight", "bundle", "bundle_sha256", "manifest_sha256", "provider", "degraded", "uptime_seconds")
 """Of each worker's own status."""
 ADDED = ("in_flight", "max_in_flight")
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ PROBE = 1.0
 
 
 class SettingsRefused(Exception):
-    """A worker ended with WRONG_SETTINGS before the fleet was complete for the first time."""
+    """A worker ended with WRONG_SETTINGS before the fleet was complete for the first time, or had another bundle."""
 
 
 class Worker:
@@ -55,8 +55,8 @@ class _Life:
 class Fleet:
     """`command` starts one worker, whose port `config` names; their sockets go into `folder`.
 
-    `on_end` is called with each worker whose process has ended, `on_restart` before it is started again. Nothing
-    happens before `run`.
+    `on_ready` is called with each process that becomes ready, `on_end` with each worker whose process has ended,
+    `on_restart` before it is started again. Nothing happens before `run`.
     """
 
     def __init__(
@@ -67,17 +67,18 @@ class Fleet:
         pace: Pace,
     ) -> None:
         self.workers = [Worker(number) for number in range(config.server.workers)]
-        self.bundle = config.model.bundle
+        self.bundle = config.model.bundle.resolve()  # a link may point elsewhere when a worker is started again
         self._config = config
         self._folder = folder
         self._command = command
         self._pace = pace
+        self.on_ready: Callable[[Process], None] = lambda process: None
         self.on_end: Callable[[Worker], None] = lambda worker: None
         self.on_restart: Callable[[Worker], None] = lambda worker: None
         self._tasks: list[asyncio.Task[None]] = []
         self._draining = asyncio.Event()
         self._changed = asyncio.Condition()
-        self._was_complete = False
+        self._is_proven = False
 
     @property
     def is_draining(self) -> bool:
@@ -133,12 +134,19 @@ class Fleet:
             process.kill()
         await asyncio.wait(self._tasks)
 
-    def adopt(self, bundle: Path) -> None:
-        """From now on workers start with `bundle`; any that has, or loads, another one is started again at once."""
+    def adopt(self, bundle: Path, prepared: Collection[Process]) -> None:
+        """From now on workers start with `bundle`. Those in `prepared` are about to serve it; any other is started
+        again at once, unless it is leaving."""
         self.bundle = bundle
+        self._is_proven = True  # and a worker that cannot load it has had an accident, not wrong settings
         for process in self.processes():
-            if process.bundle != bundle:
-                process.dismiss()
+            if process not in prepared and not process.is_leaving:
+                self.dismiss(process)
+
+    def dismiss(self, process: Process) -> None:
+        """Start another one in its place, at once. During a drain it is left to finish."""
+        if not self.is_draining:
+            process.dismiss()
 
     async def _tend(self, worker: Worker) -> None:
         """Keep a process in this place until the drain."""
@@ -147,7 +155,7 @@ class Fleet:
             life = await self._one_life(worker)
             if self.is_draining:
                 return
-            if life.code == WRONG_SETTINGS and not self._was_complete:
+            if life.code == WRONG_SETTINGS and not self._is_proven:
                 raise SettingsRefused
             if not life.was_dismissed and not await self._paused(worker, history, life):
                 return
@@ -180,13 +188,14 @@ class Fleet:
         if self.is_draining:
             process.kill()
         if process.bundle != self.bundle:
-            process.dismiss()
+            self.dismiss(process)
         ready_seconds = 0.0
         try:
             if await self._becomes_ready(process):
                 log.info("worker %d (pid %d) is ready", worker.number, process.pid)
                 since = asyncio.get_running_loop().time()
                 await self._set_ready(worker, is_ready=True)
+                self.on_ready(process)
                 await self._watch(process)
                 ready_seconds = asyncio.get_running_loop().time() - since
             return _Life(await process.ended(), ready_seconds, process.is_dismissed)
@@ -204,7 +213,7 @@ class Fleet:
     async def _set_ready(self, worker: Worker, is_ready: bool) -> None:
         async with self._changed:
             worker.is_ready = is_ready
-            self._was_complete |= len(self.ready()) == len(self.workers)
+            self._is_proven |= len(self.ready()) == len(self.workers)
             self._changed.notify_all()
 
     async def _becomes_ready(self, process: Process) -> bool:

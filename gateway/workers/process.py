@@ -36,13 +36,15 @@ class Reply:
 
 
 class Process:
-    """Make it with `start`. `bundle` is the folder of what it serves, or loads."""
+    """Make it with `start`. `bundle` is the folder of what it serves, or was started with. `is_leaving`: it has said
+    that it drains, whoever told it to."""
 
     def __init__(self, child: asyncio.subprocess.Process, orders: Orders) -> None:
         self.number = orders.number
         self.socket = orders.socket
         self.bundle = orders.config.model.bundle
         self.is_dismissed = False
+        self.is_leaving = False
         self._child = child
         self._ending = asyncio.create_task(child.wait())
         self._session = aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(orders.socket)))

@@ -20,7 +20,7 @@ from pathlib import Path
 from aiohttp import web
 
 from gateway.config import Config, ServerSection
-from gateway.rpc.binding import check_free, family, not_bound
+from gateway.rpc.binding import LAST_REPLIES, check_free, family, not_bound
 from gateway.rpc.service import Description
 from gateway.workers.admin import Admin
 from gateway.workers.bundles import DESCRIPTION
@@ -147,7 +147,7 @@ def _signals() -> Iterator[asyncio.Queue[int]]:
 @asynccontextmanager
 async def _listening(admin: Admin, server: ServerSection) -> AsyncIterator[int]:
     """The admin port, open from before the first worker is ready until after the last one has ended."""
-    runner = web.AppRunner(admin.application(), access_log=None)
+    runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
     await runner.setup()
     try:
         try:
