@@ -27,6 +27,8 @@ RAW_QUESTIONS = 2000
 CHANNELS = 16
 """Of overloads: a server takes a bounded number of calls on each, and what waits in the client is no load."""
 MULTIPLES = (2, 5, 10)
+WORKERS = (1, 2)
+"""In which the gateway contends, each server at its best: the peers have settings too."""
 
 
 class Lacking(RuntimeError):
@@ -135,9 +137,9 @@ def _contenders(bench: Bench, wanted: frozenset[str]) -> list[Contender]:
     assert bench.model is not None
     found = []
     if wanted - {"cpu-student"}:
-        found.append(Contender("gateway", subjects.gateway(["--bundle", str(bench.same)], "gateway, same weights")))
+        found += _gateways("gateway", bench.same, "same weights")
     if "cpu-student" in wanted:
-        found.append(Contender("student", subjects.gateway(["--bundle", str(bench.student)], "gateway, student")))
+        found += _gateways("student", bench.student, "student")
     if wanted - {"capacity-mlserver"}:
         found += [
             Contender("triton", subjects.triton(bench.peers, bench.model, setting)) for setting in subjects.TRITON
@@ -145,6 +147,19 @@ def _contenders(bench: Bench, wanted: frozenset[str]) -> list[Contender]:
     if "capacity-mlserver" in wanted:
         found.append(Contender("mlserver", subjects.mlserver(bench.peers, bench.model)))
     return found
+
+
+def _gateways(family: str, bundle: Path | None, name: str) -> list[Contender]:
+    return [
+        Contender(
+            family,
+            subjects.gateway(
+                ["--bundle", str(bundle), "--workers", str(workers)],
+                f"gateway, {name}, {workers} worker{'s'[: workers - 1]}",
+            ),
+        )
+        for workers in WORKERS
+    ]
 
 
 async def streamed(bench: Bench) -> Findings:

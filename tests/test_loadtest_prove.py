@@ -92,15 +92,15 @@ async def test_only_the_peers_that_are_compared_are_started(monkeypatch: pytest.
     monkeypatch.setattr(peers, "measured", measured)
     given: dict[str, Any] = {"peers": tmp_path, "model": tmp_path, "same": tmp_path, "student": tmp_path}
     found = await experiments.beside_peers(bench(wanted=frozenset({"cpu-student", "streamed"}), **given))
-    assert started.pop() == ["student", "triton", "triton", "triton"]
+    assert started.pop() == ["student", "student", "triton", "triton", "triton"]
     assert {name: one.value for name, one in found.items()} == {"cpu-student": 0.25}  # 0.4 to the best setting's 1.6
     found = await experiments.beside_peers(bench(wanted=frozenset(MEASURES), **given))
-    assert started.pop() == ["gateway", "student", "triton", "triton", "triton", "mlserver"]
+    assert started.pop() == ["gateway", "gateway", "student", "student", "triton", "triton", "triton", "mlserver"]
     assert {name: one.value for name, one in found.items()} == {
         "capacity-triton": 2, "cpu-triton": 0.5, "cpu-student": 0.25, "capacity-mlserver": 3,
     }  # fmt: skip
     found = await experiments.beside_peers(bench(wanted=frozenset(MEASURES), **given | {"student": None}))
-    assert started.pop() == ["gateway", "triton", "triton", "triton", "mlserver"]
+    assert started.pop() == ["gateway", "gateway", "triton", "triton", "triton", "mlserver"]
     assert found["capacity-triton"].value == 2
     assert "--student" in found["cpu-student"].lacking
 
