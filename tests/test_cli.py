@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
@@ -39,6 +41,18 @@ def test_help_names_every_command() -> None:
     assert result.exit_code == 0
     for name in COMMANDS:
         assert f"  {name} " in result.output
+
+
+def test_numpy_multiplies_on_one_thread() -> None:
+    """Read at numpy's import, so before any command: its threads spin between products and take a core."""
+    code = (
+        "import sys; from gateway.cli import main; assert 'numpy' not in sys.modules; sys.argv = ['gateway', '--version']\n"
+        "try: main.main()\nexcept SystemExit: pass\n"
+        "import numpy as np, os; a = np.ones((1000, 1000)); a @ a; print(len(os.listdir('/proc/self/task')))"
+    )
+    env = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.split()[-1] == "1"
 
 
 def test_an_unknown_command_is_a_usage_error() -> None:

@@ -7,6 +7,7 @@ Exit codes: 0 done (an abstention is an answer), 1 a check failed or something b
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import click
@@ -119,4 +120,7 @@ def cli(debug: bool) -> None:
 
 def main() -> None:
     """The console script."""
+    # numpy's threads spin for a tenth of a second after every larger product. One of a question's is large enough where
+    # a bundle has many labels, and then a core is gone. It is read when numpy is imported, which nothing here does yet.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(cli.main(prog_name="gateway"))
