@@ -46,7 +46,8 @@ def test_help_names_every_command() -> None:
 def test_numpy_multiplies_on_one_thread() -> None:
     """Read at numpy's import, so before any command: its threads spin between products and take a core."""
     code = (
-        "import sys; from gateway.cli import main; assert 'numpy' not in sys.modules; sys.argv = ['gateway', '--version']\n"
+        "import sys; from gateway.cli import main; assert 'numpy' not in sys.modules\n"
+        "sys.argv = ['gateway', '--version']\n"
         "try: main.main()\nexcept SystemExit: pass\n"
         "import numpy as np, os; a = np.ones((1000, 1000)); a @ a; print(len(os.listdir('/proc/self/task')))"
     )

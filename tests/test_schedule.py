@@ -20,9 +20,9 @@ FAR = 1000.0
 class Desk:
     """A schedule whose passes take PER_TOKEN seconds a token, and questions that are numbers."""
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = LIMITS, costs: CostTable = CostTable({1: PER_TOKEN})) -> None:  # noqa: B008
         self.gone: set[int] = set()
-        self.schedule: Schedule[int] = Schedule(CostTable({1: PER_TOKEN}), limits, lambda number: number in self.gone)
+        self.schedule: Schedule[int] = Schedule(costs, limits, lambda number: number in self.gone)
         self._numbers = itertools.count(1)
 
     def ask(self, tokens: int = 10, due: float = FAR, tenant: str = "a") -> int:
@@ -159,29 +159,44 @@ def test_no_batch_holds_what_is_past_gone_or_too_much(
 ALIKE = Limits(tokens=100, questions=3, is_alike=True)
 
 
-def test_questions_of_one_length_leave_together_the_longest_waiting_first() -> None:
-    desk = Desk(ALIKE)
+def weighty() -> CostTable:
+    """Each pass takes as much as 20 tokens before its first one."""
+    return CostTable({1: 21 * PER_TOKEN, 100: 120 * PER_TOKEN})
+
+
+def test_questions_of_about_one_length_leave_together_the_longest_waiting_first() -> None:
+    desk = Desk(ALIKE, weighty())
     first, _, second, third, fourth = (desk.ask(tokens) for tokens in (10, 30, 11, 12, 9))
     assert desk.form() == ([first, second, third], [])
     assert fourth in desk.form()[0] + desk.form()[0]
 
 
+def test_company_is_sought_only_where_it_takes_less_than_a_pass_of_its_own() -> None:
+    for costs, is_welcome in (
+        (weighty(), True),
+        (CostTable({1: PER_TOKEN}), False),
+    ):  # without weight, padding is waste
+        desk = Desk(ALIKE, costs)
+        first, longer = desk.ask(17), desk.ask(29)
+        assert desk.form()[0] == ([first, longer] if is_welcome else [first])
+
+
 def test_company_is_padded_to_the_longest() -> None:
-    desk = Desk(Limits(tokens=23, questions=3, is_alike=True))
+    desk = Desk(Limits(tokens=23, questions=3, is_alike=True), weighty())
     first, second = desk.ask(11), desk.ask(12)  # 2 * 12 are too many
     assert desk.form() == ([first], [])
     assert desk.form() == ([second], [])
 
 
 def test_company_makes_nobody_late() -> None:
-    desk = Desk(ALIKE)
-    urgent, patient = desk.ask(10, due=0.015), desk.ask(10)
+    desk = Desk(ALIKE, weighty())
+    urgent, patient = desk.ask(10, due=0.035), desk.ask(10)
     assert desk.form() == ([urgent], [])
-    assert desk.form(0.01) == ([patient], [])
+    assert desk.form(0.03) == ([patient], [])
 
 
 def test_company_that_has_left_is_not_taken_along() -> None:
-    desk = Desk(ALIKE)
+    desk = Desk(ALIKE, weighty())
     first, gone = desk.ask(10), desk.ask(10)
     desk.gone.add(gone)
     assert desk.form() == ([first], [])

@@ -24,8 +24,8 @@ from typing import Generic, TypeVar
 
 Payload = TypeVar("Payload")
 
-ALIKE = (8, 12, 16, 20, 24, 32, 40, 48, 64, 96)
-"""Tokens at which another length begins: in a batch of one length about a tenth is padding."""
+ALIKE = (16, 32, 64)
+"""Tokens at which another length begins."""
 PASSES = 8
 """Of so many questions that leave a lane one is its oldest. A question with n older ones before it in its lane leaves
 among the lane's next PASSES * (n + 1)."""

@@ -100,10 +100,16 @@ class Schedule(Generic[Payload]):
         for one in self.queue.alike(batch[0]):
             if len(batch) == self._limits.questions:
                 return
-            if self._is_gone(one.payload) or not self._fits([*batch, one], now):
+            if self._is_gone(one.payload) or not self._pays(batch, one) or not self._fits([*batch, one], now):
                 continue  # its own turn tells what becomes of it
             self.queue.take_along(one)
             batch.append(one)
+
+    def _pays(self, batch: list[Waiting[Payload]], one: Waiting[Payload]) -> bool:
+        """Whether it takes less in this company than in a pass of its own. Every pass reads all weights, which on a CPU
+        is as much work as a good many tokens; so much padding is cheaper than another pass."""
+        apart = self.costs.predict(self.tokens(batch)) + self.costs.predict(one.tokens)
+        return self.costs.predict(self.tokens([*batch, one])) < apart
 
     def _begin(self, batch: list[Waiting[Payload]], now: float) -> None:
         if not batch:
