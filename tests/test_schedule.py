@@ -216,3 +216,11 @@ def test_what_company_saves_is_learnt() -> None:
         schedule.queue.push(Waiting(number, "a", FAR, 10, schedule.cost(10), number))
         schedule.form(0.0)
     assert schedule.cost(10) == pytest.approx(0.010, rel=0.05)
+
+
+def test_a_loop_that_is_late_delays_on_the_way_in_too(desk: Desk) -> None:
+    for _ in range(200):
+        desk.schedule.delay.observe(0.005)
+    assert desk.schedule.forecast(10, "a", FAR, 0.0).wait == 0.0  # nothing waits or runs: it is tried
+    desk.ask(10)
+    assert desk.schedule.forecast(10, "a", FAR, 0.0).wait == pytest.approx(0.010 + 2 * 0.005, rel=0.01)

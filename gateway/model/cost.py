@@ -56,6 +56,11 @@ class Delay:
         self._mean = 0.0
         self._deviation = 0.0
 
+    @property
+    def mean(self) -> float:
+        """Seconds, 0 or more."""
+        return max(0.0, self._mean)
+
     def usual(self) -> float:
         """Seconds, 0 or more: what is hardly ever exceeded."""
         return max(0.0, self._mean + DEVIATIONS * self._deviation)

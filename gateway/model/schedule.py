@@ -62,6 +62,9 @@ class Schedule(Generic[Payload]):
     def forecast(self, tokens: int, tenant: str, due: float, now: float) -> Forecast:
         """How a question would fare that came now."""
         running, cost = self._left(now), self.cost(tokens)
+        if running or len(self.queue):  # an idle session is tried, or nothing would correct what it is said to take
+            # Whatever makes the outcomes of batches late makes questions late on their way in as well: the same loop.
+            running += 2 * self.delay.mean
         return Forecast(
             wait=running + self.queue.ahead(tenant, due, cost),
             backlog=running + self.queue.ahead(tenant, inf, cost),

@@ -119,7 +119,7 @@ class Admission:
         share = shedding.share_refused(caller.criticality, wait - caller.pending, remaining, now)
         if share and self._draw() < share:
             level = shedding.level(now)
-            raise Shed(f"predicted {wait * 1000:.1f} ms of waiting, too long at shed level {level:.2f}", level)
+            raise Shed(f"predicted {wait * 1000:.0f} ms of waiting, too long at shed level {level:.1f}", level)
 
     def level(self) -> float:
         """The highest shed level of any tenant, 0 to 1."""

@@ -7,6 +7,7 @@ import math
 import random
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -24,10 +25,16 @@ PUSHBACK_MS = (100.0, 1000.0)
 not come back together."""
 HOPELESS = 0.8
 """The shed level above which they are told not to come back by themselves."""
+PUSHBACK_STEP = 10
+"""Milliseconds. Finer ones would only make refusals differ that could be the same bytes."""
+REMEMBERED = 512
+"""Refusals whose trailers are kept."""
 NEVER_MS = -1
 """To gRPC's retries."""
 
 log = logging.getLogger(__name__)
+
+Trailers = tuple[tuple[str, str | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,31 +95,37 @@ class Refusal:
         """The code as google.rpc counts it."""
         return int(self.code.value[0])
 
-    def trailers(self) -> tuple[tuple[str, str | bytes], ...]:
+    def trailers(self) -> Trailers:
         """Trailing metadata: rich details, and the push-back that gRPC's own retries obey."""
-        details: list[any_pb2.Any] = []
+        return _trailers(self)
 
-        def add(detail: Message) -> None:
-            packed = any_pb2.Any()
-            packed.Pack(detail)
-            details.append(packed)
 
-        add(error_details_pb2.ErrorInfo(reason=self.reason, domain=DOMAIN))
-        if self.field:
-            violation = error_details_pb2.BadRequest.FieldViolation(field=self.field, description=self.problem)
-            add(error_details_pb2.BadRequest(field_violations=[violation]))
-        if self.tenant:
-            exceeded = error_details_pb2.QuotaFailure.Violation(
-                subject=f"tenant:{self.tenant}", description=self.message
-            )
-            add(error_details_pb2.QuotaFailure(violations=[exceeded]))
-        if self.pushback_ms is not None and self.pushback_ms != NEVER_MS:
-            delay = duration_pb2.Duration()
-            delay.FromMilliseconds(self.pushback_ms)
-            add(error_details_pb2.RetryInfo(retry_delay=delay))
-        status = status_pb2.Status(code=self.number, message=self.message, details=details)
-        trailers = tuple(rpc_status.to_status(status).trailing_metadata)
-        return trailers if self.pushback_ms is None else (*trailers, (PUSHBACK_KEY, str(self.pushback_ms)))
+@lru_cache(REMEMBERED)
+def _trailers(refusal: Refusal) -> Trailers:
+    """In an overload there are many refusals and few different ones, and packing details is most of what one costs."""
+    details: list[any_pb2.Any] = []
+
+    def add(detail: Message) -> None:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        details.append(packed)
+
+    add(error_details_pb2.ErrorInfo(reason=refusal.reason, domain=DOMAIN))
+    if refusal.field:
+        violation = error_details_pb2.BadRequest.FieldViolation(field=refusal.field, description=refusal.problem)
+        add(error_details_pb2.BadRequest(field_violations=[violation]))
+    if refusal.tenant:
+        exceeded = error_details_pb2.QuotaFailure.Violation(
+            subject=f"tenant:{refusal.tenant}", description=refusal.message
+        )
+        add(error_details_pb2.QuotaFailure(violations=[exceeded]))
+    if refusal.pushback_ms is not None and refusal.pushback_ms != NEVER_MS:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(refusal.pushback_ms)
+        add(error_details_pb2.RetryInfo(retry_delay=delay))
+    status = status_pb2.Status(code=refusal.number, message=refusal.message, details=details)
+    trailers = tuple(rpc_status.to_status(status).trailing_metadata)
+    return trailers if refusal.pushback_ms is None else (*trailers, (PUSHBACK_KEY, str(refusal.pushback_ms)))
 
 
 def refusal_of(error: BaseException) -> Refusal:
@@ -142,7 +155,8 @@ def _pushback_ms(error: BaseException) -> int | None:
         case errors.Overloaded():
             low, high = PUSHBACK_MS
             level = error.level if isinstance(error, errors.Shed) else 0.0
-            return round((low + (high - low) * level) * random.uniform(0.5, 1.5))  # noqa: S311  # spreads, hides nothing
+            wait = (low + (high - low) * level) * random.uniform(0.5, 1.5)  # noqa: S311  # spreads, hides nothing
+            return PUSHBACK_STEP * round(wait / PUSHBACK_STEP)
         case errors.Draining():
             return 0
     return None
