@@ -21,7 +21,8 @@ from gateway.client import AsyncClient
 from gateway.config import Config
 from gateway.deadline import Deadline
 from gateway.errors import ConfigInvalid
-from gateway.rpc.server import OPTIONS, SHARED, Place, Ports, Server, serve
+from gateway.rpc.accepting import SERVERS
+from gateway.rpc.server import OPTIONS, Place, Ports, Server, serve
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Degradation, Question
 from tests.fakes import ANSWER, FakeGateway
@@ -218,6 +219,17 @@ async def test_an_abandoned_worker_ends_at_once(config: Config, places: list[Pla
 
 
 def test_nothing_is_unbounded() -> None:
-    assert dict(OPTIONS)["grpc.so_reuseport"] == 0
-    assert dict(SHARED) == dict(OPTIONS) | {"grpc.so_reuseport": 1}
     assert all(number >= 0 for _, number in OPTIONS)
+
+
+async def test_calls_are_accepted_at_several_places_of_one_port(ports: Ports) -> None:
+    """One at a time for each of gRPC's servers: a single one cannot even refuse an overload."""
+    assert listeners(ports.grpc) == SERVERS > 1
+
+
+def listeners(port: int) -> int:
+    """Sockets that listen on `port`."""
+    sockets = [
+        line.split() for file in ("tcp", "tcp6") for line in Path("/proc/net", file).read_text().splitlines()[1:]
+    ]
+    return sum(one[1].endswith(f":{port:04X}") and one[3] == "0A" for one in sockets)

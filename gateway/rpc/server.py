@@ -17,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.config import Config
+from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
@@ -31,14 +32,15 @@ WATCH_PERIOD = 0.25
 """Seconds between looks at the event loop's lag and at whether there is anything that can answer."""
 MAX_MESSAGE_BYTES = 4 * 2**20
 OPTIONS: tuple[tuple[str, int], ...] = (
-    # On by default, and then a second server binds the same port without a word and takes half of the connections.
-    ("grpc.so_reuseport", 0),
+    # Our own servers share the port, and so do workers. That nobody else listens there is checked before: of two that
+    # share it each would get half of the connections, without a word.
+    ("grpc.so_reuseport", 1),
     ("grpc.max_concurrent_streams", 256),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16_384),
     ("grpc.absolute_max_metadata_size", 20_480),
-    ("grpc.max_allowed_incoming_connections", 2000),
+    ("grpc.max_allowed_incoming_connections", 2000 // SERVERS),
     # Closes sockets that connect and never speak HTTP/2.
     ("grpc.server_handshake_timeout_ms", 5000),
     ("grpc.max_connection_idle_ms", 300_000),
@@ -52,8 +54,6 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 5000),
     ("grpc.server_max_unrequested_time_in_server", 5),
 )
-# Workers share their port on purpose. That nobody else listens there is checked by their supervisor, which holds it.
-SHARED = tuple((name, 1 if name == "grpc.so_reuseport" else value) for name, value in OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Server:
         self._admission = Admission(terms_of(config), gateway.forecast)
         self._is_open = False
         self._health = health.aio.HealthServicer()
-        self._server = grpc.aio.server(options=list(OPTIONS if place is None else SHARED))
+        self._servers = Servers(OPTIONS)
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None)
         self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
         self._watching: asyncio.Task[None] | None = None
@@ -116,7 +116,7 @@ class Server:
         door = Door(self._metrics, self._admission, limits)
         answers = Answers(gateway, rules, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
-        self._server.add_generic_rpc_handlers(
+        self._servers.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
                     ANSWERS,
@@ -128,10 +128,12 @@ class Server:
                 ),
             )
         )
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        for server in self._servers.each:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         if self._config.reflection:
             services = (ANSWERS, KNOWLEDGE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-            reflection.enable_server_reflection(services, self._server)
+            for server in self._servers.each:
+                reflection.enable_server_reflection(services, server)
 
     async def start(self) -> Ports:
         """Bind both ports and become ready. Raises ConfigInvalid if one is taken or the host is not ours."""
@@ -141,9 +143,9 @@ class Server:
             await self._admin_site().start()
         except OSError as error:
             await self._admin.cleanup()
-            await self._server.stop(None)
+            await self._servers.stop(None)
             raise not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
-        await self._server.start()
+        await self._servers.start()
         await self._set_health(is_serving=True)
         self._is_open = True
         self._watching = asyncio.create_task(self._watch())
@@ -161,7 +163,7 @@ class Server:
         if self._place is None:
             check_free(self._config)
         try:
-            return self._server.add_insecure_port(f"{in_url(self._config.host)}:{self._config.port}")
+            return self._servers.add_insecure_port(in_url(self._config.host), self._config.port)
         except RuntimeError:
             raise not_bound("port", self._config.port, self._config, "") from None
 
@@ -182,7 +184,7 @@ class Server:
         if self._watching is not None:
             self._watching.cancel()
         # The last responses are written by then, but perhaps not sent.
-        await self._server.stop(0.5 if self._admission.is_closed else None)
+        await self._servers.stop(0.5 if self._admission.is_closed else None)
         await self._admin.cleanup()
 
     def _settle(self) -> None:
