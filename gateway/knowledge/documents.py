@@ -22,6 +22,9 @@ _SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|$)", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _MARKUP = re.compile(r"(?m)^\s*(?:#{1,6}|[-*+]|\d+\.)\s+|[*_`]{1,3}")
 
+LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""libyaml's where it is there, five times faster: articles are read anew beside questions, when a bundle is swapped."""
+
 
 def read_folder(folder: Path) -> list[Document]:
     """Every article `*.md` in `folder`, in order of names; README.md is for people. Raises DocumentInvalid."""
@@ -47,7 +50,7 @@ def read(path: Path) -> Document:
     if len(parts) != 3 or parts[0].strip():
         raise DocumentInvalid(f"{path}: must open with front matter between two lines of ---")
     try:
-        matter: Any = yaml.safe_load(parts[1])
+        matter: Any = yaml.load(parts[1], LOADER)  # noqa: S506  # it is a safe one
     except yaml.YAMLError as error:
         raise DocumentInvalid(f"{path}: front matter is not YAML: {error}") from error
     missing = [key for key in _REQUIRED if not (isinstance(matter, dict) and matter.get(key))]

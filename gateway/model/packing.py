@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 
@@ -25,11 +26,9 @@ class Tokenization:
     def __init__(self, path: Path, max_tokens: int) -> None:
         """Raises BundleInvalid if the file is no tokenizer."""
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = _tokenizer(path.read_bytes(), max_tokens)
         except Exception as error:  # the library raises bare Exception
             raise BundleInvalid(f"{path}: not a tokenizer: {error}") from error
-        self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(max_tokens)
 
     def encode(self, text: str) -> Tokens:
         """Token ids with the special ones, cut at the model's length."""
@@ -38,6 +37,16 @@ class Tokenization:
 
     def encode_all(self, texts: Sequence[str]) -> list[Tokens]:
         return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+
+
+@lru_cache(2)
+def _tokenizer(content: bytes, max_tokens: int) -> Tokenizer:
+    """Kept: it is built with the interpreter held, for tens of milliseconds, and the bundle that takes another's place
+    mostly has the same."""
+    made = Tokenizer.from_buffer(content)
+    made.no_padding()
+    made.enable_truncation(max_tokens)
+    return made
 
 
 @dataclass(frozen=True, slots=True)
