@@ -248,15 +248,33 @@ def test_a_flood_of_short_deadlines_does_not_hold_back_a_long_one_for_ever(line:
         pytest.fail(f"not among {PASSES}")
 
 
-def test_those_of_about_one_length_are_alike_oldest_first(line: Line) -> None:
-    shortest, longest = line.ask(due=9.0, tokens=ALIKE[0] + 1), line.ask("b", tokens=ALIKE[1])
+def test_company_is_of_about_one_length_and_the_own_tenant_s_first(line: Line) -> None:
+    lone = line.ask("b", tokens=ALIKE[1])
+    late, first = line.ask(due=9.0, tokens=ALIKE[0] + 1), line.ask(tokens=ALIKE[1])
     line.ask(tokens=ALIKE[0])
     line.ask(tokens=ALIKE[1] + 1)
-    assert line.queue.alike(longest) == [shortest, longest]
-    line.queue.remove(shortest)
-    assert line.queue.alike(longest) == [longest]
-    line.queue.take_along(longest)
-    assert line.queue.alike(longest) == []
+    line.queue.take(lone)
+    asked = line.ask("b", tokens=ALIKE[1])
+    assert line.queue.alike(first) == [first, late, asked]
+    line.queue.remove(late)
+    assert line.queue.alike(first) == [first, asked]
+    line.queue.take_along(asked)
+    assert line.queue.alike(first) == [first]
+
+
+def test_company_keeps_the_shares_of_tenants(line: Line) -> None:
+    """However many older questions of the same length a noisy tenant has waiting."""
+    for _ in range(1000):
+        line.ask("noisy")
+    for _ in range(400):
+        line.ask("quiet")
+    served = []
+    for _ in range(60):
+        served.append(line.serve())
+        for one in line.queue.alike(served[-1])[:7]:
+            line.queue.take_along(one)
+            served.append(one)
+    assert share(served, "quiet") == pytest.approx(0.5, abs=0.05)
 
 
 def test_who_is_taken_along_is_charged_all_the_same(line: Line) -> None:

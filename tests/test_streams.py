@@ -326,6 +326,51 @@ async def test_the_client_goes_on_in_another_stream(
         assert [pair async for pair in stream] == []
 
 
+async def test_a_question_that_comes_after_the_hand_over_is_answered(
+    monkeypatch: pytest.MonkeyPatch, ports: Ports
+) -> None:
+    """The client waits for answers when its stream ends; what gRPC still reads for that one must not be lost."""
+    monkeypatch.setattr(streams, "AGE", 0.2)
+
+    async def questions() -> AsyncIterator[str]:
+        for _ in range(4):
+            yield "why?"
+            await asyncio.sleep(0.3)
+
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        async with asyncio.timeout(20):
+            assert [pair async for pair in client.answer_stream(questions())] == [(at, ANSWER) for at in range(4)]
+
+
+async def test_a_caller_that_asks_nothing_for_long_goes_on(monkeypatch: pytest.MonkeyPatch, ports: Ports) -> None:
+    monkeypatch.setattr(streams, "AGE", 0.1)
+    monkeypatch.setattr("gateway.client.client.QUIET", 0.05)
+
+    async def questions() -> AsyncIterator[str]:
+        await asyncio.sleep(1.5)
+        yield "why?"
+
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        async with asyncio.timeout(20):
+            assert [pair async for pair in client.answer_stream(questions())] == [(0, ANSWER)]
+
+
+async def test_what_is_read_while_the_server_closes_is_answered(
+    answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, sender: Sender, server: Server
+) -> None:
+    with server._admission.stream():  # as the stream that has read it
+        server._admission.close()
+        with server._admission.permit("default", is_due=True):
+            assert server._admission.in_flight == 1
+
+
+async def test_many_questions_to_nobody_end_too() -> None:
+    async with AsyncClient("127.0.0.1:1", timeout=5) as client:
+        async with asyncio.timeout(20):
+            with pytest.raises(CallFailed, match="UNAVAILABLE"):
+                [pair async for pair in client.answer_stream(["why?"] * 100)]
+
+
 async def test_what_the_callers_own_questions_raise_reaches_the_caller(ports: Ports) -> None:
     async def questions() -> AsyncIterator[str]:
         yield "why?"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
 from types import TracebackType
-from typing import Self, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import grpc
 import grpc.aio
@@ -22,6 +23,10 @@ from gateway.v1 import gateway_pb2_grpc
 DEFAULT_TIMEOUT = 1.0
 """Seconds, retries included."""
 
+BACKOFF = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0)
+"""Seconds until another stream is opened after one that a server has ended, and that answered nothing."""
+QUIET = 1.0
+"""Seconds after which a stream was no failure, though it answered nothing: perhaps nothing was asked."""
 MAX_TIMEOUT_MS = 2**32 - 1
 """What fits into a stream's message; servers cut it to their own maximum."""
 
@@ -136,23 +141,29 @@ class AsyncClient:
 
         asked = Asked(questions, to_request)
         try:
-            has_answered = True
-            while has_answered:  # a stream that ends before it has answered anything is no better the next time
-                has_answered = False
-                call = self._answers.AnswerStream(asked.requests(), metadata=self._metadata)
+            waits = iter(BACKOFF)
+            while True:
+                began = asyncio.get_running_loop().time()
+                # Written by hand: gRPC's own reading of a generator may cancel the call when its stream ends meanwhile.
+                call = self._answers.AnswerStream(metadata=self._metadata)
+                writing = asyncio.create_task(_write(call, asked.requests()))
                 try:
-                    response: pb.AnswerStreamResponse
-                    async for response in call:
-                        has_answered = True
+                    while (response := await call.read()) is not grpc.aio.EOF:
+                        waits = iter(BACKOFF)
                         number = int(response.request_id)
                         asked.answered(number)
                         yield number, _item(response)
                     return
                 except grpc.RpcError as error:
                     failure = _failure(error)
-                    if failure.reason != "DRAINING" or not has_answered:
+                    if asyncio.get_running_loop().time() - began > QUIET:
+                        waits = iter(BACKOFF)
+                    wait = next(waits, None) if failure.reason == "DRAINING" else None
+                    if wait is None:
                         raise failure from None
+                    await asyncio.sleep(wait)
                 finally:
+                    writing.cancel()
                     call.cancel()  # a stream that is left early would otherwise stay open
         finally:
             await asked.close()
@@ -285,6 +296,15 @@ def _request(
 
 def _batch(questions: Iterable[str], collection: str, policy: Policy | None) -> pb.AnswerBatchRequest:
     return pb.AnswerBatchRequest(items=[_request(question, collection, policy) for question in questions])
+
+
+async def _write(call: Any, requests: AsyncIterator[pb.AnswerStreamRequest]) -> None:
+    try:
+        async for request in requests:
+            await call.write(request)
+        await call.done_writing()
+    except (grpc.RpcError, asyncio.InvalidStateError):
+        pass  # the stream has ended, and who reads it hears why
 
 
 def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFailed:

@@ -204,10 +204,8 @@ class Batcher:
                 left = [*batch, *self._emptied()]
             else:
                 self._run = spare.run
-                self._schedule.change(spare.costs, spare.limits)
-                for one in batch:
-                    if not _is_gone(one.payload):
-                        self._schedule.push(one)
+                again = [one for one in batch if not _is_gone(one.payload)]
+                self._schedule.change(spare.costs, spare.limits, again)
         log.error("%s: %s", "the spare session answers from now on" if spare else DOWN, lost)
         self._on_loop(_settle_each, left, Unavailable(DOWN))
 

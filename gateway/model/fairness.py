@@ -19,6 +19,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from math import inf
 from typing import Generic, TypeVar
 
@@ -26,6 +27,7 @@ Payload = TypeVar("Payload")
 
 ALIKE = (16, 32, 64)
 """Tokens at which another length begins."""
+COMPANY = 16
 PASSES = 8
 """Of so many questions that leave a lane one is its oldest. A question with n older ones before it in its lane leaves
 among the lane's next PASSES * (n + 1)."""
@@ -57,7 +59,6 @@ class FairQueue(Generic[Payload]):
         self._tags: list[_Tag[Payload]] = []  # heap with every lane in it once
         self._tie = itertools.count()
         self._clock = 0.0
-        self._alike: dict[int, dict[int, Waiting[Payload]]] = {}  # by length and number, oldest first
 
     def __len__(self) -> int:
         return self._length
@@ -74,7 +75,6 @@ class FairQueue(Generic[Payload]):
             heapq.heappush(self._tags, (lane.tag, False, next(self._tie), lane))
         self._filled += not lane
         lane.add(one)
-        self._alike.setdefault(_length(one), {})[one.number] = one
         self._length += 1
         self.cost += one.cost
 
@@ -101,8 +101,17 @@ class FairQueue(Generic[Payload]):
         self._drop(lane, one)
 
     def alike(self, one: Waiting[Payload]) -> list[Waiting[Payload]]:
-        """Those that wait and are about as long as `one`, oldest first."""
-        return list(self._alike.get(_length(one), {}).values())
+        """What may keep `one`, which was just taken, company in a batch: of about its length, COMPANY at most.
+
+        Its own tenant's first, whose turn it is, the most urgent ones first; then what is next of other tenants, those
+        first that have had least. So nobody's share depends on whose questions are alike.
+        """
+        length = _length(one)
+        own = self._lanes.get(one.tenant)
+        found = list(islice((each for each in own or () if _length(each) == length), COMPANY))
+        lanes = [entry[-1] for entry in self._tags if entry[-1] and entry[-1] is not own]
+        heads = [lane.head() for lane in sorted(lanes, key=lambda lane: lane.tag + lane.owed)]
+        return [*found, *(each for each in heads if _length(each) == length)][:COMPANY]
 
     def take_along(self, one: Waiting[Payload]) -> None:
         """Remove `one` because it is served in another one's company: its tenant is charged before its next turn."""
@@ -139,7 +148,6 @@ class FairQueue(Generic[Payload]):
 
     def _drop(self, lane: _Lane[Payload], one: Waiting[Payload]) -> None:
         lane.remove(one)
-        del self._alike[_length(one)][one.number]
         self._filled -= not lane
         self._length -= 1
         # Sums of floats that come and go drift; an empty queue is where they start anew.

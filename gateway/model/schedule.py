@@ -99,7 +99,7 @@ class Schedule(Generic[Payload]):
         return Formed(batch, late)
 
     def _join(self, batch: list[Waiting[Payload]], now: float) -> None:
-        """Let questions of about the first one's length go with it, those first that have waited longest."""
+        """Let questions of about the first one's length go with it."""
         for one in self.queue.alike(batch[0]):
             if len(batch) == self._limits.questions:
                 return
@@ -129,14 +129,15 @@ class Schedule(Generic[Payload]):
             return len(batch) * max(one.tokens for one in batch)
         return sum(one.tokens for one in batch)
 
-    def change(self, costs: CostTable, limits: Limits) -> None:
-        """Another session takes over: what waits costs what it costs there, and nothing runs."""
-        self.costs, self._limits, self.delay = costs, limits, Delay()
+    def change(self, costs: CostTable, limits: Limits, again: Sequence[Waiting[Payload]] = ()) -> None:
+        """Another session takes over: what waits costs what it costs there, and nothing runs. `again` were taken, and
+        wait once more, in the place that they had."""
+        self.costs, self._limits, self.delay, self._saving = costs, limits, Delay(), 1.0
         self._until = None
         waiting = list(self.queue)
         for one in waiting:
             self.queue.remove(one)
-        for one in waiting:
+        for one in sorted([*waiting, *again], key=lambda one: one.number):
             self.push(one)
 
     def push(self, one: Waiting[Payload]) -> None:

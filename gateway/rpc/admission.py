@@ -76,12 +76,13 @@ class Admission:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    def permit(self, tenant: str, questions: int = 1) -> Permit:
-        """Room for that many questions, to be used in `with`. Raises Overloaded, or Draining once closed.
+    def permit(self, tenant: str, questions: int = 1, is_due: bool = False) -> Permit:
+        """Room for that many questions, to be used in `with`. Raises Overloaded, or Draining once closed, but for one
+        that `is_due`, as it was read before.
 
         A batch wider than the limit counts as the limit: it is admitted when nothing else is in flight, not never.
         """
-        if self._closed.is_set():
+        if self._closed.is_set() and not is_due:
             raise Draining("the server is stopping")
         cost = min(questions, self.limit)
         now = self._clock()

@@ -40,7 +40,7 @@ OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_metadata_size", 16_384),
     ("grpc.absolute_max_metadata_size", 20_480),
-    ("grpc.max_allowed_incoming_connections", 2000 // SERVERS),
+    ("grpc.max_allowed_incoming_connections", 4000 // SERVERS),
     # Closes sockets that connect and never speak HTTP/2.
     ("grpc.server_handshake_timeout_ms", 5000),
     ("grpc.max_connection_idle_ms", 300_000),

@@ -62,6 +62,8 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
         try:
             caller = caller_of(context.invocation_metadata() or ())
             with door.admission.stream():
+                # Now, and not with the first answer: a stream that ends without one would never end for its caller.
+                await context.send_initial_metadata(())
                 await _Stream(method, door, caller).run(aiter(requests), context)
             code = Code.OK
             return
@@ -134,7 +136,7 @@ class _Stream:
         seconds = door.limits.default_timeout if wanted is None else min(wanted, door.limits.max_timeout)
         deadline = Deadline.after(seconds, door.clock)
         try:
-            with door.admission.permit(self._caller.principal.tenant):
+            with door.admission.permit(self._caller.principal.tenant, is_due=True):
                 response = await in_time(self._method.behaviour(request, Call(self._caller, deadline)), deadline)
         except Exception as error:  # noqa: BLE001  # a question fails alone, whatever it is
             response = self._method.failed(request, refused(door.metrics, error, self._caller))
