@@ -294,6 +294,14 @@ def document(name: str = "wasted", **changes: Any) -> dict[str, Any]:
     return kept.document(MEASURES[name], replace(FOUND, value=0.001), WHEN, TERMS) | changes
 
 
+def test_a_gpu_that_was_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
+    facts = {"kind": "gpu", "processor": "P", "cores": 2, "system": "S", "commit": "abc", "when": "2026-01-02T03:04:05"}
+    (tmp_path / "gpu.json").write_text(json.dumps(facts | {"has_run": False, "faults": ["has not run: no GPU: none"]}))
+    text = kept.markdown(kept.read(tmp_path))
+    assert "`gateway loadtest gpu`, 2026-01-02: has not run: no GPU: none." in text
+    assert "| measure |" not in text
+
+
 def test_an_invalid_result_says_so_in_the_table() -> None:
     text = kept.markdown([document(valid=False, faults=["the generator was late"])])
     assert "| **0.1 %** | INVALID: the generator was late |" in text
