@@ -36,7 +36,8 @@ def document(measure: Measure, finding: Finding, when: str, terms: Terms) -> dic
         "aim": measure.aim,
         "verdict": measure.verdict(finding.value),
         "valid": not finding.faults,
-        "faults": list(finding.faults),
+        # A server that failed adds what it printed, and that names folders of the machine.
+        "faults": [fault.partition("\n")[0] for fault in finding.faults],
         "warnings": list(finding.warnings),
         "load": finding.load,
         "target_ms": terms.target_ms,

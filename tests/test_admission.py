@@ -126,6 +126,17 @@ def test_a_tenant_that_is_refused_for_want_of_room_counts_as_asking(gate: Gate) 
             pass
 
 
+async def test_a_closed_door_lets_in_what_was_read_before_and_waits_for_its_stream(gate: Gate) -> None:
+    with gate.admission.stream():
+        gate.admission.close()
+        with gate.admission.permit("a", is_due=True):
+            assert gate.admission.in_flight == 1
+        idle = asyncio.create_task(gate.admission.idle())
+        await asyncio.sleep(0)
+        assert not idle.done()
+    await asyncio.wait_for(idle, 5)
+
+
 async def test_a_closed_door_lets_nobody_in_and_waits_for_the_last(gate: Gate) -> None:
     with gate.admission.permit("a"):
         gate.admission.close()

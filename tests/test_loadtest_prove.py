@@ -294,6 +294,11 @@ def document(name: str = "wasted", **changes: Any) -> dict[str, Any]:
     return kept.document(MEASURES[name], replace(FOUND, value=0.001), WHEN, TERMS) | changes
 
 
+def test_what_a_failed_server_printed_is_not_kept() -> None:
+    found = replace(FOUND, faults=("it ended with 1: |\n/home/somebody/models: No such file",))
+    assert kept.document(MEASURES["wasted"], found, WHEN, TERMS)["faults"] == ["it ended with 1: |"]
+
+
 def test_a_gpu_that_was_not_there_is_said_in_a_sentence(tmp_path: Path) -> None:
     facts = {"kind": "gpu", "processor": "P", "cores": 2, "system": "S", "commit": "abc", "when": "2026-01-02T03:04:05"}
     (tmp_path / "gpu.json").write_text(json.dumps(facts | {"has_run": False, "faults": ["has not run: no GPU: none"]}))

@@ -355,15 +355,6 @@ async def test_a_caller_that_asks_nothing_for_long_goes_on(monkeypatch: pytest.M
             assert [pair async for pair in client.answer_stream(questions())] == [(0, ANSWER)]
 
 
-async def test_what_is_read_while_the_server_closes_is_answered(
-    answers: gateway_pb2_grpc.AnswersStub, gateway: FakeGateway, sender: Sender, server: Server
-) -> None:
-    with server._admission.stream():  # as the stream that has read it
-        server._admission.close()
-        with server._admission.permit("default", is_due=True):
-            assert server._admission.in_flight == 1
-
-
 async def test_many_questions_to_nobody_end_too() -> None:
     async with AsyncClient("127.0.0.1:1", timeout=5) as client:
         async with asyncio.timeout(20):

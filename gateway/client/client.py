@@ -129,9 +129,9 @@ class AsyncClient:
     ) -> AsyncIterator[tuple[int, Answer | CallFailed]]:
         """(number of the question, its answer or failure) over one stream, in the order in which they are ready.
 
-        Several times cheaper than a call for each. Questions are taken as fast as the server reads them. Where a server
-        stops, or ends an old stream, what it has not answered is asked again in a new one. Raises CallFailed where the
-        stream ends early otherwise, and whatever `questions` raises, once those before it are answered.
+        Cheaper than a call for each, by what a call costs. Questions are taken as fast as the server reads them. Where
+        a server stops, or ends an old stream, what it has not answered is asked again in a new one. Raises CallFailed
+        where the stream ends early otherwise, and whatever `questions` raises, once those before it are answered.
         """
         milliseconds = max(1, round(1000 * _checked(self._timeout if timeout is None else timeout)))
 

@@ -26,8 +26,9 @@ from typing import Generic, TypeVar
 Payload = TypeVar("Payload")
 
 ALIKE = (16, 32, 64)
-"""Tokens at which another length begins."""
+"""Tokens at which another length begins. Only questions of one length are looked at as company."""
 COMPANY = 16
+"""Questions that are looked at: twice as many as a batch has by default, as some do not fit or have been left."""
 PASSES = 8
 """Of so many questions that leave a lane one is its oldest. A question with n older ones before it in its lane leaves
 among the lane's next PASSES * (n + 1)."""

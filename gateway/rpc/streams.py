@@ -1,6 +1,6 @@
 """A stream of questions: each is admitted, timed and fails alone, and is answered as soon as it is ready.
 
-What gRPC does for a call, which is more than half of what a short question costs, is done once for all of them.
+What gRPC does for a call is done once for all of them.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class AnswersServicer(object):
 
     def AnswerStream(self, request_iterator, context):
         """Answers questions as they come, each admitted, timed and failing alone. Answers come in the order in which they are
-        ready: `request_id` tells which question each is for. What a call costs is paid once, so this is by far the cheapest
+        ready: `request_id` tells which question each is for. What a call costs is paid once, so this is the cheapest
         way to ask much. At most 256 questions of a stream are worked on at once; more are not read until there is room.
         The stream itself fails only where a message is malformed, and where its caller takes no answer for 30 s. It ends with
         UNAVAILABLE (DRAINING), after the answers to all that it has read, when the server stops and when it is 10 minutes
