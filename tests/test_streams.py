@@ -292,13 +292,8 @@ async def test_the_client_pairs_answers_with_questions(ports: Ports, gateway: Fa
 
 async def test_the_client_takes_questions_as_they_come(ports: Ports) -> None:
     asked: asyncio.Queue[str] = asyncio.Queue()
-
-    async def questions() -> AsyncIterator[str]:
-        while text := await asked.get():
-            yield text
-
     async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
-        stream = client.answer_stream(questions())
+        stream = client.answer_stream(_texts(asked))
         for number in range(3):
             asked.put_nowait("why?")
             assert await anext(stream) == (number, ANSWER)
@@ -311,13 +306,8 @@ async def test_the_client_goes_on_in_another_stream(
 ) -> None:
     monkeypatch.setattr(streams, "AGE", 0.2)
     asked: asyncio.Queue[str] = asyncio.Queue()
-
-    async def questions() -> AsyncIterator[str]:
-        while text := await asked.get():
-            yield text
-
     async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
-        stream = client.answer_stream(questions())
+        stream = client.answer_stream(_texts(asked))
         for number in range(3):
             asked.put_nowait("why?")
             assert await anext(stream) == (number, ANSWER)
@@ -386,6 +376,12 @@ async def test_nobody_there_is_unavailable() -> None:
     async with AsyncClient("127.0.0.1:1", timeout=5) as client:
         with pytest.raises(CallFailed, match="UNAVAILABLE"):
             [pair async for pair in client.answer_stream(["why?"])]
+
+
+async def _texts(asked: asyncio.Queue[str]) -> AsyncIterator[str]:
+    """As they are handed in, until an empty one."""
+    while text := await asked.get():
+        yield text
 
 
 async def _big(question: Question, deadline: Deadline) -> Answer:
