@@ -115,7 +115,8 @@ def open_session(
     failures: list[str] = []
     for one in candidates(device):
         if PROVIDERS[one] not in onnxruntime.get_available_providers():
-            reasons.append(f"{one}: this onnxruntime has no {PROVIDERS[one]}")
+            fix = "" if one == "cpu" else " (install the [gpu] extra in the place of [cpu], or use --device cpu)"
+            reasons.append(f"{one}: this onnxruntime has no {PROVIDERS[one]}{fix}")
             continue
         for wanted in [precision] if precision else _precisions(one, bundle):
             try:
