@@ -63,7 +63,7 @@ class Side:
         time."""
         text = next((one.text for one in engine.bundle.manifest.golden), "")
         logits, embeddings = engine.outputs([text], self.session)
-        prediction = Prediction(logits[0], embeddings[0], tokens=1, batch_size=1, timings={})
+        prediction = Prediction.alone(logits[0], embeddings[0])
         for policy in Policy:
             question = Question(text, collection, policy=policy)
             self.cascade.decide(prediction, question, Deadline.after(REHEARSAL_SECONDS))
@@ -127,7 +127,7 @@ class Assembled:
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
-        evidence = library.search(collection, prediction.embedding, principal, limit, EVIDENCE_DEPTH)
+        evidence = library.search(collection, prediction, principal, limit, EVIDENCE_DEPTH)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
     def start(self) -> None:

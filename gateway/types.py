@@ -5,13 +5,17 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 """float32 [dim]; embeddings are of unit length."""
+Matrix = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class Route(enum.StrEnum):
@@ -163,20 +167,66 @@ class Degradation(enum.StrEnum):
     """It still answers questions one by one, but no batches, as where its memory has run out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What one forward pass gave for one question: `logits` [labels] and a unit `embedding` [dim].
+class Pass:
+    """What one forward pass gave: `logits` [questions, labels] and unit `embeddings` [questions, dim].
 
-    `timings` are seconds by stage (tokenize, queue, infer); `batch_size` counts the questions that shared the pass.
-    `by_spare`: by the session that took the place of a lost device, whose numbers have a calibration of their own.
+    What each of them needs next, from the same prototypes and passages, is made for all of them at once: reading those
+    from memory costs far more than the arithmetic.
     """
 
-    logits: Vector
-    embedding: Vector
+    __slots__ = ("_shared", "embeddings", "logits")
+
+    def __init__(self, logits: Matrix, embeddings: Matrix) -> None:
+        self.logits = logits
+        self.embeddings = embeddings
+        self._shared: dict[int, tuple[object, object]] = {}
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    def shared(self, maker: object, make: Callable[[Pass], T]) -> T:
+        """What `make` gives for this pass, made when the first question asks. `maker`: whose result it is, of which
+        there is one kind alone. One thread at a time."""
+        # By identity: to compare two of them would compare their arrays. Kept, so that no other takes the same one.
+        known = self._shared.get(id(maker))
+        if known is None:
+            known = self._shared[id(maker)] = (maker, make(self))
+        return cast(T, known[1])
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a forward pass gave for one question, which is in `row` of it.
+
+    `timings` are seconds by stage (tokenize, queue, infer). `by_spare`: by the session that took the place of a lost
+    device, whose numbers have a calibration of their own.
+    """
+
+    forward: Pass
+    row: int
     tokens: int
-    batch_size: int
     timings: dict[str, float]
     by_spare: bool = False
+
+    @classmethod
+    def alone(cls, logits: Vector, embedding: Vector) -> Prediction:
+        """Of a question that had the pass to itself."""
+        return cls(Pass(logits[None], embedding[None]), 0, 1, {})
+
+    @property
+    def logits(self) -> Vector:
+        """[labels]"""
+        return cast(Vector, self.forward.logits[self.row])
+
+    @property
+    def embedding(self) -> Vector:
+        """Unit vector [dim]."""
+        return cast(Vector, self.forward.embeddings[self.row])
+
+    @property
+    def batch_size(self) -> int:
+        """Questions that shared the pass."""
+        return len(self.forward)
 
 
 class Standing(enum.StrEnum):

@@ -14,13 +14,13 @@ from gateway.cascade.calibration import (
     Confidence,
     EvidenceCalibration,
     Logistic,
-    Matrix,
     ModelCalibration,
     energy,
     evidence_features,
     model_features,
     softmax,
 )
+from gateway.types import Matrix, Pass
 
 PLAIN = Logistic(weights=(1.0,), bias=0.0, centre=(0.0,), scale=(1.0,))
 
@@ -148,3 +148,19 @@ def test_confidence_stays_finite_where_it_is_certain() -> None:
     sure = Logistic(weights=(0.0,), bias=40.0, centre=(0.0,), scale=(1.0,))
     found = Confidence(certain, sure, PLAIN)(np.zeros((1, len(MODEL_FEATURES)), np.float32))
     assert 0.99 < float(found[0]) <= 1
+
+
+def test_a_pass_is_read_once_and_as_question_by_question() -> None:
+    chance = np.random.default_rng(3)
+    prototypes = chance.normal(size=(4, 3, 8)).astype(np.float32)
+    calibration = ModelCalibration(1.7, 0.5, prototypes, Confidence(PLAIN, PLAIN, PLAIN))
+    logits, embeddings = (chance.normal(size=(5, width)).astype(np.float32) for width in (4, 8))
+    forward = Pass(logits, embeddings)
+    reading = calibration.read(forward)
+    assert calibration.read(forward) is reading
+    assert reading.best == logits.argmax(axis=1).tolist()
+    assert np.array(reading.features) == pytest.approx(calibration.features(logits, embeddings), abs=1e-6)
+    assert reading.probabilities == pytest.approx(calibration.probabilities(logits), abs=1e-6)
+    for row in range(5):
+        alone = calibration.read(Pass(logits[row : row + 1], embeddings[row : row + 1]))
+        assert alone.features[0] == pytest.approx(reading.features[row], abs=1e-5)

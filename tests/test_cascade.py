@@ -25,6 +25,7 @@ from gateway.types import (
     Citation,
     Document,
     Hit,
+    Pass,
     Policy,
     Prediction,
     Principal,
@@ -33,7 +34,6 @@ from gateway.types import (
     Reason,
     Route,
     Standing,
-    Vector,
 )
 
 SURE, UNSURE = (4.0, 0.0), (0.1, 0.0)
@@ -73,7 +73,9 @@ class FakeModel:
         deadline.check("inference")
         self.tenants.append(tenant)
         self.clock.now += self.seconds
-        return Prediction(np.array(self.logits, np.float32), EMBEDDING, 3, 2, {"queue": 0.0, "infer": self.seconds})
+        logits = np.array([self.logits, UNSURE], np.float32)
+        forward = Pass(logits, np.array([EMBEDDING, EMBEDDING]))
+        return Prediction(forward, 0, 3, {"queue": 0.0, "infer": self.seconds})
 
 
 @dataclass
@@ -91,7 +93,7 @@ class FakeKnowledge:
     reads: list[str] = field(default_factory=list)
 
     def rank(
-        self, collection: str, embedding: Vector, principal: Principal, least: int, also: Sequence[str] = ()
+        self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
     ) -> Ranking:
         self.searches.append((collection, principal, tuple(also)))
         self.clock.now += self.seconds
@@ -103,7 +105,7 @@ class FakeKnowledge:
         return self.stand_apart.get(document_id, self.stands)
 
     def read(
-        self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
+        self, collection: str, document_id: str, prediction: Prediction, principal: Principal, citations: int
     ) -> Hit | None:
         self.reads.append(document_id)
         if self.fails:
@@ -482,3 +484,13 @@ async def test_a_search_that_fails_or_does_not_fit_leaves_the_model_to_itself(se
     answer = await room.ask(Policy.CASCADE, seconds)
     assert answer.model_confidence == pytest.approx(sigmoid(4))
     assert (answer.threshold, answer.certificate) == (0.9, CertificateStatus.VALID)
+
+
+def test_questions_of_one_pass_are_each_decided_by_their_own_numbers() -> None:
+    clock = ManualClock()
+    cascade = Cascade(FakeModel(clock), FakeKnowledge(clock), PROFILE, clock)
+    forward = Pass(np.array([SURE, UNSURE, SURE[::-1]], np.float32), np.array([EMBEDDING] * 3))
+    question = Question("What?", "banking", policy=Policy.MODEL_ONLY)
+    answers = [cascade.decide(Prediction(forward, row, 3, {}), question, Deadline.after(1, clock)) for row in (2, 0, 1)]
+    assert [answer.document_id for answer in answers] == ["fees", "card", ""]
+    assert [answer.batch_size for answer in answers] == [3, 3, 3]

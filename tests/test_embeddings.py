@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gateway.knowledge.embeddings import EmbeddingCache
-from gateway.knowledge.vectors import Matrix
+from gateway.types import Matrix
 
 TEXTS = ["one", "two", "three"]
 

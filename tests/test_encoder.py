@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import Matrix, softmax
+from gateway.cascade.calibration import softmax
 from gateway.forge import graph
 from gateway.model.packing import FILLER, pack
+from gateway.types import Matrix
 from tests import tiny
 
 torch = pytest.importorskip("torch")

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from gateway.cascade.calibration import Matrix, softmax
+from gateway.cascade.calibration import softmax
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, DeviceUnavailable, InferenceFailed, Unavailable
 from gateway.model import bundle as bundles
@@ -19,7 +19,7 @@ from gateway.model.engine import Engine
 from gateway.model.packing import Tokenization, pack
 from gateway.model.schedule import Limits
 from gateway.model.session import candidates, open_session
-from gateway.types import Degradation, Prediction
+from gateway.types import Degradation, Matrix, Prediction
 from tests import tiny
 from tests.accelerator import Accelerator
 

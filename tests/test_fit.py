@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import Matrix, model_features
+from gateway.cascade.calibration import model_features
 from gateway.forge.data import Data
 from gateway.forge.fit import Fitted, fit
 from gateway.forge.recipes import ConfidenceSection
 from gateway.forge.texts import Labelled
-from gateway.types import Document
+from gateway.types import Document, Matrix
 
 DIM = 8
 NAMES = ("red", "green", "blue")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import MODEL_FEATURES, Matrix, model_features, softmax
+from gateway.cascade.calibration import MODEL_FEATURES, model_features, softmax
 from gateway.forge.calibrate import (
     PROTOTYPES,
     Outputs,
@@ -15,6 +15,7 @@ from gateway.forge.calibrate import (
     shares,
     temperature,
 )
+from gateway.types import Matrix
 
 LABELS = 4
 

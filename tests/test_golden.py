@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.cascade.calibration import Matrix
 from gateway.errors import InferenceFailed
 from gateway.forge import golden
 from gateway.model.bundle import GoldenPart
+from gateway.types import Matrix
 from tests import tiny
 
 TEXTS, LABELS = ("a", "b", "c"), ("x", "y")

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from gateway.cascade.calibration import Matrix, softmax
+from gateway.cascade.calibration import softmax
 from gateway.forge import graph, sharing
 from gateway.forge.graph import Layout, Precision, Quantised
 from gateway.model.packing import pack
+from gateway.types import Matrix
 from tests import tiny
 
 TOKENS = [encoding.ids for encoding in tiny.tokenizer().encode_batch(tiny.questions(16, seed=2))]

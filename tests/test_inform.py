@@ -6,18 +6,12 @@ import numpy as np
 import pytest
 
 from gateway.cascade import rivals
-from gateway.cascade.calibration import (
-    LEADING_FEATURES,
-    Confidence,
-    InformedCalibration,
-    Matrix,
-    model_features,
-)
+from gateway.cascade.calibration import LEADING_FEATURES, Confidence, InformedCalibration, model_features
 from gateway.forge import calibrate, inform
 from gateway.forge.calibrate import Outputs
 from gateway.forge.inform import WORLDS, Scene, Seen
 from gateway.knowledge.library import Generation, Library
-from gateway.types import Document, Principal
+from gateway.types import Document, Matrix, Principal
 
 LABELS, DIM, LATER = 6, 16, 8
 """Label k's questions and document lie about axis k; document LATER is of an intent that has no label."""

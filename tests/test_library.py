@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from gateway.errors import SearchFailed, UnknownCollection
 from gateway.knowledge.documents import passages
 from gateway.knowledge.library import MOST_RANKED, Generation, Library, cite, may_read
-from gateway.knowledge.vectors import Matrix
-from gateway.types import Document, Passage, Principal, Standing
+from gateway.types import Document, Matrix, Pass, Passage, Prediction, Principal, Standing
 
 WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
 NOBODY = Principal()
@@ -44,8 +43,8 @@ def library(request: pytest.FixtureRequest) -> Library:
     return Library({"banking": Generation.build(DOCUMENTS, embed, version=7, exact_up_to=request.param)})
 
 
-def query(text: str) -> Matrix:
-    return np.asarray(embed([text])[0], np.float32)
+def query(text: str) -> Prediction:
+    return Prediction.alone(np.zeros(1, np.float32), embed([text])[0])
 
 
 def test_the_nearest_document_comes_first(library: Library) -> None:
@@ -115,7 +114,7 @@ def test_a_named_document_that_may_not_be_read_is_not_ranked(library: Library) -
 
 def test_a_document_is_as_near_as_its_nearest_passage_and_its_average(library: Library) -> None:
     hit = library.search("banking", query("card"), NOBODY, 1, 1).hits[0]
-    cosines = embed([passage.plain for passage in passages(CARD)]) @ query("card")
+    cosines = embed([passage.plain for passage in passages(CARD)]) @ query("card").embedding
     assert hit.similarity == pytest.approx((cosines.max() + cosines.mean()) / 2)
 
 
@@ -229,3 +228,21 @@ def test_replacing_serves_the_new_generation_from_the_next_search_on() -> None:
 def test_an_encoder_that_gives_no_unit_vectors_is_refused() -> None:
     with pytest.raises(SearchFailed, match="unit length"):
         Generation.build([CARD], lambda texts: 2 * embed(texts))
+
+
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=9))
+def test_company_in_a_pass_changes_no_ranking(words: list[str]) -> None:
+    scan = Library({"x": Generation.build(DOCUMENTS, embed)})
+    embeddings = embed([f"{word} fee" for word in words])
+    forward = Pass(np.zeros((len(words), 1), np.float32), embeddings)
+    for row, embedding in enumerate(embeddings):
+        alone = Prediction.alone(np.zeros(1, np.float32), embedding)
+        found = dict(scan.rank("x", Prediction(forward, row, 1, {}), STAFF, 9).documents)
+        assert found == pytest.approx(dict(scan.rank("x", alone, STAFF, 9).documents), abs=1e-6)
+
+
+def test_generations_of_one_pass_are_not_taken_for_each_other() -> None:
+    one, other = (Library({"x": Generation.build([each], embed)}) for each in (CARD, FEE))
+    asked = query("fee")
+    assert [name for name, _ in one.rank("x", asked, NOBODY, 1).documents] == ["card"]
+    assert [name for name, _ in other.rank("x", asked, NOBODY, 1).documents] == ["fee"]

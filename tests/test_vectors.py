@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import SearchFailed
-from gateway.knowledge.vectors import Matrix, VectorIndex
+from gateway.knowledge.vectors import VectorIndex
+from gateway.types import Matrix
 
 ROWS, DIM = 2000, 32
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from gateway.cascade.calibration import Matrix, softmax
+from gateway.cascade.calibration import softmax
 from gateway.forge import graph, sharing
 from gateway.forge.shape import Shape
 from gateway.model import bundle as bundles
@@ -29,7 +29,7 @@ from gateway.model.bundle import (
     VariantPart,
 )
 from gateway.model.packing import Tokenization, pack
-from gateway.types import CertificateStatus
+from gateway.types import CertificateStatus, Matrix
 
 SHAPE = Shape(
     vocab_size=100,

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
-
-import numpy as np
+from dataclasses import dataclass
+from typing import cast
 
 from gateway.cascade import rivals
 from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
     EvidenceCalibration,
     InformedCalibration,
-    Matrix,
     ModelCalibration,
 )
 from gateway.cascade.policy import POLICIES, SEARCHES, Choice, ModelSays, Retrieval, RetrievalSays, Thresholds
@@ -24,6 +22,7 @@ from gateway.errors import SearchFailed
 from gateway.types import (
     Answer,
     CertificateStatus,
+    Citation,
     Hit,
     Policy,
     Prediction,
@@ -32,6 +31,7 @@ from gateway.types import (
     Reason,
     Route,
     Standing,
+    Vector,
 )
 
 log = logging.getLogger(__name__)
@@ -67,6 +67,17 @@ class Profile:
     informed_certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What an answer shows: its document's text with what proves it; for an abstention, what came nearest."""
+
+    text: str = ""
+    label: str = ""
+    document_id: str = ""
+    citations: tuple[Citation, ...] = ()
+    suggestions: tuple[str, ...] = ()
+
+
 class Cascade:
     """Answers questions by one bundle over one knowledge tier. Holds no state but the usual duration of a search.
 
@@ -100,7 +111,9 @@ class Cascade:
         A search that fails is logged, and the model then decides alone.
         """
         timings = dict(prediction.timings)
-        label = self.profile.labels[int(np.argmax(prediction.logits))]
+        started = self._clock()
+        label = self._label(prediction)
+        reading = self._clock() - started
 
         ranking: Ranking | None = None
         silence = Reason.BUDGET  # of no effect where no search is wanted
@@ -113,61 +126,50 @@ class Cascade:
 
         started = self._clock()
         model, retrieval = self._calibrate(label, prediction, ranking, silence, question)
-        timings["calibrate"] = self._clock() - started
+        timings["calibrate"] = reading + self._clock() - started
 
         choice = POLICIES[question.policy](model, retrieval, self.profile.thresholds)
         started = self._clock()
-        answer = self._render(choice, model, ranking, prediction, question)
+        choice, content = self._read_choice(choice, ranking, prediction, question)
         timings["render"] = self._clock() - started
-        return replace(
-            answer,
-            model_confidence=model.confidence,
-            retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
-            timings=timings,
-        )
-
-    def _render(
-        self,
-        choice: Choice,
-        model: ModelSays,
-        ranking: Ranking | None,
-        prediction: Prediction,
-        question: Question,
-    ) -> Answer:
-        """The choice as an answer, with its document's text; an abstention with what came nearest."""
-        inline = self._inline.get(choice.document_id)
-        hit: Hit | None = None
-        if choice.document_id and not inline:
-            try:
-                hit = self._read(choice.document_id, prediction, question, question.max_citations)
-                gone = None if hit else Reason.ANSWER_WITHDRAWN  # since the policy chose it
-            except SearchFailed:
-                log.exception("reading from collection %s failed", question.collection)
-                gone = Reason.RETRIEVAL_UNAVAILABLE
-            if gone:
-                choice = Choice(Route.ABSTAIN, gone, choice.confidence)
-        profile = self.profile
-        answer = Answer(
+        return Answer(
             route=choice.route,
             reason=choice.reason,
             policy=question.policy,
             confidence=choice.confidence,
-            threshold=profile.thresholds.of(model),
-            certificate=profile.informed_certificate if model.is_informed else profile.certificate,
+            model_confidence=model.confidence,
+            retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
+            threshold=self.profile.thresholds.of(model),
+            certificate=self.profile.informed_certificate if model.is_informed else self.profile.certificate,
             knowledge_version=ranking.knowledge_version if ranking else 0,
-            bundle=profile.bundle,
+            bundle=self.profile.bundle,
             batch_size=prediction.batch_size,
+            timings=timings,
+            text=content.text,
+            label=content.label,
+            document_id=content.document_id,
+            citations=content.citations,
+            suggestions=content.suggestions,
         )
-        if inline:
-            return replace(answer, text=inline.text, label=inline.name)
-        if hit:
-            document = hit.document
-            return replace(
-                answer, text=document.answer, label=choice.label, document_id=document.id, citations=hit.citations
-            )
+
+    def _read_choice(
+        self, choice: Choice, ranking: Ranking | None, prediction: Prediction, question: Question
+    ) -> tuple[Choice, Content]:
+        """The choice, an abstention where its document cannot be read after all, and what it shows."""
+        if inline := self._inline.get(choice.document_id):
+            return choice, Content(inline.text, inline.name)
+        if choice.document_id:
+            try:
+                hit = self._read(choice.document_id, prediction, question, question.max_citations)
+                gone = Reason.ANSWER_WITHDRAWN  # since the policy chose it
+            except SearchFailed:
+                log.exception("reading from collection %s failed", question.collection)
+                hit, gone = None, Reason.RETRIEVAL_UNAVAILABLE
+            if hit:
+                return choice, Content(hit.document.answer, choice.label, hit.document.id, hit.citations)
+            choice = Choice(Route.ABSTAIN, gone, choice.confidence)
         nearest = self._nearest(ranking, prediction, question)
-        return replace(
-            answer,
+        return choice, Content(
             citations=tuple(one.citations[0] for one in nearest if one.citations)[: question.max_citations],
             suggestions=tuple(one.document.id for one in nearest),
         )
@@ -184,7 +186,7 @@ class Cascade:
         """In the cascade the label's document too, however far. None where the search failed; the log says why."""
         also = (label.document_id,) if question.policy is Policy.CASCADE and label.document_id else ()
         try:
-            return knowledge.rank(question.collection, prediction.embedding, question.principal, EVIDENCE_DEPTH, also)
+            return knowledge.rank(question.collection, prediction, question.principal, EVIDENCE_DEPTH, also)
         except SearchFailed:
             log.exception("searching collection %s failed", question.collection)
             return None
@@ -198,8 +200,7 @@ class Cascade:
         longer about it. The threshold is that of a confidence which searched all the same, as it was certified.
         """
         calibration, informed = self.profile.model, self.profile.informed
-        logits = prediction.logits[None]
-        features = calibration.features(logits, prediction.embedding[None])[0].tolist()
+        features = calibration.read(prediction.forward).features[prediction.row]
         standing = self._standing(label, question)
 
         def model(confidence: float, is_informed: bool) -> ModelSays:
@@ -208,7 +209,7 @@ class Cascade:
                 confidence=confidence,
                 standing=standing,
                 in_scope=calibration.in_scope(features),
-                known=self._known(logits, question) if question.policy is Policy.ENSEMBLE else {},
+                known=self._known(prediction, question) if question.policy is Policy.ENSEMBLE else {},
                 label=label.name,
                 is_informed=is_informed,
             )
@@ -218,7 +219,7 @@ class Cascade:
             rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
             if rivalry:
                 confidence, for_label = informed.confidence.of((*features, *rivalry.features))
-                retrieval = self._blend(informed, rivalry, for_label, logits)
+                retrieval = self._blend(informed, rivalry, for_label, prediction)
                 return model(confidence, is_informed=True), retrieval
         alone = model(calibration.confidence.of(features)[0], is_informed=listens)
         if ranking is None:
@@ -227,25 +228,32 @@ class Cascade:
         return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
     def _blend(
-        self, informed: InformedCalibration, rivalry: Rivalry, for_label: float, logits: Matrix
+        self, informed: InformedCalibration, rivalry: Rivalry, for_label: float, prediction: Prediction
     ) -> RetrievalSays:
         """The better of the model's document and the nearest rival, and how sure both tiers together are of it."""
-        share = self.profile.model.probabilities(logits)[0]
-        probability = float(share[self._labels_of[rivalry.document_id]].sum())
+        share = self._probabilities(prediction)
+        probability = sum(float(share[number]) for number in self._labels_of[rivalry.document_id])
         ranked = rivals.candidates(rivalry, for_label, probability, informed.sharpness)
         return RetrievalSays(
             tuple((one.document_id, one.similarity) for one in ranked),
             informed.blended(ranked[0].mass, ranked[0].similarity),
         )
 
-    def _known(self, logits: Matrix, question: Question) -> dict[str, float]:
+    def _known(self, prediction: Prediction, question: Question) -> dict[str, float]:
         """Probabilities of all documents that labels stand for and that are current: only the ensemble asks."""
         known: dict[str, float] = {}
-        probabilities = self.profile.model.probabilities(logits)[0].tolist()
-        for one, probability in zip(self.profile.labels, probabilities, strict=True):
+        for one, probability in zip(self.profile.labels, self._probabilities(prediction).tolist(), strict=True):
             if self._standing(one, question) is Standing.CURRENT:
                 known[_key(one)] = known.get(_key(one), 0.0) + probability
         return known
+
+    def _label(self, prediction: Prediction) -> Label:
+        """The model's best."""
+        return self.profile.labels[self.profile.model.read(prediction.forward).best[prediction.row]]
+
+    def _probabilities(self, prediction: Prediction) -> Vector:
+        """[labels]"""
+        return cast(Vector, self.profile.model.read(prediction.forward).probabilities[prediction.row])
 
     def _standing(self, label: Label, question: Question) -> Standing:
         if not label.document_id:
@@ -267,9 +275,7 @@ class Cascade:
         """A document with its passages that are nearest to the question."""
         if self._knowledge is None:
             return None
-        return self._knowledge.read(
-            question.collection, document_id, prediction.embedding, question.principal, citations
-        )
+        return self._knowledge.read(question.collection, document_id, prediction, question.principal, citations)
 
 
 def _key(label: Label) -> str:

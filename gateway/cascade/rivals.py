@@ -45,13 +45,22 @@ class Candidate:
 
 def compare(ranked: Ranked, document_id: str, stood_for: Set[str]) -> Rivalry | None:
     """None where the label's document was not ranked: it is gone, or not for this caller."""
-    own = next((similarity for one, similarity in ranked if one == document_id), None)
+    own: float | None = None
+    rivals: list[tuple[str, float]] = []
+    others: list[float] = []
+    for pair in ranked:
+        one, similarity = pair
+        if one == document_id:
+            own = similarity
+            continue
+        others.append(similarity)
+        if one not in stood_for:
+            rivals.append(pair)
     if own is None:
         return None
-    rivals = tuple((one, similarity) for one, similarity in ranked if one not in stood_for)
     # The label's own document may have been ranked only because it was named, below others that were not.
-    others = [similarity for one, similarity in rivals or ranked if one != document_id]
-    return Rivalry(document_id, own, rivals, (others[0] if rivals else others[-1]) if others else own)
+    bar = rivals[0][1] if rivals else others[-1] if others else own
+    return Rivalry(document_id, own, tuple(rivals), bar)
 
 
 def candidates(rivalry: Rivalry, for_label: float, probability: float, sharpness: float) -> tuple[Candidate, ...]:
@@ -64,6 +73,6 @@ def candidates(rivalry: Rivalry, for_label: float, probability: float, sharpness
     if not rivalry.rivals:
         return (own,)
     nearest, similarity = rivalry.rivals[0]
-    share = 1 / sum(math.exp(sharpness * (one - similarity)) for _, one in rivalry.rivals)
+    share = 1 / sum([math.exp(sharpness * (one - similarity)) for _, one in rivalry.rivals])
     rival = Candidate(nearest, (1 - for_label) * share, similarity)
     return (own, rival) if own.mass >= rival.mass else (rival, own)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.types import Hit, Prediction, Principal, Ranking, Standing, Vector
+from gateway.types import Hit, Prediction, Principal, Ranking, Standing
 
 
 class ModelTier(Protocol):
@@ -21,10 +21,11 @@ class ModelTier(Protocol):
 
 
 class KnowledgeTier(Protocol):
-    """Documents of collections, as the caller may see them. Searches take 0.1 - 0.5 ms and run inline."""
+    """Documents of collections, as the caller may see them, by a prediction's embedding. Searches take 0.1 - 0.5 ms and
+    run inline."""
 
     def rank(
-        self, collection: str, embedding: Vector, principal: Principal, least: int, also: Sequence[str] = ()
+        self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
     ) -> Ranking:
         """The nearest documents that the principal may read, at least `least` if there are, and `also` these.
 
@@ -37,7 +38,7 @@ class KnowledgeTier(Protocol):
         ...
 
     def read(
-        self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
+        self, collection: str, document_id: str, prediction: Prediction, principal: Principal, citations: int
     ) -> Hit | None:
         """That document with its passages nearest to the question; None if it is gone or may not be read.
 

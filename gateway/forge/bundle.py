@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, Matrix, softmax
+from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, softmax
 from gateway.forge import card, export, folders, golden
 from gateway.forge.certify import Certified
 from gateway.forge.choose import Measured
@@ -37,7 +37,7 @@ from gateway.model.bundle import (
 )
 from gateway.model.packing import Tokenization, pack
 from gateway.model.session import KEEPS_APART
-from gateway.types import CertificateStatus
+from gateway.types import CertificateStatus, Matrix
 
 PACKED_TOKENS = 256
 Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]

@@ -21,10 +21,10 @@ from gateway.cascade.calibration import (
     SCOPE_FEATURES,
     Confidence,
     Logistic,
-    Matrix,
     model_features,
     softmax,
 )
+from gateway.types import Matrix
 
 PROTOTYPES = 16
 """For each label. AUROC of the distance, BANKING77-OOS's development questions in scope against training questions of

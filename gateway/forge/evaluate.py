@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.cascade.calibration import PROTOTYPE, Matrix, energy
+from gateway.cascade.calibration import PROTOTYPE, energy
 from gateway.cascade.cascade import Cascade, Profile
 from gateway.deadline import Deadline
 from gateway.forge.texts import Labelled
 from gateway.knowledge.documents import slug
 from gateway.knowledge.library import Library
 from gateway.model.engine import Engine
-from gateway.types import Answer, Policy, Prediction, Question, Route
+from gateway.types import Answer, Matrix, Policy, Prediction, Question, Route
 
 PATIENCE = 60.0
 """Seconds; measuring is not the place to shed."""

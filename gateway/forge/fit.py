@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.cascade.calibration import (
     EVIDENCE_DEPTH,
@@ -16,7 +15,6 @@ from gateway.cascade.calibration import (
     EvidenceCalibration,
     InformedCalibration,
     Logistic,
-    Matrix,
     evidence_features,
     model_features,
     softmax,
@@ -31,7 +29,7 @@ from gateway.forge.inform import NO_ANSWER_SHARE, Scene
 from gateway.forge.recipes import ConfidenceSection
 from gateway.forge.texts import Labelled
 from gateway.knowledge.library import Generation, Library
-from gateway.types import Document, Principal, Standing
+from gateway.types import Document, Matrix, Pass, Prediction, Principal, Standing
 
 Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 """(logits, embeddings) of texts, by the graph that is served."""
@@ -197,12 +195,14 @@ class _Found:
         inside: Outputs,
         outside: Outputs | None,
     ) -> _Found:
-        def find(embedding: NDArray[np.float32], depth: int) -> list[tuple[str, float]]:
-            return list(library.rank("", embedding, reader, depth).documents[:depth])
+        def find(outputs: Outputs, depth: int) -> list[list[tuple[str, float]]]:
+            forward = Pass(outputs.logits, outputs.embedding)
+            asked = [Prediction(forward, row, 0, {}) for row in range(len(forward))]
+            return [list(library.rank("", one, reader, depth).documents[:depth]) for one in asked]
 
         return _Found(
-            [find(vector, EVIDENCE_DEPTH + 1) for vector in inside.embedding],
-            [find(vector, EVIDENCE_DEPTH) for vector in outside.embedding] if outside is not None else [],
+            find(inside, EVIDENCE_DEPTH + 1),
+            find(outside, EVIDENCE_DEPTH) if outside is not None else [],
             [document_of.get(row.category, "") for row in data.calibrate],
         )
 

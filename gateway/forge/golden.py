@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.cascade.calibration import Matrix
 from gateway.model import bundle as bundles
 from gateway.model.bundle import GoldenPart, Precision
 from gateway.model.packing import Tokenization
 from gateway.model.session import GOLDEN_TOLERANCE, Session, verify
+from gateway.types import Matrix
 
 TEXTS = 8
 ROOM = GOLDEN_TOLERANCE / 2

@@ -23,7 +23,6 @@ from gateway.cascade.calibration import (
     Confidence,
     InformedCalibration,
     Logistic,
-    Matrix,
     blend_features,
     model_features,
     softmax,
@@ -32,7 +31,7 @@ from gateway.cascade.rivals import Rivalry
 from gateway.forge import calibrate
 from gateway.forge.calibrate import Outputs, logistic, shares
 from gateway.knowledge.library import Library
-from gateway.types import Principal
+from gateway.types import Matrix, Prediction, Principal
 
 WORLDS = 3
 """In each, one in so many labels is struck: of what is asked about the knowledge base, so much is taken to be about
@@ -79,7 +78,9 @@ def see(scene: Scene, logits: Matrix, embedding: Matrix, kept: NDArray[np.bool_]
     """
     left = np.arange(len(logits)) if kept is None else np.flatnonzero(kept)
     best = int(left[np.argmax(logits[left])])
-    ranking = scene.library.rank("", embedding, scene.principal, EVIDENCE_DEPTH, (scene.documents[best],))
+    ranking = scene.library.rank(
+        "", Prediction.alone(logits, embedding), scene.principal, EVIDENCE_DEPTH, (scene.documents[best],)
+    )
     stood_for = {scene.documents[one] for one in left.tolist()} - {""}
     rivalry = rivals.compare(ranking.documents, scene.documents[best], stood_for)
     if rivalry is None:

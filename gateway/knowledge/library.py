@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,20 @@ from numpy.typing import NDArray
 from gateway.errors import SearchFailed, UnknownCollection
 from gateway.knowledge.documents import passages
 from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
-from gateway.types import Citation, Document, Evidence, Hit, Passage, Principal, Ranking, Standing, Vector
+from gateway.types import (
+    Citation,
+    Document,
+    Evidence,
+    Hit,
+    Matrix,
+    Pass,
+    Passage,
+    Prediction,
+    Principal,
+    Ranking,
+    Standing,
+    Vector,
+)
 
 Embed = Callable[[Sequence[str]], NDArray[np.float32]]
 """Unit embeddings [texts, dim] of texts."""
@@ -81,25 +96,57 @@ class Generation:
         """The passages of a document."""
         return np.arange(self.first_passage[number], self.first_passage[number + 1])
 
-    def all_similarities(self, embedding: Vector, numbers: NDArray[np.int64]) -> tuple[Vector, NDArray[np.int64]]:
-        """Cosines with all passages of some documents, end to end, and where each document's begin, [documents].
+    def scan(self, prediction: Prediction) -> Scan | None:
+        """The question's pass against everything, where the index is a scan anyway."""
+        return prediction.forward.shared(self, self._scan) if self.index.is_exact else None
 
-        Each must have a passage.
-        """
-        if numbers is self.filled:
-            return self.index.similarities(embedding), self.first_passage[numbers]
+    def _scan(self, forward: Pass) -> Scan:
+        cosines = self.index.cosines(forward.embeddings)
+        return Scan(cosines, self._scores(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
+
+    def scores(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
+        """How near some documents are, each of which must have a passage; see `Library.rank`."""
+        if not len(numbers):
+            return np.empty(0, np.float32)
         firsts = self.first_passage[numbers]
         lengths = self.first_passage[numbers + 1] - firsts
         starts = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
-        return self.index.similarities(embedding, rows), starts[:-1]
+        return self._scores(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
 
-    def hit(self, number: int, similarity: float, rows: NDArray[np.int64], similarities: Vector, citations: int) -> Hit:
-        """A document with its `citations` nearest passages as evidence."""
-        document = self.documents[number]
-        best = np.argsort(-similarities, kind="stable")[: max(citations, 1)].tolist()
-        cited = [cite(document, self.passages[int(rows[at])], float(similarities[at])) for at in best]
-        return Hit(document, similarity, tuple(cited))
+    @staticmethod
+    def _scores(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matrix:
+        """[..., documents] of the cosines [..., passages], where each document's passages begin at `starts`."""
+        means = np.add.reduceat(cosines, starts, axis=-1) / lengths
+        return np.asarray((np.maximum.reduceat(cosines, starts, axis=-1) + means) / 2, np.float32)
+
+    def cosines(self, prediction: Prediction, number: int) -> list[float]:
+        """How near the passages of a document are, in their order."""
+        rows, scan = self.rows(number), self.scan(prediction)
+        found = scan.cosines[prediction.row, rows] if scan else self.index.similarities(prediction.embedding, rows)
+        return cast(list[float], found.tolist())
+
+    def hit(self, prediction: Prediction, number: int, citations: int, similarity: float | None = None) -> Hit | None:
+        """A document with its `citations` nearest passages as evidence; None if it has none.
+
+        `similarity` is the document's; None: its nearest passage's.
+        """
+        cosines = self.cosines(prediction, number)
+        if not cosines:
+            return None
+        document, first = self.documents[number], int(self.first_passage[number])
+        best = sorted(range(len(cosines)), key=cosines.__getitem__, reverse=True)[: max(citations, 1)]
+        cited = tuple([cite(document, self.passages[first + at], cosines[at]) for at in best])
+        return Hit(document, cosines[best[0]] if similarity is None else similarity, cited)
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """A pass against a whole generation: `cosines` [questions, passages], and `scores` [questions, documents] of those
+    documents that have a passage."""
+
+    cosines: Matrix
+    scores: Matrix
 
 
 class Library:
@@ -123,7 +170,7 @@ class Library:
         self._collections = self._collections | {collection: generation}
 
     def rank(
-        self, collection: str, embedding: Vector, principal: Principal, least: int, also: Sequence[str] = ()
+        self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
     ) -> Ranking:
         """The documents nearest to the question that the principal may read, and `also` these, if they may be read.
 
@@ -132,46 +179,46 @@ class Library:
         nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
-        numbers, scores = self._scored(generation, embedding, principal, least, also)
-        ids = [generation.documents[number].id for number in numbers.tolist()]
-        return Ranking(tuple(zip(ids, scores.tolist(), strict=True)), generation.version)
+        ranked = self._ranked(generation, prediction, principal, least, also)
+        documents = generation.documents
+        return Ranking(tuple([(documents[number].id, score) for number, score in ranked]), generation.version)
 
-    def search(self, collection: str, embedding: Vector, principal: Principal, limit: int, citations: int) -> Evidence:
+    def search(
+        self, collection: str, prediction: Prediction, principal: Principal, limit: int, citations: int
+    ) -> Evidence:
         """The `limit` nearest documents, ranked as `rank` does, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        numbers, scores = self._scored(generation, embedding, principal, limit)
-        hits = []
-        for number, score in zip(numbers[:limit].tolist(), scores[:limit].tolist(), strict=True):
-            rows = generation.rows(number)
-            hits.append(generation.hit(number, score, rows, generation.index.similarities(embedding, rows), citations))
-        return Evidence(tuple(hits), generation.version)
+        ranked = self._ranked(generation, prediction, principal, limit)[:limit]
+        hits = [generation.hit(prediction, number, citations, score) for number, score in ranked]
+        return Evidence(tuple(hit for hit in hits if hit), generation.version)
 
-    def _scored(
+    def _ranked(
         self,
         generation: Generation,
-        embedding: Vector,
+        prediction: Prediction,
         principal: Principal,
         least: int,
         also: Sequence[str] = (),
-    ) -> tuple[NDArray[np.int64], Vector]:
-        """(numbers, similarities) of documents, nearest first."""
+    ) -> list[tuple[int, float]]:
+        """Numbers of documents with how near they are, nearest first."""
         readable = generation.readable(principal)
         named = [generation.by_id[one] for one in also if one in generation.by_id]
-        named = [one for one in named if (readable is None or readable[one]) and len(generation.rows(one))]
-        if generation.index.is_exact:
-            numbers = generation.filled if readable is None else generation.filled[readable[generation.filled]]
+        named = [one for one in named if (readable is None or readable[one]) and generation.lengths[one]]
+        if scan := generation.scan(prediction):
+            numbers, scores = generation.filled, scan.scores[prediction.row]
+            if readable is not None:
+                is_kept = readable[numbers]
+                numbers, scores = numbers[is_kept], scores[is_kept]
         else:
-            numbers = np.union1d(self._nearest(generation, embedding, readable, least), named).astype(np.int64)
-        if not len(numbers):
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        similarities, starts = generation.all_similarities(embedding, numbers)
-        means = np.add.reduceat(similarities, starts) / generation.lengths[numbers]
-        scores = np.asarray((np.maximum.reduceat(similarities, starts) + means) / 2, np.float32)
+            nearest = self._nearest(generation, prediction.embedding, readable, least)
+            numbers = np.union1d(nearest, named).astype(np.int64)
+            scores = generation.scores(prediction.embedding, numbers)
         order = np.argsort(-scores, kind="stable")
-        nearest = order[: max(least, MOST_RANKED)]
-        late = [one for one in np.searchsorted(numbers, named).tolist() if one not in nearest]
-        order = np.concatenate([nearest, order[np.isin(order, late)]]) if late else nearest
-        return numbers[order], scores[order]
+        picked = order[: max(least, MOST_RANKED)]
+        late = [at for at in np.searchsorted(numbers, named).tolist() if not (picked == at).any()] if named else []
+        if late:
+            picked = np.concatenate([picked, order[np.isin(order, late)]])
+        return list(zip(numbers[picked].tolist(), scores[picked].tolist(), strict=True))
 
     def _nearest(
         self, generation: Generation, embedding: Vector, readable: NDArray[np.bool_] | None, least: int
@@ -197,18 +244,14 @@ class Library:
         return Standing.CHANGED if known_hash and generation.hashes[number] != known_hash else Standing.CURRENT
 
     def read(
-        self, collection: str, document_id: str, embedding: Vector, principal: Principal, citations: int
+        self, collection: str, document_id: str, prediction: Prediction, principal: Principal, citations: int
     ) -> Hit | None:
         """One document with its passages nearest to the question; None where it is gone, empty or not for them."""
         generation = self.generation(collection)
         number = generation.by_id.get(document_id)
         if number is None or not may_read(generation.documents[number], principal):
             return None
-        rows = generation.rows(number)
-        if not len(rows):
-            return None
-        similarities = generation.index.similarities(embedding, rows)
-        return generation.hit(number, float(similarities.max()), rows, similarities, citations)
+        return generation.hit(prediction, number, citations)
 
 
 def may_read(document: Document, principal: Principal) -> bool:
@@ -232,6 +275,11 @@ def cite(document: Document, passage: Passage, similarity: float) -> Citation:
         start=passage.start,
         end=passage.end,
         quote=quote,
-        quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
+        quote_sha256=_sha256(quote),
         similarity=round(similarity, 6),
     )
+
+
+@lru_cache(4096)
+def _sha256(quote: str) -> str:
+    return hashlib.sha256(quote.encode()).hexdigest()

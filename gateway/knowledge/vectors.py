@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import SearchFailed
-from gateway.types import Vector
+from gateway.types import Matrix, Vector
 
-Matrix = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
 EXACT_UP_TO = 1024
@@ -32,6 +31,8 @@ class VectorIndex:
         """`vectors`: float32 [rows, dim], each of unit length. Raises SearchFailed if they are not."""
         self._vectors = _checked(vectors, "vectors")
         self._graph: hnswlib.Index | None = None
+        # [dim, rows], laid out so: see `cascade.calibration.columns`.
+        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= exact_up_to else None
         if len(vectors) > exact_up_to:
             graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
             graph.init_index(max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=1)
@@ -65,13 +66,24 @@ class VectorIndex:
         found = self._by_graph(query, count, allowed) if self._graph is not None and 2 * available > len(self) else None
         return found if found is not None else self._exact(query, count, allowed)
 
-    def similarities(self, query: Vector, rows: Rows | None = None) -> Vector:
-        """The cosines of `query` with just these rows, or with all. Raises as `search`."""
+    def similarities(self, query: Vector, rows: Rows) -> Vector:
+        """The cosines of `query` with just these rows. Raises as `search`."""
         self._check(query)
-        return np.asarray((self._vectors if rows is None else self._vectors[rows]) @ query, np.float32)
+        return np.asarray(self._vectors[rows] @ query, np.float32)
 
-    def _check(self, query: Vector) -> None:
-        if query.shape != (self.dim,) or query.dtype != np.float32 or not np.isfinite(query).all():
+    def cosines(self, queries: Matrix) -> Matrix:
+        """[queries, rows]: cosines of `queries` [queries, dim] with all rows, if `is_exact`. Raises as `search`."""
+        assert self._columns is not None
+        self._check(queries, dims=2)
+        return np.asarray(queries @ self._columns, np.float32)
+
+    def _check(self, query: Vector | Matrix, dims: int = 1) -> None:
+        if (
+            query.ndim != dims
+            or query.shape[-1] != self.dim
+            or query.dtype != np.float32
+            or not np.isfinite(query).all()
+        ):
             raise SearchFailed(f"a query must be finite float32 [{self.dim}], not {query.dtype} {list(query.shape)}")
 
     def _exact(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vector]:

@@ -28,7 +28,7 @@ from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, DeviceLost, Inf
 from gateway.model.cost import CostTable
 from gateway.model.fairness import Waiting
 from gateway.model.schedule import Formed, Limits, Schedule
-from gateway.types import Degradation, Forecast, Prediction, Vector, Workload
+from gateway.types import Degradation, Forecast, Matrix, Pass, Prediction, Workload
 
 log = logging.getLogger(__name__)
 
@@ -230,12 +230,8 @@ class Batcher:
         """One outcome for each question; if the batch fails, each is tried alone, so that a bad one fails alone."""
         try:
             logits, embeddings = self._run([one.payload.ids for one in batch])
-            seconds = self._clock() - started
             # Inside too: output of fewer rows than questions must not end the thread.
-            return [
-                self._prediction(one, logits[row], embeddings[row], started, seconds, len(batch))
-                for row, one in enumerate(batch)
-            ]
+            return self._predictions(batch, logits, embeddings, started, self._clock() - started)
         except DeviceLost:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers hear of it and the thread lives on
@@ -243,13 +239,22 @@ class Batcher:
                 return [error if isinstance(error, InferenceFailed) else InferenceFailed(repr(error))]
             return [self._compute([one], started)[0] for one in batch]
 
-    def _prediction(
-        self, one: _Question, logits: Vector, embedding: Vector, started: float, seconds: float, size: int
-    ) -> Prediction | Exception:
-        if not (np.isfinite(logits).all() and np.isfinite(embedding).all()):
-            return InferenceFailed("the model's output is not finite")
-        timings = {"queue": started - one.payload.since, "infer": seconds}
-        return Prediction(logits, embedding, one.tokens, size, timings, by_spare=self.degraded is not None)
+    def _predictions(
+        self, batch: Sequence[_Question], logits: Matrix, embeddings: Matrix, started: float, seconds: float
+    ) -> list[Prediction | Exception]:
+        """One for each question of the pass, but for those of whom it made no numbers."""
+        sound = np.logical_and(np.isfinite(logits).all(axis=1), np.isfinite(embeddings).all(axis=1))
+        if not np.all(sound):
+            logits, embeddings = logits[sound], embeddings[sound]
+        forward, rows, by_spare = Pass(logits, embeddings), itertools.count(), self.degraded is not None
+        return [
+            Prediction(
+                forward, next(rows), one.tokens, {"queue": started - one.payload.since, "infer": seconds}, by_spare
+            )
+            if is_sound
+            else InferenceFailed("the model's output is not finite")
+            for one, is_sound in zip(batch, sound.tolist(), strict=True)
+        ]
 
     # -- back on the event loop ---------------------------------------------------------------------------------------
 

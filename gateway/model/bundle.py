@@ -14,18 +14,11 @@ from typing import Annotated, Any, Literal, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from gateway.cascade.calibration import (
-    Confidence,
-    EvidenceCalibration,
-    InformedCalibration,
-    Logistic,
-    Matrix,
-    ModelCalibration,
-)
+from gateway.cascade.calibration import Confidence, EvidenceCalibration, InformedCalibration, Logistic, ModelCalibration
 from gateway.cascade.cascade import Label, Profile
 from gateway.cascade.policy import NEVER, Thresholds
 from gateway.errors import BundleInvalid
-from gateway.types import CertificateStatus
+from gateway.types import CertificateStatus, Matrix
 
 FORMAT = 2
 Precision = Literal["int8", "fp16", "fp32"]

@@ -137,7 +137,8 @@ class Engine:
         tokens = self._tokenization.encode(text)
         tokenize = time.perf_counter() - started
         prediction = await self._batcher.submit(tokens, deadline, tenant)
-        return replace(prediction, timings={"tokenize": tokenize} | prediction.timings)
+        prediction.timings["tokenize"] = tokenize
+        return prediction
 
     def outputs(
         self, texts: Sequence[str], session: Session | None = None

@@ -32,11 +32,11 @@ class Tokenization:
 
     def encode(self, text: str) -> Tokens:
         """Token ids with the special ones, cut at the model's length."""
-        ids: Tokens = self._tokenizer.encode(text).ids
-        return ids
+        return self.encode_all([text])[0]
 
     def encode_all(self, texts: Sequence[str]) -> list[Tokens]:
-        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        # Fast: without where each token is in the text.
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
 
 
 @lru_cache(2)
