@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import grpc.aio
 
-from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
+from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, TIMEOUT
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from loadtest.targets import NO_MESSAGE, OK, STREAM_ENDED, Metadata, Outcome, connect, disconnect, failed
@@ -30,7 +30,8 @@ class GatewayTarget:
     async def send(self, question: str, timeout: float, metadata: Metadata) -> Outcome:  # noqa: ASYNC109
         request = pb.AnswerRequest(question=question)
         try:
-            response = await next(self._stubs).Answer(request, timeout=timeout, metadata=metadata)
+            claims = (*metadata, (TIMEOUT, str(round(1e3 * timeout))))
+            response = await next(self._stubs).Answer(request, timeout=timeout, metadata=claims)
         except grpc.aio.AioRpcError as error:
             return failed(error)
         return NO_MESSAGE if response is None else _answered(response)

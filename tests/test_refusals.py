@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import TypeVar
 
 import grpc.aio
@@ -125,6 +127,21 @@ async def test_what_is_shed_may_come_back_later(
     assert 50 <= int(dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"]) <= 150
     assert rejected(metrics, "shed") == 1
     assert await answers.Answer(ONE, metadata=(("x-criticality", "critical-plus"),))
+
+
+async def test_what_has_waited_on_its_way_is_shed_once_that_is_a_queue(
+    answers: gateway_pb2_grpc.AnswersStub, metrics: Metrics
+) -> None:
+    late = (("x-timeout-ms", "60000"),)  # of which 5 s are left
+    for _ in range(5):
+        await asyncio.sleep(0.11)
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            await answers.Answer(ONE, timeout=5, metadata=late)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answers.Answer(ONE, timeout=5, metadata=late)
+    assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "OVERLOADED")
+    assert rejected(metrics, "shed") >= 1
+    assert await answers.Answer(ONE, timeout=5, metadata=(("x-timeout-ms", "5000"),))
 
 
 async def test_draining_sends_callers_elsewhere_at_once(

@@ -109,6 +109,25 @@ def test_the_criticality_is_in_the_metadata(criticality: Criticality) -> None:
     assert caller_of([("x-criticality", criticality.value)]).criticality is criticality
 
 
+@pytest.mark.parametrize(
+    ("metadata", "timeout"),
+    [
+        ([], None),
+        ([("x-timeout-ms", "200")], 0.2),
+        ([("x-timeout-ms", "0")], 0.0),
+        ([("x-timeout-ms", "200"), ("grpc-previous-rpc-attempts", "1")], None),  # its time began with the first attempt
+    ],
+)
+def test_how_long_a_call_had_is_in_the_metadata(metadata: list[tuple[str, str]], timeout: float | None) -> None:
+    assert caller_of(metadata).timeout == timeout
+
+
+@pytest.mark.parametrize("milliseconds", ["", "-1", "0.2", "1e3", "200m", "٢", "1234567890"])
+def test_a_time_that_is_none_is_refused(milliseconds: str) -> None:
+    with pytest.raises(InvalidQuestion, match=r"^x-timeout-ms: must be a whole number of milliseconds"):
+        caller_of([("x-timeout-ms", milliseconds)])
+
+
 def test_questions_are_critical_unless_said_otherwise() -> None:
     assert caller_of([]).criticality is Criticality.CRITICAL
 

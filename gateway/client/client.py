@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.client.asked import Asked
-from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
+from gateway.rpc.convert import POLICY_TO_PROTO, TIMEOUT, answer_from_proto, answer_to_proto, found_from_proto
 from gateway.types import Answer, Criticality, Found, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
@@ -100,7 +100,7 @@ class AsyncClient:
         request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse | None = await self._answers.Answer(
-                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -113,7 +113,7 @@ class AsyncClient:
         batch = _batch(questions, collection, policy)
         try:
             response: pb.AnswerBatchResponse | None = await self._answers.AnswerBatch(
-                batch, timeout=_checked(self._timeout), metadata=self._metadata
+                batch, **_within(self._timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -180,7 +180,7 @@ class AsyncClient:
         request = pb.SearchRequest(query=query, collection=collection, limit=limit)
         try:
             response: pb.SearchResponse | None = await self._knowledge.Search(
-                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -229,7 +229,7 @@ class Client:
         request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse = self._answers.Answer(
-                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -242,7 +242,7 @@ class Client:
         batch = _batch(questions, collection, policy)
         try:
             response: pb.AnswerBatchResponse = self._answers.AnswerBatch(
-                batch, timeout=_checked(self._timeout), metadata=self._metadata
+                batch, **_within(self._timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -253,7 +253,7 @@ class Client:
         request = pb.SearchRequest(query=query, collection=collection, limit=limit)
         try:
             response: pb.SearchResponse = self._knowledge.Search(
-                request, timeout=_checked(self._timeout if timeout is None else timeout), metadata=self._metadata
+                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise _failure(error) from None
@@ -318,6 +318,12 @@ def _metadata(principal: Principal, criticality: Criticality | None) -> Sequence
     groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
     matters = [("x-criticality", criticality.value)] if criticality else []
     return (("x-tenant", principal.tenant), *groups, *matters)
+
+
+def _within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A call's deadline, and its metadata with how long that was from the start."""
+    milliseconds = min(round(1000 * _checked(seconds)), MAX_TIMEOUT_MS // 10)
+    return {"timeout": seconds, "metadata": (*metadata, (TIMEOUT, str(milliseconds)))}
 
 
 def _checked(timeout: float) -> float:

@@ -46,11 +46,15 @@ class Terms:
 @dataclass(slots=True)
 class Caller:
     """Who makes a call, and `pending`: predicted seconds of its questions that are in hand. They are not held against
-    it, as a call is bounded in itself: a batch by its size, a stream by how much of it is read."""
+    it, as a call is bounded in itself: a batch by its size, a stream by how much of it is read. `waited`: seconds that
+    the call was on its way, if its caller has said how much time it gave it."""
 
     principal: Principal
     criticality: Criticality = Criticality.CRITICAL
+    timeout: float | None = None
+    """Seconds that it had when it was made."""
     pending: float = 0.0
+    waited: float = 0.0
 
 
 class Admission:
@@ -106,7 +110,7 @@ class Admission:
             raise QuotaExceeded(caller.principal.tenant, retry_after)
         seen, remaining = self._forecast(characters, caller.principal.tenant, deadline), deadline.at - now
         if tenant.shedding:
-            tenant.shedding.observe(seen.backlog - caller.pending, remaining, now)
+            tenant.shedding.observe(caller.waited + seen.backlog - caller.pending, caller.waited + remaining, now)
         _check_budget(seen, remaining)
         may_search = True
         if tenant.shedding:
@@ -117,10 +121,13 @@ class Admission:
         return Ticket(caller, seen.cost, may_search)
 
     def _shed(self, shedding: Shedding, caller: Caller, wait: float, remaining: float, now: float) -> None:
-        share = shedding.share_refused(caller.criticality, wait - caller.pending, remaining, now)
+        level = shedding.level(now)
+        # Without a queue that stands, it was the network that took the time, or a connection that had to be made.
+        waited = caller.waited if level else 0.0
+        wait += waited - caller.pending
+        share = shedding.share_refused(caller.criticality, wait, waited + remaining, now)
         if share and self._draw() < share:
-            level = shedding.level(now)
-            raise Shed(f"predicted {wait * 1000:.0f} ms of waiting, too long at shed level {level:.1f}", level)
+            raise Shed(f"{wait * 1000:.0f} ms of waiting, too long at shed level {level:.1f}", level)
 
     def level(self) -> float:
         """The highest shed level of any tenant, 0 to 1."""

@@ -7,6 +7,9 @@ from typing import Any
 from gateway.types import Answer, CertificateStatus, Citation, Evidence, Found, Hit, Policy, Reason, Route
 from gateway.v1 import gateway_pb2 as pb
 
+TIMEOUT = "x-timeout-ms"
+"""Metadata: how long a caller gives a call. gRPC tells a server how much of that is left, and not how much is gone."""
+
 
 def _number(enum: Any, name: str) -> Any:
     """The wire value, an int. The generated hints want the enum and types-protobuf promises an int: hence Any."""

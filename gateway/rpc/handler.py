@@ -164,7 +164,10 @@ async def _admitted(
     context: grpc.aio.ServicerContext[Any, Any],
 ) -> Message:
     questions = method.questions(request)
-    deadline = _deadline_of(context, door, questions)
+    remaining = context.time_remaining()
+    if remaining is not None and caller.timeout is not None:
+        caller.waited = max(0.0, caller.timeout - remaining)
+    deadline = _deadline_of(remaining, door, questions)
     if deadline.is_past():
         raise DeadlineUnmeetable("the deadline passed before admission")
     with door.admission.permit(caller.principal.tenant, questions):
@@ -186,8 +189,7 @@ async def in_time(work: Awaitable[Message], deadline: Deadline) -> Message:
         raise
 
 
-def _deadline_of(context: grpc.aio.ServicerContext[Any, Any], door: Door, questions: int) -> Deadline:
-    remaining = context.time_remaining()
+def _deadline_of(remaining: float | None, door: Door, questions: int) -> Deadline:
     wanted = door.limits.default_timeout * questions if remaining is None else remaining
     return Deadline.after(min(wanted, door.limits.max_timeout), door.clock)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import POLICY_FROM_PROTO
+from gateway.rpc.convert import POLICY_FROM_PROTO, TIMEOUT
 from gateway.types import Criticality, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
 
@@ -20,7 +20,10 @@ MAX_BATCH_ITEMS = 256
 MAX_GROUPS = 64
 MAX_REQUEST_ID = 128
 MAX_NAME = 63
-CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality"})
+MAX_DIGITS = 9
+RETRIED = "grpc-previous-rpc-attempts"
+"""gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
+CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
@@ -46,7 +49,8 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
             if key in claims:
                 raise InvalidQuestion(key, "is given twice")
             claims[key] = value if isinstance(value, str) else value.decode("ascii", "replace")
-    return Caller(_principal(claims), _criticality(claims.get("x-criticality", Criticality.CRITICAL.value)))
+    criticality = _criticality(claims.get("x-criticality", Criticality.CRITICAL.value))
+    return Caller(_principal(claims), criticality, _timeout(claims))
 
 
 def _principal(claims: Mapping[str, str]) -> Principal:
@@ -70,6 +74,15 @@ def _criticality(name: str) -> Criticality:
         # As with a collection's name: it goes back only if it could be one.
         shown = f"has no value {name!r}" if _NAME.fullmatch(name) else "has no such value"
         raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}") from None
+
+
+def _timeout(claims: Mapping[str, str]) -> float | None:
+    milliseconds = claims.get(TIMEOUT)
+    if milliseconds is None or RETRIED in claims:
+        return None
+    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= MAX_DIGITS):
+        raise InvalidQuestion(TIMEOUT, "must be a whole number of milliseconds")
+    return int(milliseconds) / 1000
 
 
 def question_of(request: pb.AnswerRequest, principal: Principal, rules: Rules, path: str = "") -> Question:
