@@ -75,9 +75,11 @@ class Bench:
     """A bundle of fewer layers."""
     capacity: float | None = None
     """Questions a second; found when it is first needed."""
+    cpus: str = ""
+    """Of the servers; see `subjects.on_cpus`."""
 
     def gateway(self, protocol: str = GATEWAY) -> Subject:
-        return subjects.gateway(self.serve, protocol=protocol)
+        return subjects.on_cpus(subjects.gateway(self.serve, protocol=protocol), self.cpus)
 
     @property
     def bundle(self) -> Path:
@@ -104,6 +106,7 @@ async def beside_peers(bench: Bench) -> Findings:
         raise Lacking(" and ".join(sorted(set(missing.values()))))
     wanted -= missing.keys()
     contenders = _contenders(bench, wanted)
+    contenders = [replace(one, subject=subjects.on_cpus(one.subject, bench.cpus)) for one in contenders]
     found = await peers.measured(contenders, bench.terms, bench.how, bench.watcher)
     rates = peers.to_json(found)
     best = {family: peers.best(found.rows, family) for family in ("gateway", "student", "triton", "mlserver")}
@@ -178,7 +181,8 @@ async def own_cost(bench: Bench) -> Findings:
     rate = HALF * await bench.known_capacity()
     port = free_port()
     echo = Subject("bare echo", "echo", f"127.0.0.1:{port}", subjects.module("loadtest.echo", str(port)))
-    whole, bare = await _trial(bench, bench.gateway(), rate), await _trial(bench, echo, rate)
+    whole = await _trial(bench, bench.gateway(), rate)
+    bare = await _trial(bench, subjects.on_cpus(echo, bench.cpus), rate)
     model = await raw.apart(bench.bundle, bench.sources, RAW_QUESTIONS)
     floor = None if bare.cpu_ms_per_answer is None else bare.cpu_ms_per_answer + model.cpu_ms
     numbers = {"gateway": asdict(whole), "echo": asdict(bare), "session_run": asdict(model)}

@@ -24,7 +24,7 @@ COLUMNS = "| measure | asked | aim | found | | load | p50 / p99 ms |\n|---|---|-
 NOTHING = "\nNothing is kept yet.\n"
 
 
-def document(measure: Measure, finding: Finding, when: str, terms: Terms) -> dict[str, Any]:
+def document(measure: Measure, finding: Finding, when: str, terms: Terms, cpus: str = "") -> dict[str, Any]:
     """Everything about one measure that was taken."""
     return {
         "kind": "kept",
@@ -44,6 +44,7 @@ def document(measure: Measure, finding: Finding, when: str, terms: Terms) -> dic
         "question_source": terms.questions.source,
         "numbers": finding.numbers,
         "when": when,
+        **({"server_cpus": cpus} if cpus else {}),
         **honesty.facts(),
     }
 
@@ -71,7 +72,10 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _machine(one: dict[str, Any]) -> str:
-    return f"{one['processor']}, {one['cores']} cores, {one['system']}, commit {one['commit']}"
+    cores = f"{one['cores']} cores"
+    if cpus := one.get("server_cpus"):
+        cores = f"servers on cores {cpus} and whoever asks on {cores} more"
+    return f"{one['processor']}, {cores}, {one['system']}, commit {one['commit']}"
 
 
 def _of_gpu(one: dict[str, Any]) -> str:

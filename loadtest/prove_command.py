@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,6 +29,14 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option(
     "--capacity", type=click.FloatRange(min=0, min_open=True), help="Questions a second. Found first if not given."
 )
+@click.option(
+    "--server-cpus",
+    "cpus",
+    metavar="LIST",
+    default="",
+    callback=lambda _, __, cpus: _left_for_us(cpus),
+    help="Cores of the servers, such as 0,1 or 0-1; whoever asks keeps the others.  [all share all]",
+)
 @options.given(options.PEERS)
 @click.option("--model-dir", "model", type=FOLDER, help=options.MODEL_HELP)
 @click.option("--same-weights", "same", type=FOLDER, help="The bundle of the weights in --model-dir, for the peers.")
@@ -40,6 +49,7 @@ def prove(
     only: tuple[str, ...],
     serve: str,
     capacity: float | None,
+    cpus: str,
     folder: Path | None,
     model: Path | None,
     same: Path | None,
@@ -68,6 +78,7 @@ def prove(
         same,
         student,
         capacity,
+        cpus,
     )
     found = []
     for one in _taken(bench):
@@ -82,6 +93,24 @@ def prove(
         raise SystemExit(1)
 
 
+def _left_for_us(cpus: str) -> str:
+    """Take the other cores for this process, and so for nothing that is started on those. Raises BadParameter."""
+    if not cpus:
+        return cpus
+    try:
+        ranges = [[int(end) for end in part.split("-")] for part in cpus.split(",")]
+        theirs = {core for part in ranges for core in range(part[0], part[-1] + 1)}
+    except ValueError:
+        raise click.BadParameter(f"{cpus!r} is no list of cores, such as 0,1 or 0-1") from None
+    here = os.sched_getaffinity(0)
+    if not theirs <= here or theirs == here:
+        raise click.BadParameter(
+            f"must leave some of the cores {', '.join(map(str, sorted(here)))}, and name no others"
+        )
+    os.sched_setaffinity(0, here - theirs)
+    return cpus
+
+
 prove.epilog = f"Measures: {', '.join(MEASURES)}."
 
 
@@ -94,7 +123,7 @@ def _taken(bench: Bench) -> Iterator[dict[str, Any]]:
         when = datetime.now(UTC).isoformat(timespec="seconds")
         lacking, findings = _tried(bench, experiment, wanted)
         for name in wanted:
-            one = kept.document(MEASURES[name], findings[name], when, bench.terms)
+            one = kept.document(MEASURES[name], findings[name], when, bench.terms, bench.cpus)
             needs = lacking or findings[name].lacking
             yield one | {"lacking": needs} if needs else one
 

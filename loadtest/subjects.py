@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gateway.config import ModelSection
@@ -76,6 +76,13 @@ def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
     return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")
+
+
+def on_cpus(subject: Subject, cpus: str) -> Subject:
+    """The same, started on those cores alone, such as 0,1 or 0-1; anywhere if that is empty."""
+    if not cpus or not subject.command:
+        return subject
+    return replace(subject, command=("taskset", "--cpu-list", cpus, *subject.command))
 
 
 def served_bundle(arguments: Sequence[str]) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -334,3 +334,36 @@ def test_the_table_is_checked_without_being_written(tmp_path: Path) -> None:
 def test_the_table_in_the_project_is_that_of_its_results() -> None:
     result = CliRunner().invoke(main, ["kept", str(RESULTS), "--check"])
     assert result.exit_code == 0, result.output
+
+
+def test_servers_get_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[set[int]] = []
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    monkeypatch.setattr("os.sched_setaffinity", lambda _, cores: taken.append(cores))
+    seen: list[Bench] = []
+
+    def take(bench: Bench) -> Iterator[dict[str, Any]]:
+        seen.append(bench)
+        return iter(())
+
+    monkeypatch.setattr(prove_command, "_taken", take)
+    assert CliRunner().invoke(main, ["prove", "--server-cpus", "0-1,3"]).exit_code == 0
+    assert taken == [{2}]
+    assert seen[0].gateway().command[:3] == ("taskset", "--cpu-list", "0-1,3")
+    assert bench().gateway().command[0] != "taskset"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "why"), [("0-3", "must leave some"), ("7", "name no others"), ("a", "no list of cores")]
+)
+def test_cores_that_servers_cannot_have_are_refused(monkeypatch: pytest.MonkeyPatch, cpus: str, why: str) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
+    result = CliRunner().invoke(main, ["prove", "--server-cpus", cpus])
+    assert result.exit_code == 2
+    assert why in " ".join(result.output.split())
+
+
+def test_results_say_which_cores_the_servers_had() -> None:
+    finding = Finding(0.9, "load", {})
+    found = kept.document(MEASURES["goodput-2x"], finding, WHEN, TERMS, "0,1")
+    assert "servers on cores 0,1 and whoever asks on" in kept.markdown([found])
