@@ -40,7 +40,8 @@ async def search(
     """Try rates until the highest that passed and the lowest that failed differ by at most `tolerance` (0.05: 5 %).
 
     `start` is the first rate, `factor` how far the next one is while only passes, or only failures, are known. A trial
-    that fails by bad luck makes the result too low, never too high: repeat the search and take the median.
+    that fails by bad luck makes the result too low, never too high: repeat the search and take the median. The first
+    one is made again if it fails, as the server may have just started: a bound at `start` would stay for good.
     """
     found: Search[V] = Search()
 
@@ -49,12 +50,13 @@ async def search(
         found.trials.append(verdict)
         if verdict.passed:
             found.passed = rate
+            found.failed = math.inf if found.failed <= rate else found.failed
         else:
             found.failed = rate
         return verdict.passed
 
     rate = start
-    if await passes(rate):
+    if await passes(rate) or await passes(rate):
         while rate < HIGHEST and await passes(rate := rate * factor):
             pass
     else:

@@ -34,8 +34,8 @@ async def test_the_capacity_is_between_what_passed_and_what_failed(
     found = await search(server(capacity), start, tolerance)
     assert found.passed <= capacity < found.failed
     assert found.failed <= found.passed * (1 + tolerance)
-    # Some for the bracket, and one for each halving of its logarithm.
-    bracket = abs(math.log2(capacity / start)) + 3
+    # Some for the bracket, the first twice if it fails, and one for each halving of its logarithm.
+    bracket = abs(math.log2(capacity / start)) + 4
     assert len(found.trials) <= bracket + math.log2(math.log(2) / math.log1p(tolerance)) + 2
 
 
@@ -43,6 +43,20 @@ async def test_a_server_that_always_fails_has_no_capacity_and_the_search_ends() 
     found = await search(server(0), 100, 0.05)
     assert found.passed == 0
     assert found.trials[-1].rate == pytest.approx(LOWEST, rel=1)
+
+
+async def test_a_server_that_has_just_started_is_asked_again() -> None:
+    answer = server(1000)
+    is_cold = True
+
+    async def trial(rate: float) -> Verdict:
+        nonlocal is_cold
+        was_cold, is_cold = is_cold, False
+        return Verdict(rate, False) if was_cold else await answer(rate)
+
+    found = await search(trial, 100, 0.05)
+    assert [one.passed for one in found.trials[:3]] == [False, True, True]
+    assert found.passed == pytest.approx(1000, rel=0.05)
 
 
 async def test_a_server_that_never_fails_ends_the_search_too() -> None:
