@@ -20,8 +20,12 @@ from gateway.cascade.cascade import Cascade
 from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
+from gateway.knowledge.base import SEPARATOR, Encoder, KnowledgeBase, key
+from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
-from gateway.knowledge.library import Generation, Library
+from gateway.knowledge.generation import Generation
+from gateway.knowledge.library import Library
+from gateway.knowledge.store import Change, Receipt, Store
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
@@ -56,7 +60,7 @@ class Side:
     @classmethod
     def of(cls, engine: Engine, session: Session, library: Library) -> Side:
         profile = engine.bundle.profile(session.precision)
-        return cls(session, library, Cascade(engine, library if library.names() else None, profile))
+        return cls(session, library, Cascade(engine, library, profile))
 
     def rehearse(self, engine: Engine, collection: str) -> None:
         """Decide on a question under each policy: numpy's first calls take milliseconds, better now than of a caller's
@@ -73,7 +77,7 @@ class Assembled:
     """The real gateway: one engine, one library, one cascade over both. See `rpc.service.Gateway`.
 
     A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
-    same documents for the engine's spare session, where it has one.
+    same documents for the engine's spare session, where it has one. `base`: of stored collections, which are in both.
     """
 
     def __init__(
@@ -83,8 +87,10 @@ class Assembled:
         default_collection: str,
         cache: AnswerCache | None = None,
         spare_library: Library | None = None,
+        base: KnowledgeBase | None = None,
     ) -> None:
         self.engine = engine
+        self._base = base
         self._cache = cache
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
@@ -104,7 +110,28 @@ class Assembled:
         return self._spare if by_spare and self._spare else self._first
 
     def collections(self) -> Sequence[str]:
-        return self.library.names()
+        """Those that are configured."""
+        return tuple(name for name in self.library.names() if SEPARATOR not in name)
+
+    def stored(self, tenant: str, name: str) -> str:
+        found = key(tenant, name)
+        return found if self._base and found in self.library.names() else ""
+
+    def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
+        prefix = key(tenant, "")
+        return [
+            replace(self._describe_collection(name), name=name.removeprefix(prefix))
+            for name in self.library.names()
+            if name.startswith(prefix)
+        ]
+
+    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+        assert self._base is not None
+        return await self._base.write(place, changes, key)
+
+    async def catch_up(self) -> None:
+        if self._base is not None:
+            await self._base.catch_up()
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
@@ -113,6 +140,8 @@ class Assembled:
         return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
+        if self._base is not None and SEPARATOR in question.collection:
+            await self._base.follow()
         prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
         # Of the session that made this very prediction: the device may be lost between two questions.
         answer = self._side(by_spare=prediction.by_spare).cascade.decide(prediction, question, deadline)
@@ -124,6 +153,8 @@ class Assembled:
         self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
+        if self._base is not None and SEPARATOR in collection:
+            await self._base.follow()
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
@@ -146,7 +177,7 @@ class Assembled:
     def describe(self) -> Description:
         engine, bundle = self.engine, self.engine.bundle
         profile = self._side(by_spare=engine.degraded is not None).cascade.profile
-        is_informed = profile.informed is not None and bool(self.library.names())
+        is_informed = profile.informed is not None and bool(self.collections())
         return Description(
             bundle=profile.bundle,
             bundle_sha256=bundle.encoder_sha256(engine.precision),
@@ -156,7 +187,7 @@ class Assembled:
             threshold=profile.thresholds.informed if is_informed else profile.thresholds.answer,
             certificate=profile.informed_certificate if is_informed else profile.certificate,
             loaded=self._loaded,
-            collections=tuple(self._describe_collection(name) for name in self.library.names()),
+            collections=tuple(self._describe_collection(name) for name in self.collections()),
             fallback=f"{engine.spare.precision} on {engine.spare.provider}" if engine.spare else "",
             degraded=engine.degraded,
             can_answer=engine.is_up,
@@ -164,26 +195,29 @@ class Assembled:
 
     def _describe_collection(self, name: str) -> CollectionDescription:
         now = self.library.generation(name)
-        return CollectionDescription(name, len(now.documents), len(now.passages), now.version)
+        return CollectionDescription(name, *now.counts(), now.version)
 
     async def close(self) -> None:
+        if self._base is not None:
+            await self._base.close()
         await self.engine.stop()
 
 
 async def build(config: Config, observe: Observe = lambda _, __: None) -> Swapping:
     """Load, verify, index and start; `observe` hears of a shadow. Raises errors.GatewayError, naming what is wrong."""
-    gateway = assemble(config)
+    store = Store(config.knowledge.data) if config.knowledge.data else None
+    gateway = assemble(config, store=store)
     gateway.start()
 
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
         model = config.model.model_copy(update={"bundle": folder})
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
-        return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on)
+        return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on, store)
 
-    return Swapping(gateway, config.model.bundle, load, observe, gently=config.model.threads <= 1)
+    return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store)
 
 
-def assemble(config: Config, go_on: Callable[[], None] = lambda: None) -> Assembled:
+def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: Store | None = None) -> Assembled:
     """Load, verify and index, with `go_on` called between the steps. Raises errors.GatewayError, naming what is wrong,
     and what `go_on` raises."""
     go_on()
@@ -194,7 +228,23 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None) -> Assemb
     spare_library = load_library(engine, collections, cache_folder(), engine.spare, go_on) if engine.spare else None
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
-    return Assembled(engine, library, default, cache, spare_library)
+    base = load_base(engine, store, library, spare_library) if store else None
+    return Assembled(engine, library, default, cache, spare_library, base)
+
+
+def load_base(engine: Engine, store: Store, library: Library, spare_library: Library | None) -> KnowledgeBase:
+    """The stored collections, by the encoder of the session that answers first. Where that is lost, its spare searches
+    what that one has embedded: their cosines are alike."""
+    session = engine.session
+    encoder = Encoder(
+        f"{engine.bundle.encoder_sha256(session.precision)} {PASSAGES_VERSION}",
+        engine.bundle.manifest.dim,
+        lambda texts: engine.embed(texts, session),
+        engine.embed_soon,
+    )
+    base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder)
+    base.load()
+    return base
 
 
 def load_engine(config: Config) -> Engine:

@@ -136,6 +136,10 @@ class KnowledgeSection(_Section):
     default_collection: str = ""
     """For requests that name none. Empty: the first of `collections`."""
 
+    data: Path | None = None
+    """Folder of stored collections, which are written by `Knowledge.Upsert` and kept; it is made if it is not there.
+    None: nothing can be written."""
+
     @field_validator("collections", mode="before")
     @classmethod
     def _none_by_an_empty_variable(cls, given: object) -> object:

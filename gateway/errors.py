@@ -4,6 +4,9 @@ GatewayError
 ├── expected: the caller or the load, counted and answered
 │   ├── InvalidQuestion       a field is wrong; names it
 │   ├── UnknownCollection     no such collection
+│   ├── UnknownDocument       no such document, or not for this caller
+│   ├── VersionConflict       a document is not at the version that a change expects
+│   ├── KeyReused             an idempotency key was used for something else
 │   ├── QuotaExceeded         the tenant asks more often than it may
 │   ├── Overloaded            refused before work
 │   │   └── Shed              so that others, who matter more, are answered in time
@@ -15,6 +18,8 @@ GatewayError
     ├── InferenceFailed       the session failed, or its output is not finite
     │   └── DeviceLost        and will fail again: it is the device's fault
     ├── SearchFailed          the index failed
+    ├── StoreFailed           the knowledge base's file cannot be read or written
+    │   └── StoreFull         as its disk is full
     ├── BundleInvalid         a bundle is missing, changed or does not fit
     ├── DocumentInvalid       an article cannot be read
     ├── ConfigInvalid         a setting is wrong; names it and where it came from
@@ -39,6 +44,22 @@ class InvalidQuestion(GatewayError):
 
 class UnknownCollection(GatewayError):
     """The request names a collection that is not served."""
+
+
+class UnknownDocument(GatewayError):
+    """The request names a document that is not there, or that its caller may not read."""
+
+
+class VersionConflict(GatewayError):
+    """A change expects a document at another version than it has: somebody else changed it meanwhile."""
+
+    def __init__(self, document_id: str, expected: int, version: int) -> None:
+        super().__init__(f"{document_id} is at version {version}, and the change expects {expected}")
+        self.version = version
+
+
+class KeyReused(GatewayError):
+    """An idempotency key comes with another request than before."""
 
 
 class QuotaExceeded(GatewayError):
@@ -92,6 +113,14 @@ class DeviceLost(InferenceFailed):
 
 class SearchFailed(GatewayError):
     """The vector index raised."""
+
+
+class StoreFailed(GatewayError):
+    """The knowledge base's file cannot be opened, read or written."""
+
+
+class StoreFull(StoreFailed):
+    """Its disk is full: nothing was written, and reading goes on."""
 
 
 class BundleInvalid(GatewayError):

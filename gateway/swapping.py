@@ -14,9 +14,10 @@ from pathlib import Path
 
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
+from gateway.knowledge.store import Change, Receipt, Store
 from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
-from gateway.rpc.service import Description, Startable
+from gateway.rpc.service import CollectionDescription, Description, Startable
 from gateway.shadow import Observe, Shadow
 from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
 
@@ -28,10 +29,20 @@ class Swapping:
     methods on the event loop.
 
     `gateway` was loaded from `folder` and started. `observe` hears what a shadow makes of its questions. `gently`: load
-    at the lowest priority, which is wrong where sessions have threads of their own.
+    at the lowest priority, which is wrong where sessions have threads of their own. `store`: of what is written, which
+    is closed with it; see `rpc.service.Edited`.
     """
 
-    def __init__(self, gateway: Startable, folder: Path, load: Load, observe: Observe, gently: bool = True) -> None:
+    def __init__(
+        self,
+        gateway: Startable,
+        folder: Path,
+        load: Load,
+        observe: Observe,
+        gently: bool = True,
+        store: Store | None = None,
+    ) -> None:
+        self._store = store
         self._current = _Tenure(gateway, folder)
         self._loader = Loader(load, gently)
         self._observe = observe
@@ -61,6 +72,24 @@ class Swapping:
         with self._current.used() as gateway:
             return await gateway.search(text, collection, principal, limit, deadline)
 
+    @property
+    def store(self) -> Store:
+        assert self._store is not None
+        return self._store
+
+    def stored(self, tenant: str, name: str) -> str:
+        return self._current.gateway.stored(tenant, name)
+
+    def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
+        return self._current.gateway.collections_of(tenant)
+
+    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+        with self._current.used() as gateway:
+            receipt = await gateway.write(place, changes, key)
+        # Another one may have taken its place meanwhile, just before this was written.
+        await self._current.gateway.catch_up()
+        return receipt
+
     def waiting(self) -> int:
         return self._current.gateway.waiting()
 
@@ -86,6 +115,8 @@ class Swapping:
         for tenure in self._leaving.values():
             tenure.hurry()
         await asyncio.gather(*self._leaving)
+        if self._store is not None:
+            self._store.close()
 
     async def swap(self, folder: Path) -> Description:
         """Serve the bundle in `folder` from the next question on.
@@ -122,8 +153,14 @@ class Swapping:
         following = self._prepared
         if following is None or following.origin.folder != located(folder):
             raise Unavailable(f"{folder} is not prepared; prepare it first")
+        self._prepared = None
         following.gateway.start()
-        before, self._current, self._prepared = self._current, following, None
+        try:
+            await following.gateway.catch_up()
+        except BaseException:
+            await following.gateway.close()
+            raise
+        before, self._current = self._current, following
         self._way_back.swapped(before.origin, following.origin)
         log.info("%s serves in the place of %s", self.describe().bundle, before.gateway.describe().bundle)
         leaving = asyncio.create_task(before.leave())

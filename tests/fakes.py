@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.deadline import Deadline
+from gateway.knowledge.store import Change, Receipt
 from gateway.rpc.service import CollectionDescription, Description
 from gateway.types import (
     Answer,
@@ -134,6 +135,18 @@ class FakeGateway:
             degraded=self.degraded,
             can_answer=self.can_answer,
         )
+
+    def stored(self, tenant: str, name: str) -> str:
+        return ""
+
+    def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
+        return ()
+
+    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+        raise NotImplementedError
+
+    async def catch_up(self) -> None:
+        pass
 
     def start(self) -> None:
         pass

@@ -10,7 +10,8 @@ from gateway.cascade.calibration import LEADING_FEATURES, Confidence, InformedCa
 from gateway.forge import calibrate, inform
 from gateway.forge.calibrate import Outputs
 from gateway.forge.inform import WORLDS, Scene, Seen
-from gateway.knowledge.library import Generation, Library
+from gateway.knowledge.generation import Generation
+from gateway.knowledge.library import Library
 from gateway.types import Document, Matrix, Principal
 
 LABELS, DIM, LATER = 6, 16, 8

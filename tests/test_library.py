@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from gateway.errors import SearchFailed, UnknownCollection
 from gateway.knowledge.documents import passages
-from gateway.knowledge.library import MOST_RANKED, Generation, Library, cite, may_read
+from gateway.knowledge.generation import MOST_RANKED, Generation
+from gateway.knowledge.library import Library, may_read
+from gateway.knowledge.segment import cite
 from gateway.types import Document, Matrix, Pass, Passage, Prediction, Principal, Standing
 
 WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")

@@ -117,9 +117,10 @@ class Cascade:
 
         ranking: Ranking | None = None
         silence = Reason.BUDGET  # of no effect where no search is wanted
-        if question.policy in SEARCHES and question.may_search and self._knowledge and self._has_time(deadline):
+        knowledge = self._tier(question)
+        if question.policy in SEARCHES and question.may_search and knowledge and self._has_time(deadline):
             started = self._clock()
-            ranking = self._rank(self._knowledge, label, prediction, question)
+            ranking = self._rank(knowledge, label, prediction, question)
             silence = Reason.RETRIEVAL_UNAVAILABLE
             timings["search"] = self._clock() - started
             self._search_seconds += 0.1 * (timings["search"] - self._search_seconds)
@@ -174,6 +175,10 @@ class Cascade:
             suggestions=tuple(one.document.id for one in nearest),
         )
 
+    def _tier(self, question: Question) -> KnowledgeTier | None:
+        """Nothing for a question to no collection."""
+        return self._knowledge if question.collection else None
+
     def _has_time(self, deadline: Deadline) -> bool:
         if deadline.remaining() > SEARCH_MARGIN * self._search_seconds:
             return True
@@ -223,7 +228,7 @@ class Cascade:
                 return model(confidence, is_informed=True), retrieval
         alone = model(calibration.confidence.of(features)[0], is_informed=listens)
         if ranking is None:
-            return alone, silence if self._knowledge else RetrievalSays((), 0.0)
+            return alone, silence if self._tier(question) else RetrievalSays((), 0.0)
         best = ranking.documents[:EVIDENCE_DEPTH]
         return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
@@ -258,9 +263,10 @@ class Cascade:
     def _standing(self, label: Label, question: Question) -> Standing:
         if not label.document_id:
             return Standing.CURRENT
-        if self._knowledge is None:
+        knowledge = self._tier(question)
+        if knowledge is None:
             return Standing.WITHDRAWN
-        return self._knowledge.standing(question.collection, label.document_id, label.content_hash, question.principal)
+        return knowledge.standing(question.collection, label.document_id, label.content_hash, question.principal)
 
     def _nearest(self, ranking: Ranking | None, prediction: Prediction, question: Question) -> list[Hit]:
         """The nearest documents, to hand over. None of them where reading fails: an abstention needs no reasons."""
@@ -273,9 +279,10 @@ class Cascade:
 
     def _read(self, document_id: str, prediction: Prediction, question: Question, citations: int) -> Hit | None:
         """A document with its passages that are nearest to the question."""
-        if self._knowledge is None:
+        knowledge = self._tier(question)
+        if knowledge is None:
             return None
-        return self._knowledge.read(question.collection, document_id, prediction, question.principal, citations)
+        return knowledge.read(question.collection, document_id, prediction, question.principal, citations)
 
 
 def _key(label: Label) -> str:

@@ -141,7 +141,7 @@ def _recipe_collection(engine: Engine) -> Path | None:
 
 def _cases(engine: Engine, library: Library, rows: list[texts.Labelled], outside: dict[str, list[str]]) -> list[Case]:
     labels = {label.name: label.document_id for label in engine.bundle.manifest.labels}
-    documents = list(library.generation(COLLECTION).by_id) if library.names() else []
+    documents = [one.id for one in library.generation(COLLECTION).documents] if library.names() else []
     found = [one for row in rows for one in _case(row, labels, documents)]
     if not found:
         raise ConfigInvalid("none of the questions has a category; --questions needs a CSV with text,category")

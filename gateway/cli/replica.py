@@ -57,7 +57,10 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
         # objects, nothing once frozen).
         gc.collect()
         gc.freeze()
-        await server.serve(gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place)
+        edited = gateway if config.knowledge.data else None
+        await server.serve(
+            gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place, edited
+        )
     finally:
         await gateway.close()
 

@@ -13,7 +13,7 @@ from gateway.forge.encoder import from_base
 from gateway.forge.evaluate import Case
 from gateway.forge.measure import all_layers, outputs
 from gateway.forge.recipes import BaseSection
-from gateway.knowledge.library import Generation
+from gateway.knowledge.generation import Generation
 from gateway.model.bundle import Bundle
 
 
@@ -27,14 +27,15 @@ def retrieval(bundle: Bundle, generation: Generation, wanted: Sequence[Case], ca
     base = bases.find(BaseSection.model_validate(recipe["student_base"]), cache / "bases")
     student = from_base(base, all_layers(base), 2).eval()
     asked = [case for case in wanted if case.document_id]
-    passages = outputs(student, base, [passage.plain for passage in generation.passages], most)[1]
+    (segment,) = [part.segment for part in generation.parts]
+    passages = outputs(student, base, [passage.plain for passage in segment.passages], most)[1]
     cosines = outputs(student, base, [case.text for case in asked], most)[1] @ passages.T
-    of_document = [cosines[:, generation.rows(number)] for number in range(len(generation.documents))]
+    of_document = [cosines[:, segment.rows(number)] for number in range(len(segment.documents))]
     scores = {
         "nearest_passage": [own.max(axis=1) for own in of_document],
         "nearest_and_average": [own.max(axis=1) + own.mean(axis=1) for own in of_document],
     }
-    ids = [document.id for document in generation.documents]
+    ids = [document.id for document in segment.documents]
     right = {
         name: np.array([ids[first] == case.document_id for first, case in zip(np.argmax(some, 0), asked, strict=True)])
         for name, some in scores.items()

@@ -28,7 +28,8 @@ from gateway.forge.data import Data
 from gateway.forge.inform import NO_ANSWER_SHARE, Scene
 from gateway.forge.recipes import ConfidenceSection
 from gateway.forge.texts import Labelled
-from gateway.knowledge.library import Generation, Library
+from gateway.knowledge.generation import Generation
+from gateway.knowledge.library import Library
 from gateway.types import Document, Matrix, Pass, Prediction, Principal, Standing
 
 Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]

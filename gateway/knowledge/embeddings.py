@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.knowledge.library import Embed
+from gateway.knowledge.segment import Embed
 
 log = logging.getLogger(__name__)
 Matrix = NDArray[np.float32]

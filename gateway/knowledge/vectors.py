@@ -71,6 +71,10 @@ class VectorIndex:
         self._check(query)
         return np.asarray(self._vectors[rows] @ query, np.float32)
 
+    def vectors(self, rows: Rows) -> Matrix:
+        """[rows, dim]"""
+        return self._vectors[rows]
+
     def cosines(self, queries: Matrix) -> Matrix:
         """[queries, rows]: cosines of `queries` [queries, dim] with all rows, if `is_exact`. Raises as `search`."""
         assert self._columns is not None

@@ -6,6 +6,7 @@ session of its own, warmed as well. That costs the memory of a second session, a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Sequence
@@ -42,6 +43,12 @@ SPECIAL_TOKENS = 2
 COMMON_TOKENS = 16
 EMBED_TOKENS = 256
 """Tokens in one pass on a CPU when many texts are embedded: longer rows lose to the square attention mask."""
+
+INGEST = "knowledge ingest"
+"""The tenant of texts that are embedded beside questions: no caller can be of that name."""
+INGEST_SECONDS = 120.0
+TOGETHER = 32
+"""Texts that wait together: enough for full batches, and few beside the questions that there is room for."""
 
 _given_up: list[Session] = []
 """Never freed: what a lost device makes of it can end the process (onnxruntime#2963)."""
@@ -165,6 +172,16 @@ class Engine:
     def embed(self, texts: Sequence[str], session: Session | None = None) -> NDArray[np.float32]:
         """Unit embeddings [texts, dim]; see `outputs`."""
         return self.outputs(texts, session)[1]
+
+    async def embed_soon(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Unit embeddings [texts, dim], made beside questions: they wait as those of a tenant of their own, with much
+        time, and some at a time."""
+        parts = [np.empty((0, self.bundle.manifest.dim), np.float32)]
+        for at in range(0, len(texts), TOGETHER):
+            some = texts[at : at + TOGETHER]
+            made = await asyncio.gather(*(self.predict(text, Deadline.after(INGEST_SECONDS), INGEST) for text in some))
+            parts.append(np.stack([one.embedding for one in made]))
+        return np.concatenate(parts)
 
     def _open_spare(self, threads: int) -> Session | None:
         try:

@@ -21,8 +21,9 @@ from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
+from gateway.rpc.editing import Editing
 from gateway.rpc.handler import Door, Limits, unary_handler
-from gateway.rpc.service import Gateway, Preparable
+from gateway.rpc.service import Edited, Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.validate import Rules
@@ -77,7 +78,7 @@ class Server:
     """Serves `gateway`, which it does not close. Make it inside the running loop.
 
     `preparable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
-    for a server that has its ports for itself.
+    for a server that has its ports for itself. `edited`: the stored collections; None where there are none.
     """
 
     def __init__(
@@ -87,8 +88,10 @@ class Server:
         metrics: Metrics,
         preparable: Preparable | None = None,
         place: Place | None = None,
+        edited: Edited | None = None,
     ) -> None:
         self._place = place
+        self._edited = edited
         self._gateway = gateway
         self._preparable = preparable
         self._config = config.server
@@ -111,11 +114,13 @@ class Server:
             default_collection=gateway.default_collection,
             default_policy=config.cascade.default_policy,
             max_question_chars=self._config.max_question_chars,
+            stored=self._edited.stored if self._edited else lambda tenant, name: "",
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         door = Door(self._metrics, self._admission, limits)
         answers = Answers(gateway, rules, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
+        editing = Editing(gateway, self._edited)
         self._servers.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
@@ -124,7 +129,7 @@ class Server:
                     | {one.name: stream_handler(one, door) for one in answers.streams()},
                 ),
                 grpc.method_handlers_generic_handler(
-                    KNOWLEDGE, {one.name: unary_handler(one, door) for one in knowledge.methods()}
+                    KNOWLEDGE, {one.name: unary_handler(one, door) for one in (*knowledge.methods(), *editing.methods())}
                 ),
             )
         )
@@ -216,13 +221,14 @@ async def serve(
     on_start: Callable[[Ports], None],
     preparable: Preparable | None = None,
     place: Place | None = None,
+    edited: Edited | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
 
     In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
     its supervisor's. That it is abandoned ends it, and at once.
     """
-    server = Server(gateway, config, metrics, preparable, place)
+    server = Server(gateway, config, metrics, preparable, place, edited)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.deadline import Deadline
+from gateway.knowledge.store import Change, Receipt, Store
 from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
 
 
@@ -94,6 +95,22 @@ class Startable(Gateway, Protocol):
         """On the running event loop."""
         ...
 
+    def stored(self, tenant: str, name: str) -> str:
+        """See `Edited`."""
+        ...
+
+    def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
+        """See `Edited`."""
+        ...
+
+    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+        """See `Edited`."""
+        ...
+
+    async def catch_up(self) -> None:
+        """See what has been written since it was loaded, or by others."""
+        ...
+
 
 class Replaceable(Protocol):
     """A gateway whose bundle can be replaced while it answers. Its methods raise errors.GatewayError, and then the
@@ -134,4 +151,28 @@ class Preparable(Replaceable, Protocol):
 
     def settle(self) -> None:
         """The server ends: change nothing from now on, and keep nobody waiting for a bundle."""
+        ...
+
+
+class Edited(Protocol):
+    """Stored collections, which are written while they are searched. On the event loop."""
+
+    @property
+    def store(self) -> Store:
+        """What is on disk."""
+        ...
+
+    def stored(self, tenant: str, name: str) -> str:
+        """What that tenant's collection is searched by; empty if there is none."""
+        ...
+
+    def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
+        """That tenant's."""
+        ...
+
+    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+        """Change the collection at `place`, tenant and name; on disk and seen by the next question when it returns.
+
+        Raises errors.GatewayError, and then nothing of it was done.
+        """
         ...

@@ -125,7 +125,7 @@ class Knowledge:
         return [Method(KNOWLEDGE, "Search", pb.SearchRequest, self.search)]
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
-        lookup = lookup_of(request, self._rules)
+        lookup = lookup_of(request, call.caller.principal.tenant, self._rules)
         with self._admission.admit(call.caller, len(lookup.text), call.deadline):
             evidence = await self._gateway.search(
                 lookup.text, lookup.collection, call.caller.principal, lookup.limit, call.deadline

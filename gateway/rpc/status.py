@@ -49,6 +49,9 @@ class Row:
 TABLE: dict[type[errors.GatewayError], Row] = {
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
+    errors.VersionConflict: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
+    errors.KeyReused: Row(grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED", shown=True),
+    errors.UnknownDocument: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_DOCUMENT", shown=True),
     errors.QuotaExceeded: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", shown=True),
     # UNAVAILABLE rather than RESOURCE_EXHAUSTED: load balancers try it elsewhere, which is what should happen.
     errors.Overloaded: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", shown=True),
@@ -60,6 +63,8 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.InferenceFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.DeviceLost: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
+    errors.StoreFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
+    errors.StoreFull: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL", shown=True),
     errors.BundleInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
     errors.DocumentInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
     errors.ConfigInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),

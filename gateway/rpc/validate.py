@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
@@ -19,14 +19,14 @@ MAX_LIMIT = 50
 MAX_BATCH_ITEMS = 256
 MAX_GROUPS = 64
 MAX_REQUEST_ID = 128
-MAX_NAME = 63
+MAXNAME = 63
 MAX_DIGITS = 9
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
 CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-_NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAXNAME - 1}}}")
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]*")
 
 
@@ -38,6 +38,8 @@ class Rules:
     default_collection: str
     default_policy: Policy
     max_question_chars: int
+    stored: Callable[[str, str], str] = lambda tenant, name: ""
+    """Tenant and name -> what the library knows that tenant's stored collection by; empty if there is none."""
 
 
 def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
@@ -55,15 +57,15 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
 
 def _principal(claims: Mapping[str, str]) -> Principal:
     tenant = claims.get("x-tenant", "default")
-    if not _NAME.fullmatch(tenant):
-        raise InvalidQuestion("x-tenant", f"must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
+    if not NAME.fullmatch(tenant):
+        raise InvalidQuestion("x-tenant", f"must be 1 to {MAXNAME} letters, digits, '.', '_' or '-'")
     groups = (
         frozenset(name.strip() for name in claims["x-groups"].split(",")) if claims.get("x-groups") else frozenset()
     )
     if len(groups) > MAX_GROUPS:
         raise InvalidQuestion("x-groups", f"has {len(groups)} groups, limit {MAX_GROUPS}")
-    if not all(_NAME.fullmatch(name) for name in groups):
-        raise InvalidQuestion("x-groups", f"each must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
+    if not all(NAME.fullmatch(name) for name in groups):
+        raise InvalidQuestion("x-groups", f"each must be 1 to {MAXNAME} letters, digits, '.', '_' or '-'")
     return Principal(tenant, groups)
 
 
@@ -72,7 +74,7 @@ def _criticality(name: str) -> Criticality:
         return Criticality(name)
     except ValueError:
         # As with a collection's name: it goes back only if it could be one.
-        shown = f"has no value {name!r}" if _NAME.fullmatch(name) else "has no such value"
+        shown = f"has no value {name!r}" if NAME.fullmatch(name) else "has no such value"
         raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}") from None
 
 
@@ -90,14 +92,14 @@ def question_of(request: pb.AnswerRequest, principal: Principal, rules: Rules, p
 
     Raises InvalidQuestion, UnknownCollection.
     """
-    _check_text(f"{path}question", request.question, rules.max_question_chars)
+    check_text(f"{path}question", request.question, rules.max_question_chars)
     if request.max_citations > MAX_CITATIONS:
         raise InvalidQuestion(f"{path}max_citations", f"is {request.max_citations}, limit {MAX_CITATIONS}")
     if len(request.request_id) > MAX_REQUEST_ID or not _PRINTABLE_ASCII.fullmatch(request.request_id):
         raise InvalidQuestion(f"{path}request_id", f"must be at most {MAX_REQUEST_ID} printable ASCII characters")
     return Question(
         text=request.question,
-        collection=_collection(request.collection, rules),
+        collection=_collection(request.collection, principal.tenant, rules),
         principal=principal,
         policy=_policy(f"{path}policy", request.policy, rules.default_policy),
         max_citations=request.max_citations or DEFAULT_CITATIONS,
@@ -122,18 +124,18 @@ class Lookup:
     limit: int
 
 
-def lookup_of(request: pb.SearchRequest, rules: Rules) -> Lookup:
+def lookup_of(request: pb.SearchRequest, tenant: str, rules: Rules) -> Lookup:
     """Raises InvalidQuestion, UnknownCollection."""
-    _check_text("query", request.query, rules.max_question_chars)
+    check_text("query", request.query, rules.max_question_chars)
     if request.limit > MAX_LIMIT:
         raise InvalidQuestion("limit", f"is {request.limit}, limit {MAX_LIMIT}")
-    collection = _collection(request.collection, rules)
+    collection = _collection(request.collection, tenant, rules)
     if not collection:
         raise UnknownCollection("no collection is served here")
     return Lookup(request.query, collection, request.limit or DEFAULT_LIMIT)
 
 
-def _check_text(field: str, text: str, limit: int) -> None:
+def check_text(field: str, text: str, limit: int) -> None:
     if len(text) > limit:
         raise InvalidQuestion(field, f"has {len(text)} characters, limit {limit}")
     if found := _CONTROL.search(text):
@@ -143,13 +145,15 @@ def _check_text(field: str, text: str, limit: int) -> None:
         raise InvalidQuestion(field, "is blank")
 
 
-def _collection(name: str, rules: Rules) -> str:
+def _collection(name: str, tenant: str, rules: Rules) -> str:
     if not name:
         return rules.default_collection
-    if name not in rules.collections:
-        # The name is the caller's own text: it goes back only if it could be a name.
-        raise UnknownCollection(f"no collection {name!r} here" if _NAME.fullmatch(name) else "no such collection here")
-    return name
+    if name in rules.collections:
+        return name
+    if stored := rules.stored(tenant, name):
+        return stored
+    # The name is the caller's own text: it goes back only if it could be a name.
+    raise UnknownCollection(f"no collection {name!r} here" if NAME.fullmatch(name) else "no such collection here")
 
 
 def _policy(field: str, number: int, default: Policy) -> Policy:

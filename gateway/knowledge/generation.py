@@ -1,0 +1,155 @@
+"""A collection at one knowledge version: segments, and which of their documents still count.
+
+A change makes another generation that shares all segments with the one before, but for the last and smallest: what is
+new lies there, and is searched by scan. Documents that were replaced or deleted stay where they are and are masked,
+until segments are merged. Searches keep the generation that they began with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from gateway.knowledge.segment import Embed, Entry, Mask, Segment, entries
+from gateway.knowledge.vectors import EXACT_UP_TO
+from gateway.types import Document, Prediction, Principal
+
+MOST_RANKED = 64
+"""Documents in a ranking, beside those that were named: enough for everything that listens to one."""
+OPEN_ROWS = 1024
+"""Passages up to which a segment takes in what is new: it is built anew for each change."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """A segment and which of its documents count; `alive` None: all."""
+
+    segment: Segment
+    alive: Mask | None = None
+
+    def allowed(self, principal: Principal) -> Mask | None:
+        """[documents] that count and that the principal may read; None where that is all."""
+        readable = self.segment.readable(principal)
+        if readable is None or self.alive is None:
+            return self.alive if readable is None else readable
+        return np.logical_and(readable, self.alive)
+
+    def number(self, document_id: str) -> int | None:
+        """Of a document that counts."""
+        number = self.segment.by_id.get(document_id)
+        return None if number is None or (self.alive is not None and not self.alive[number]) else number
+
+    def without(self, ids: Set[str]) -> Part:
+        """The same, in which those do not count any more."""
+        gone = [number for one in ids if (number := self.number(one)) is not None]
+        if not gone:
+            return self
+        alive = np.ones(len(self.segment.documents), bool) if self.alive is None else self.alive.copy()
+        alive[gone] = False
+        return replace(self, alive=alive)
+
+    def numbers(self) -> list[int]:
+        """Of all documents that count."""
+        every = range(len(self.segment.documents))
+        return list(every) if self.alive is None else np.flatnonzero(self.alive).tolist()
+
+    def entries(self) -> Iterator[Entry]:
+        return map(self.segment.entry, self.numbers())
+
+
+Found = tuple[Part, int]
+"""Where a document is."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Generation:
+    """Parts in the order in which they were begun; a document counts in one of them at most."""
+
+    version: int
+    parts: tuple[Part, ...]
+
+    @staticmethod
+    def build(
+        documents: Iterable[Document], embed: Embed, version: int = 1, exact_up_to: int = EXACT_UP_TO
+    ) -> Generation:
+        """Divide, embed and index. Raises SearchFailed if the encoder gives anything but unit vectors."""
+        return Generation(version, (Part(Segment.build(entries(documents, embed), exact_up_to)),))
+
+    @property
+    def documents(self) -> Iterator[Document]:
+        return (part.segment.documents[number] for part in self.parts for number in part.numbers())
+
+    def counts(self) -> tuple[int, int]:
+        """Documents and passages that count."""
+        numbers = [(part, part.numbers()) for part in self.parts]
+        passages = sum(int(part.segment.lengths[those].sum()) for part, those in numbers)
+        return sum(len(those) for _, those in numbers), passages
+
+    def find(self, document_id: str) -> Found | None:
+        """Where that document is, if there is one."""
+        for part in reversed(self.parts):
+            number = part.number(document_id)
+            if number is not None:
+                return part, number
+        return None
+
+    def ranked(
+        self, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
+    ) -> list[tuple[Part, int, float]]:
+        """Documents with how near they are, nearest first: at least `least` if there are, and `also` these."""
+        ranked = [each for part in self.parts for each in _ranked(part, prediction, principal, least, also)]
+        if len(self.parts) == 1:
+            return ranked
+        ranked.sort(key=lambda one: -one[2])
+        most = max(least, MOST_RANKED)
+        named = set(also)
+        return ranked[:most] + [one for one in ranked[most:] if one[0].segment.documents[one[1]].id in named]
+
+    def changed(self, version: int, new: Sequence[Entry], gone: Set[str] = frozenset()) -> Generation:
+        """The next one, with `new` documents in the place of those of the same ids, and without `gone`. A document
+        without a passage cannot be found, and is left out."""
+        parts = [part.without(gone | {one.document.id for one in new}) for part in self.parts]
+        new = [one for one in new if one.passages]
+        last = parts[-1] if parts and self._is_open(parts[-1]) else None
+        if last is not None and (new or last.alive is not None):
+            parts.pop()
+            new = [*last.entries(), *new]
+        if new:
+            parts.append(Part(Segment.build(new)))
+        return Generation(version, tuple(parts))
+
+    @staticmethod
+    def _is_open(part: Part) -> bool:
+        return len(part.segment.passages) < OPEN_ROWS and part.segment.index.is_exact
+
+    def merged(self, merged: Sequence[Part], into: Segment) -> Generation:
+        """The same documents, with one segment in the place of several: `into` was built of what counted in `merged`,
+        parts of an earlier generation. What has changed since then is not in it, or does not count."""
+        segments = {id(part.segment) for part in merged}
+        left = [part for part in self.parts if id(part.segment) not in segments]
+        counting = {
+            part.segment.documents[number].id
+            for part in self.parts
+            if id(part.segment) in segments
+            for number in part.numbers()
+        }
+        one = Part(into).without(into.by_id.keys() - counting)
+        return Generation(self.version, (one, *left))
+
+
+def _ranked(
+    part: Part, prediction: Prediction, principal: Principal, least: int, also: Sequence[str]
+) -> list[tuple[Part, int, float]]:
+    """One part's, as `Generation.ranked`."""
+    segment, allowed = part.segment, part.allowed(principal)
+    named = [number for one in also if (number := part.number(one)) is not None]
+    named = [number for number in named if (allowed is None or allowed[number]) and segment.lengths[number]]
+    numbers, scores = segment.nearest(prediction, allowed, least, named)
+    order = np.argsort(-scores, kind="stable")
+    picked = order[: max(least, MOST_RANKED)]
+    late = [at for at in np.searchsorted(numbers, named).tolist() if not (picked == at).any()] if named else []
+    if late:
+        picked = np.concatenate([picked, order[np.isin(order, late)]])
+    return [(part, number, score) for number, score in zip(numbers[picked].tolist(), scores[picked].tolist(), strict=True)]

@@ -1,0 +1,477 @@
+"""The knowledge base on disk: what every collection holds, and every change to it in order. SQLite, and the only truth:
+whatever else there is of a collection is made from it.
+
+Changes come in batches, and a batch happens whole or not at all. Each change has a number, one more than the one before
+it: the knowledge version. One thread writes, and takes what waits into one transaction, as a commit waits for the disk
+and costs the same for many. A write is acknowledged once that transaction is on disk (WAL, synchronous FULL), so neither
+a killed process nor a power cut loses it, if the disk is honest.
+
+Several processes may open one file: their writers take turns by a lock beside it, which is held through the checkpoint
+too. SQLite before 3.51.3 can spoil its log when two connections write and checkpoint at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import hashlib
+import json
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from gateway.errors import KeyReused, StoreFailed, StoreFull, Unavailable, VersionConflict
+from gateway.knowledge import failpoints
+from gateway.types import Document, Matrix
+
+FILE = "knowledge.db"
+LOCK = "knowledge.lock"
+SCHEMA = 1
+MOST_AT_ONCE = 64
+"""Batches that share a transaction."""
+CHECKPOINT_BYTES = 4 << 20
+"""Of the write-ahead log, after which the writer moves it into the file."""
+BUSY_SECONDS = 10.0
+
+TABLES = """
+CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE change(
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    tenant TEXT NOT NULL, collection TEXT NOT NULL, op TEXT NOT NULL, document TEXT NOT NULL, at REAL NOT NULL);
+CREATE TABLE document(
+    tenant TEXT NOT NULL, collection TEXT NOT NULL, id TEXT NOT NULL,
+    version INTEGER NOT NULL, gone INTEGER,
+    title TEXT NOT NULL, uri TEXT NOT NULL, updated TEXT NOT NULL, answer TEXT NOT NULL, text TEXT NOT NULL,
+    groups TEXT NOT NULL,
+    PRIMARY KEY (tenant, collection, id, version)) WITHOUT ROWID;
+CREATE UNIQUE INDEX current ON document(tenant, collection, id) WHERE gone IS NULL;
+CREATE TABLE embedding(
+    encoder TEXT NOT NULL, version INTEGER NOT NULL, vectors BLOB NOT NULL,
+    PRIMARY KEY (encoder, version)) WITHOUT ROWID;
+CREATE TABLE request(
+    tenant TEXT NOT NULL, key TEXT NOT NULL, content BLOB NOT NULL, versions TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (tenant, key)) WITHOUT ROWID;
+"""
+"""A document's `version` is the number of the change that wrote it, and `gone` of the one that ended it. `embedding`
+has the float32 vectors of its passages, end to end. `request` remembers what a key was used for, and what came of it."""
+
+DOCUMENT = "id, version, title, uri, updated, answer, text, groups"
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a document. `vectors` [passages, dim] are kept beside it for `encoder`. `expected`: the version that it must
+    have now, 0 for one that must not be there; None: any."""
+
+    document: Document
+    expected: int | None = None
+    encoder: str = ""
+    vectors: Matrix | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete a document; one that is not there stays so. `expected` as in `Put`."""
+
+    document_id: str
+    expected: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Begin the collection; one that is there stays as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """End the collection and all that is in it; nothing where there is none."""
+
+
+Change = Put | Remove | Create | Drop
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Changes of one collection that happen together. `key`: of the caller's; a batch that is sent again under the same
+    key is not done again, and gets the same receipt."""
+
+    tenant: str
+    collection: str
+    changes: tuple[Change, ...]
+    key: str = ""
+
+    def fingerprint(self) -> bytes:
+        """Of what is asked for; not of vectors, which follow from it."""
+        asked = [
+            [*_row(one.document), one.expected] if isinstance(one, Put) else [type(one).__name__, repr(one)]
+            for one in self.changes
+        ]
+        return hashlib.sha256(json.dumps([self.collection, asked]).encode()).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is on disk now: the change number of each change of the batch, 0 for a deletion of what was not there.
+    `is_repeat`: it had been done before."""
+
+    versions: tuple[int, ...]
+    is_repeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A document at a version; `gone`: of the change that ended it, 0 while it is current."""
+
+    document: Document
+    version: int
+    gone: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One line of the log."""
+
+    seq: int
+    tenant: str
+    collection: str
+    op: Literal["put", "remove", "create", "drop"]
+    document_id: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    batch: Batch
+    future: asyncio.Future[Receipt]
+    loop: asyncio.AbstractEventLoop
+
+
+class Store:
+    """One file, open. `write` belongs to an event loop; all else may be called from any thread, one at a time each."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open what is in `folder`, or begin it. Raises StoreFailed, naming the file and what is wrong with it."""
+        self.path = folder / FILE
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / LOCK).open("a")
+            self._writing = self._opened()
+            with self._alone():
+                self._prepare()
+            self._reading = self._opened()
+            self._reading.execute("PRAGMA query_only = ON")
+        except (OSError, sqlite3.Error) as error:
+            raise StoreFailed(f"{self.path}: {error}") from error
+        self._read_lock = threading.Lock()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._write, name="knowledge", daemon=True)
+        self._thread.start()
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def last(self) -> int:
+        """The number of the last change."""
+        return int(self._all("SELECT coalesce(max(seq), 0) FROM change")[0][0])
+
+    def stamp(self) -> int:
+        """Another number whenever another process has written. Microseconds."""
+        return int(self._all("PRAGMA data_version")[0][0])
+
+    def collections(self) -> list[tuple[str, str]]:
+        """(tenant, name) of those that there are."""
+        found: dict[tuple[str, str], None] = {}
+        for tenant, name, op in self._all("SELECT tenant, collection, op FROM change WHERE op IN ('create', 'drop')"):
+            if op == "create":
+                found[tenant, name] = None
+            else:
+                found.pop((tenant, name), None)
+        return list(found)
+
+    def changes(self, after: int, most: int = 10_000) -> list[Changed]:
+        """The log after that number, in order."""
+        rows = self._all(
+            "SELECT seq, tenant, collection, op, document, at FROM change WHERE seq > ? ORDER BY seq LIMIT ?", after, most
+        )
+        return [Changed(*row) for row in rows]
+
+    def documents(self, tenant: str, collection: str, after: str = "", most: int = -1) -> list[Stored]:
+        """Current ones in the order of their ids, those after that one."""
+        rows = self._all(
+            f"SELECT {DOCUMENT} FROM document WHERE tenant = ? AND collection = ? AND gone IS NULL AND id > ? "  # noqa: S608
+            "ORDER BY id LIMIT ?",
+            tenant,
+            collection,
+            after,
+            most,
+        )
+        return [_stored(row) for row in rows]
+
+    def document(self, tenant: str, collection: str, document_id: str, version: int = 0) -> Stored | None:
+        """The current one, or that version of it if it is still kept."""
+        which = "version = ?" if version else "gone IS NULL AND 0 = ?"
+        rows = self._all(
+            f"SELECT {DOCUMENT}, coalesce(gone, 0) FROM document "  # noqa: S608 - of our own words
+            f"WHERE tenant = ? AND collection = ? AND id = ? AND {which}",
+            tenant,
+            collection,
+            document_id,
+            version,
+        )
+        return _stored(rows[0][:-1], rows[0][-1]) if rows else None
+
+    def vectors(self, encoder: str, dim: int, versions: Sequence[int]) -> dict[int, Matrix]:
+        """Version -> vectors [passages, dim] of those documents that have any by that encoder."""
+        found: dict[int, Matrix] = {}
+        for at in range(0, len(versions), 500):
+            part = versions[at : at + 500]
+            marks = ", ".join("?" * len(part))
+            rows = self._all(
+                f"SELECT version, vectors FROM embedding WHERE encoder = ? AND version IN ({marks})",  # noqa: S608
+                encoder,
+                *part,
+            )
+            for version, blob in rows:
+                if len(blob) % (4 * dim) == 0:
+                    found[version] = np.frombuffer(blob, np.float32).reshape(-1, dim)
+        return found
+
+    def check(self) -> list[str]:
+        """What is wrong with the file; nothing if it is sound. Reads all of it."""
+        return [str(row[0]) for row in self._all("PRAGMA integrity_check") if row[0] != "ok"]
+
+    def snapshot(self, to: Path) -> int:
+        """Copy the whole as it is now into a new file, beside writes. The number of the last change in it."""
+        if to.exists():
+            raise StoreFailed(f"{to}: is there already")
+        try:
+            with contextlib.closing(sqlite3.connect(to)) as copy, contextlib.closing(self._opened()) as source:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")
+                return int(copy.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0])
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{to}: {error}") from error
+
+    def _all(self, statement: str, *values: object) -> list[tuple[object, ...]] | list[tuple[str, ...]] | list[tuple]:  # type: ignore[type-arg]
+        with self._read_lock:
+            try:
+                return self._reading.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreFailed(f"{self.path}: {error}") from error
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    async def write(self, batch: Batch) -> Receipt:
+        """Do all of it, and return once it is on disk. Receipts come in the order of their numbers.
+
+        Raises VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch is done then.
+        """
+        if self._is_closed:
+            raise Unavailable("the knowledge base is closed")
+        loop = asyncio.get_running_loop()
+        job = _Job(batch, loop.create_future(), loop)
+        self._jobs.put(job)
+        # On disk or not, and whoever asked may have gone: what is done is done.
+        return await asyncio.shield(job.future)
+
+    def close(self) -> None:
+        """Write what waits, and close the file."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._jobs.put(None)
+            self._thread.join()
+            for connection in (self._writing, self._reading):
+                with contextlib.suppress(sqlite3.Error):
+                    connection.close()
+            self._lock.close()
+
+    def _write(self) -> None:
+        """The writer's thread."""
+        while (job := self._jobs.get()) is not None:
+            jobs = [job]
+            is_last = False
+            while len(jobs) < MOST_AT_ONCE and not is_last:
+                try:
+                    following = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                is_last = following is None
+                if following is not None:
+                    jobs.append(following)
+            outcomes = self._commit([one.batch for one in jobs])
+            for one, outcome in zip(jobs, outcomes, strict=True):
+                with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
+                    one.loop.call_soon_threadsafe(_settle, one.future, outcome)
+            if is_last:
+                return
+
+    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Exception]:
+        """In one transaction, each batch whole or not at all."""
+        try:
+            with self._alone():
+                self._writing.execute("BEGIN IMMEDIATE")
+                try:
+                    outcomes = [self._tried(batch) for batch in batches]
+                    failpoints.reached("before-commit")
+                    self._writing.execute("COMMIT")
+                except BaseException:
+                    with contextlib.suppress(sqlite3.Error):
+                        self._writing.execute("ROLLBACK")
+                    raise
+                failpoints.reached("after-commit")
+                self._checkpoint()
+        except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
+            return [self._failure(error)] * len(batches)
+        return outcomes
+
+    def _tried(self, batch: Batch) -> Receipt | Exception:
+        self._writing.execute("SAVEPOINT batch")
+        try:
+            receipt = self._done(batch)
+        except (VersionConflict, KeyReused) as error:
+            self._writing.execute("ROLLBACK TO batch")
+            self._writing.execute("RELEASE batch")
+            return error
+        self._writing.execute("RELEASE batch")
+        return receipt
+
+    def _done(self, batch: Batch) -> Receipt:
+        write = self._writing.execute
+        if batch.key:
+            before = write(
+                "SELECT content, versions FROM request WHERE tenant = ? AND key = ?", (batch.tenant, batch.key)
+            ).fetchone()
+            if before and before[0] != batch.fingerprint():
+                raise KeyReused(f"idempotency key {batch.key!r} was used for something else")
+            if before:
+                return Receipt(tuple(json.loads(before[1])), is_repeat=True)
+        versions = tuple(self._change(batch, change) for change in batch.changes)
+        if batch.key:
+            values = (batch.tenant, batch.key, batch.fingerprint(), json.dumps(versions), time.time())
+            write("INSERT INTO request VALUES (?, ?, ?, ?, ?)", values)
+        return Receipt(versions)
+
+    def _change(self, batch: Batch, change: Change) -> int:
+        if isinstance(change, Create | Drop):
+            return self._change_collection(batch, change)
+        document_id = change.document.id if isinstance(change, Put) else change.document_id
+        place = (batch.tenant, batch.collection, document_id)
+        now = self._version(place)
+        if change.expected is not None and change.expected != now:
+            raise VersionConflict(document_id, change.expected, now)
+        if isinstance(change, Remove):
+            return self._logged("remove", place) if now else 0
+        seq = self._logged("put", place)
+        _, *content = _row(change.document)
+        self._writing.execute(
+            "INSERT INTO document VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)", (*place, seq, *content)
+        )
+        if change.vectors is not None:
+            vectors = np.ascontiguousarray(change.vectors, np.float32).tobytes()
+            self._writing.execute("INSERT INTO embedding VALUES (?, ?, ?)", (change.encoder, seq, vectors))
+        return seq
+
+    def _change_collection(self, batch: Batch, change: Create | Drop) -> int:
+        place = (batch.tenant, batch.collection)
+        row = self._writing.execute(
+            "SELECT op FROM change WHERE tenant = ? AND collection = ? AND op IN ('create', 'drop') "
+            "ORDER BY seq DESC LIMIT 1",
+            place,
+        ).fetchone()
+        is_there = bool(row) and row[0] == "create"
+        if is_there is isinstance(change, Create):
+            return 0
+        seq = self._logged("create" if isinstance(change, Create) else "drop", (*place, ""))
+        self._writing.execute(
+            "UPDATE document SET gone = ? WHERE tenant = ? AND collection = ? AND gone IS NULL", (seq, *place)
+        )
+        return seq
+
+    def _version(self, place: tuple[str, str, str]) -> int:
+        row = self._writing.execute(
+            "SELECT version FROM document WHERE tenant = ? AND collection = ? AND id = ? AND gone IS NULL", place
+        ).fetchone()
+        return int(row[0]) if row else 0
+
+    def _logged(self, op: str, place: tuple[str, str, str]) -> int:
+        """The number of the change; what it changes is not current from now on."""
+        tenant, collection, document_id = place
+        seq = self._writing.execute(
+            "INSERT INTO change(tenant, collection, op, document, at) VALUES (?, ?, ?, ?, ?)",
+            (tenant, collection, op, document_id, time.time()),
+        ).lastrowid
+        assert seq is not None
+        self._writing.execute(
+            "UPDATE document SET gone = ? WHERE tenant = ? AND collection = ? AND id = ? AND gone IS NULL",
+            (seq, *place),
+        )
+        return seq
+
+    def _failure(self, error: Exception) -> Exception:
+        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+            return StoreFull("the disk of the knowledge base is full: nothing was written")
+        return StoreFailed(f"{self.path}: {error}")
+
+    # -- the file -----------------------------------------------------------------------------------------------------
+
+    def _opened(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        return connection
+
+    def _prepare(self) -> None:
+        tables = self._writing.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if not tables:
+            self._writing.executescript(f"BEGIN; {TABLES} INSERT INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
+        found = self._writing.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        if not found or found[0] != str(SCHEMA):
+            raise StoreFailed(f"{self.path}: was written by another version: schema {found}, and this reads {SCHEMA}")
+
+    def _checkpoint(self) -> None:
+        log = self.path.with_name(f"{FILE}-wal")
+        with contextlib.suppress(OSError, sqlite3.Error):  # the next one does
+            if log.stat().st_size > CHECKPOINT_BYTES:
+                self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """No other process writes meanwhile."""
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+
+def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+def _row(document: Document) -> tuple[str, ...]:
+    groups = json.dumps(sorted(document.groups))
+    return (document.id, document.title, document.uri, document.updated, document.answer, document.text, groups)
+
+
+def _stored(row: Sequence[object], gone: object = 0) -> Stored:
+    document_id, version, title, uri, updated, answer, text, groups = row
+    document = Document(
+        str(document_id), str(title), str(uri), str(updated), str(answer), str(text), frozenset(json.loads(str(groups)))
+    )
+    return Stored(document, int(str(version)), int(str(gone)))

@@ -1,0 +1,234 @@
+"""Stored collections over the API: written, read, searched and answered from, by those who may."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc.aio
+import pytest
+
+from gateway import assembly
+from gateway.config import Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.rpc.server import Ports, Server
+from gateway.telemetry.metrics import Metrics
+from gateway.v1 import gateway_pb2 as pb
+from gateway.v1 import gateway_pb2_grpc
+from tests import tiny
+
+OTHERS = (("x-tenant", "other"),)
+STAFF = (("x-groups", "staff"),)
+Stub = gateway_pb2_grpc.KnowledgeStub
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def config(bundle: Path, data: Path | None) -> Config:
+    return Config(
+        model=ModelSection(bundle=bundle),
+        knowledge=KnowledgeSection(collections={}, data=data),
+        server=ServerSection(port=0, admin_port=0, drain_delay_seconds=0, default_timeout_ms=5000),
+    )
+
+
+async def served(config: Config) -> AsyncIterator[grpc.aio.Channel]:
+    gateway = await assembly.build(config)
+    server = Server(gateway, config, Metrics(), gateway, edited=gateway if config.knowledge.data else None)
+    ports: Ports = await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        yield channel
+    await server.stop()
+    await gateway.close()
+
+
+@pytest.fixture
+async def channel(bundle: Path, tmp_path: Path) -> AsyncIterator[grpc.aio.Channel]:
+    async for channel in served(config(bundle, tmp_path / "data")):
+        yield channel
+
+
+@pytest.fixture
+async def knowledge(channel: grpc.aio.Channel) -> Stub:
+    stub = Stub(channel)
+    await stub.CreateCollection(pb.CreateCollectionRequest(collection="help"))
+    return stub
+
+
+def document(name: str, answer: str = "word1 word2", *groups: str, **more: int) -> pb.Document:
+    return pb.Document(id=name, title="Title", answer=answer, body="Body of word3.", groups=groups, **more)
+
+
+async def put(stub: Stub, *documents: pb.Document, key: str = "") -> pb.WriteResponse:
+    request = pb.UpsertRequest(collection="help", documents=documents, idempotency_key=key)
+    response: pb.WriteResponse = await stub.Upsert(request)
+    return response
+
+
+async def found(stub: Stub, metadata: tuple[tuple[str, str], ...] = ()) -> list[str]:
+    request = pb.SearchRequest(query="word1 word2", collection="help", limit=50)
+    return [hit.document_id for hit in (await stub.Search(request, metadata=metadata)).hits]
+
+
+def code(caught: pytest.ExceptionInfo[grpc.aio.AioRpcError]) -> tuple[str, str]:
+    return caught.value.code().name, caught.value.details() or ""
+
+
+async def test_what_is_written_is_found_read_and_listed(knowledge: Stub) -> None:
+    written = await put(knowledge, document("a"), document("b"))
+    assert (written.knowledge_version, list(written.versions)) == (3, [2, 3])
+    assert sorted(await found(knowledge)) == ["a", "b"]
+    one = await knowledge.Get(pb.GetRequest(collection="help", document_id="a"))
+    assert (one.document, one.version, one.ended) == (document("a"), 2, 0)
+    listed = await knowledge.List(pb.ListRequest(collection="help"))
+    assert [(each.document.id, each.document.body) for each in listed.documents] == [("a", ""), ("b", "")]
+    collections = (await knowledge.ListCollections(pb.ListCollectionsRequest())).collections
+    assert [(one.name, one.documents, one.passages, one.knowledge_version, one.is_stored) for one in collections] == [
+        ("help", 2, 4, 3, True)
+    ]
+
+
+async def test_questions_are_answered_from_what_is_stored(knowledge: Stub, channel: grpc.aio.Channel) -> None:
+    await put(knowledge, document("a"))
+    request = pb.AnswerRequest(question="word1 word2", collection="help", policy=pb.POLICY_RETRIEVAL_ONLY)
+    answer = await gateway_pb2_grpc.AnswersStub(channel).Answer(request)
+    assert answer.knowledge_version == 2
+    assert {one.document_id for one in answer.citations} == {"a"}
+
+
+async def test_a_new_version_takes_the_place_of_the_old_one(knowledge: Stub) -> None:
+    await put(knowledge, document("a"))
+    written = await put(knowledge, document("a", "word7 word8"))
+    old = await knowledge.Get(pb.GetRequest(collection="help", document_id="a", version=2))
+    now = await knowledge.Get(pb.GetRequest(collection="help", document_id="a"))
+    assert (old.document.answer, old.ended) == ("word1 word2", written.knowledge_version)
+    assert (now.document.answer, now.version) == ("word7 word8", written.knowledge_version)
+    assert await found(knowledge) == ["a"]
+
+
+async def test_what_is_deleted_is_gone_at_once(knowledge: Stub) -> None:
+    await put(knowledge, document("a"), document("b"))
+    deleted = await knowledge.Delete(pb.DeleteRequest(collection="help", document_ids=["a", "c"]))
+    assert list(deleted.versions) == [4, 0]
+    assert await found(knowledge) == ["b"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await knowledge.Get(pb.GetRequest(collection="help", document_id="a"))
+    assert code(caught) == ("NOT_FOUND", "no document 'a' in 'help'")
+
+
+async def test_other_tenants_and_groups_see_nothing_of_it(knowledge: Stub) -> None:
+    await put(knowledge, document("a"), document("b", "word1 word2", "staff"))
+    assert await found(knowledge) == ["a"]
+    assert sorted(await found(knowledge, STAFF)) == ["a", "b"]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await found(knowledge, OTHERS)
+    assert code(caught)[0] == "NOT_FOUND"
+    for request in (pb.GetRequest(collection="help", document_id="b"),):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await knowledge.Get(request)
+        assert code(caught)[0] == "NOT_FOUND"
+    assert [one.document.id for one in (await knowledge.List(pb.ListRequest(collection="help"))).documents] == ["a"]
+    assert not (await knowledge.ListCollections(pb.ListCollectionsRequest(), metadata=OTHERS)).collections
+
+
+async def test_pages_follow_each_other_to_the_end(knowledge: Stub) -> None:
+    await put(knowledge, *(document(f"d{at:02}", "word1", *(["staff"] if at % 3 == 0 else [])) for at in range(20)))
+    seen, token = [], ""
+    while True:
+        page = await knowledge.List(pb.ListRequest(collection="help", page_size=4, page_token=token))
+        seen += [one.document.id for one in page.documents]
+        token = page.next_page_token
+        if not token:
+            break
+    assert seen == [f"d{at:02}" for at in range(20) if at % 3]
+
+
+async def test_versions_and_keys_guard_writes(knowledge: Stub) -> None:
+    first = await put(knowledge, document("a", expected_version=0), key="k")
+    again = await put(knowledge, document("a", expected_version=0), key="k")
+    assert (list(again.versions), again.is_repeat) == (list(first.versions), True)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await put(knowledge, document("a", expected_version=0))
+    assert code(caught) == ("ABORTED", "a is at version 2, and the change expects 0")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await put(knowledge, document("b"), key="k")
+    assert code(caught)[0] == "ALREADY_EXISTS"
+
+
+@pytest.mark.parametrize(
+    ("documents", "field"),
+    [
+        ([], "documents"),
+        ([document("")], "documents[0].id"),
+        ([document("a/b")], "documents[0].id"),
+        ([document("a"), document("a")], "documents"),
+        ([document("a"), document("b", "")], "documents[1].answer"),
+        ([document("a", "**")], "documents[0]"),
+        ([document("a", "word1", "no group")], "documents[0].groups"),
+        ([pb.Document(id="a", answer="word1")], "documents[0].title"),
+        ([pb.Document(id="a", title="T", answer="word1", uri="a\nb")], "documents[0].uri"),
+        ([pb.Document(id="a", title="T", answer="word1", body="\x00")], "documents[0].body"),
+    ],
+)
+async def test_what_is_wrong_is_named_and_nothing_is_written(
+    knowledge: Stub, documents: list[pb.Document], field: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await put(knowledge, *documents)
+    name, said = code(caught)
+    assert name == "INVALID_ARGUMENT"
+    assert said.startswith(f"{field}: ")
+    assert await found(knowledge) == []
+
+
+async def test_a_collection_comes_and_goes(knowledge: Stub) -> None:
+    await put(knowledge, document("a"))
+    dropped = await knowledge.DropCollection(pb.DropCollectionRequest(collection="help"))
+    assert dropped.knowledge_version == 3
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await put(knowledge, document("a"))
+    assert code(caught) == ("NOT_FOUND", "no stored collection 'help' here")
+    await knowledge.CreateCollection(pb.CreateCollectionRequest(collection="help"))
+    assert await found(knowledge) == []
+
+
+async def test_what_was_acknowledged_is_there_after_a_restart(bundle: Path, tmp_path: Path) -> None:
+    for expected in ([], ["a"]):
+        async for channel in served(config(bundle, tmp_path / "data")):
+            stub = Stub(channel)
+            await stub.CreateCollection(pb.CreateCollectionRequest(collection="help"))
+            assert await found(stub) == expected
+            await put(stub, document("a"))
+
+
+async def test_a_server_without_a_folder_stores_nothing(bundle: Path) -> None:
+    async for channel in served(config(bundle, None)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await Stub(channel).CreateCollection(pb.CreateCollectionRequest(collection="help"))
+        assert code(caught) == (
+            "NOT_FOUND",
+            "this server stores no collections: it needs a folder for them, knowledge.data",
+        )
+        assert not (await Stub(channel).ListCollections(pb.ListCollectionsRequest())).collections
+
+
+async def test_a_swap_keeps_what_is_stored_and_what_comes_meanwhile(bundle: Path, tmp_path: Path) -> None:
+    settings = config(bundle, tmp_path / "data")
+    gateway = await assembly.build(settings)
+    server = Server(gateway, settings, Metrics(), gateway, edited=gateway)
+    ports = await server.start()
+    other = tiny.write(tmp_path / "other")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{ports.grpc}") as channel:
+        stub = Stub(channel)
+        await stub.CreateCollection(pb.CreateCollectionRequest(collection="help"))
+        await put(stub, document("a"))
+        await gateway.prepare(other)
+        await put(stub, document("b"))
+        await gateway.switch(other)
+        assert sorted(await found(stub)) == ["a", "b"]
+        await put(stub, document("c"))
+        assert sorted(await found(stub)) == ["a", "b", "c"]
+    await server.stop()
+    await gateway.close()

@@ -1,0 +1,148 @@
+"""Stored collections in memory: in step with the disk, whoever writes and whatever embeds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.errors import InvalidQuestion, UnknownCollection, VersionConflict
+from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.library import Library
+from gateway.knowledge.store import Change, Create, Drop, Put, Remove, Store
+from gateway.types import Matrix, Principal
+from tests.test_generation import NOBODY, STAFF, document, embed, query
+
+PLACE = ("acme", "help")
+DIM = 9
+
+
+class Desk:
+    """One process's view of a store, by an encoder that counts what it embeds."""
+
+    def __init__(self, folder: Path, encoder: str = "mini") -> None:
+        self.store = Store(folder)
+        self.library = Library({})
+        self.embedded: list[str] = []
+        self.base = KnowledgeBase(self.store, [self.library], Encoder(encoder, DIM, self._embed, self._embed_soon))
+        self.base.load()
+
+    def _embed(self, texts: Sequence[str]) -> Matrix:
+        self.embedded += texts
+        return embed(texts)
+
+    async def _embed_soon(self, texts: Sequence[str]) -> Matrix:
+        await asyncio.sleep(0)
+        return self._embed(texts)
+
+    async def write(self, *changes: Change) -> tuple[int, ...]:
+        return (await self.base.write(PLACE, changes)).versions
+
+    def found(self, text: str = "card", principal: Principal = STAFF) -> list[str]:
+        return [one for one, _ in self.library.rank(key(*PLACE), query(text), principal, 99).documents]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    desk = Desk(tmp_path)
+    yield desk
+    desk.store.close()
+
+
+async def test_what_is_acknowledged_is_found_by_the_next_question(desk: Desk) -> None:
+    await desk.write(Create())
+    for at in range(300):
+        await desk.write(Put(document(f"d{at}", "card")))
+        assert f"d{at}" in dict.fromkeys(one.id for one in desk.library.generation(key(*PLACE)).documents)
+        if at % 3 == 0:
+            await desk.write(Remove(f"d{at}"))
+            assert desk.library.generation(key(*PLACE)).find(f"d{at}") is None
+    assert desk.library.generation(key(*PLACE)).counts()[0] == 200
+
+
+async def test_rights_that_are_taken_away_are_gone_at_once(desk: Desk) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    assert desk.found(principal=NOBODY) == ["a"]
+    await desk.write(Put(document("a", "card", is_secret=True)))
+    assert (desk.found(principal=NOBODY), desk.found(principal=STAFF)) == ([], ["a"])
+
+
+async def test_a_restart_finds_everything_and_embeds_nothing(desk: Desk, tmp_path: Path) -> None:
+    await desk.write(Create(), Put(document("a", "card")), Put(document("b", "fee")))
+    await desk.write(Put(document("b", "tax")), Remove("a"))
+    again = Desk(tmp_path)
+    assert (again.found("tax"), again.embedded, again.base.version) == (["b"], [], desk.base.version)
+    again.store.close()
+
+
+async def test_another_encoder_embeds_what_is_stored_anew(desk: Desk, tmp_path: Path) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    other = Desk(tmp_path, "maxi")
+    assert (other.found(), len(other.embedded)) == (["a"], 2)
+    await desk.write(Put(document("b", "card")))
+    await other.base.follow()
+    assert (sorted(other.found()), len(other.embedded)) == (["a", "b"], 4)
+    other.store.close()
+
+
+async def test_what_another_process_writes_is_seen_when_asked_for(desk: Desk, tmp_path: Path) -> None:
+    other = Desk(tmp_path)
+    await desk.write(Create(), Put(document("a", "card")))
+    with pytest.raises(UnknownCollection):
+        other.found()
+    await other.base.follow()
+    assert (other.found(), other.embedded) == (["a"], [])
+    await other.write(Put(document("b", "card")))
+    await desk.base.follow()
+    assert sorted(desk.found()) == ["a", "b"]
+    await other.write(Drop())
+    await desk.base.follow()
+    with pytest.raises(UnknownCollection):
+        desk.found()
+    other.store.close()
+
+
+async def test_a_collection_that_is_begun_again_is_empty(desk: Desk) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    await desk.write(Drop(), Create(), Put(document("b", "fee")))
+    assert desk.found() == ["b"]
+
+
+async def test_a_batch_that_is_refused_shows_nothing(desk: Desk) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    with pytest.raises(VersionConflict):
+        await desk.write(Put(document("b", "card")), Put(document("a", "fee"), expected=0))
+    assert desk.found() == ["a"]
+
+
+async def test_a_document_without_a_word_is_refused(desk: Desk) -> None:
+    await desk.write(Create())
+    bare = document("a", "**")
+    with pytest.raises(InvalidQuestion, match=r"^documents\[0\]: has no text"):
+        await desk.write(Put(type(bare)(bare.id, bare.title, "", "", "**", "**\n")))
+    assert desk.store.last() == 1
+
+
+async def test_writers_at_once_are_all_shown(desk: Desk) -> None:
+    await desk.write(Create())
+    await asyncio.gather(*(desk.write(Put(document(f"d{at % 40}", "card"))) for at in range(120)))
+    assert sorted(desk.found()) == sorted(f"d{at}" for at in range(40))
+    stored = {one.document.id: one.document for one in desk.store.documents(*PLACE)}
+    assert {one.id: one for one in desk.library.generation(key(*PLACE)).documents} == stored
+
+
+async def test_segments_are_merged_beside_writes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.knowledge.generation.OPEN_ROWS", 4)
+    await desk.write(Create())
+    for at in range(120):
+        await desk.write(Put(document(f"d{at % 50}", "card")))
+        await asyncio.sleep(0.001)
+    await asyncio.gather(*desk.base._merges.values())
+    generation = desk.library.generation(key(*PLACE))
+    assert len(generation.parts) < 30
+    assert sorted(one.id for one in generation.documents) == sorted(f"d{at}" for at in range(50))
+    assert np.isfinite([score for _, score in desk.library.rank(key(*PLACE), query("card"), STAFF, 99).documents]).all()
+    await desk.base.close()

@@ -1,0 +1,309 @@
+"""The knowledge base on disk: whole batches, in order, once, and what is left after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gateway.errors import KeyReused, StoreFailed, Unavailable, VersionConflict
+from gateway.knowledge import failpoints
+from gateway.knowledge.store import FILE, Batch, Change, Create, Drop, Put, Receipt, Remove, Store
+from gateway.types import Document
+
+KILLS = 20
+"""Each costs half a second; `python -m tests.crash` makes hundreds."""
+
+
+def document(name: str, text: str = "By post.", groups: frozenset[str] = frozenset()) -> Document:
+    return Document(name, name.title(), f"https://help.example/{name}", "2026-01-01", text, f"{text}\n\nMore.\n", groups)
+
+
+CARD = document("card")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+async def write(store: Store, *changes: Change, key: str = "", tenant: str = "acme") -> Receipt:
+    return await store.write(Batch(tenant, "help", changes, key))
+
+
+async def test_what_is_written_is_there_and_numbered(store: Store) -> None:
+    assert (await write(store, Create())).versions == (1,)
+    assert (await write(store, Put(CARD), Put(document("fee")))).versions == (2, 3)
+    assert [(one.document.id, one.version) for one in store.documents("acme", "help")] == [("card", 2), ("fee", 3)]
+    assert store.documents("acme", "help")[0].document == CARD
+    assert [(one.seq, one.op, one.document_id) for one in store.changes(1)] == [(2, "put", "card"), (3, "put", "fee")]
+    assert store.last() == 3
+
+
+async def test_another_tenant_has_nothing_of_it(store: Store) -> None:
+    await write(store, Create(), Put(CARD))
+    assert store.documents("other", "help") == []
+    assert store.document("other", "help", "card") is None
+    assert store.collections() == [("acme", "help")]
+
+
+async def test_earlier_versions_are_kept_and_told_apart(store: Store) -> None:
+    (first,) = (await write(store, Put(CARD))).versions
+    (second,) = (await write(store, Put(document("card", "By courier.")))).versions
+    old, now = (store.document("acme", "help", "card", version) for version in (first, 0))
+    assert old is not None
+    assert now is not None
+    assert (old.document.answer, old.gone, now.document.answer, now.gone) == ("By post.", second, "By courier.", 0)
+    (third,) = (await write(store, Remove("card"))).versions
+    assert store.document("acme", "help", "card") is None
+    ended = store.document("acme", "help", "card", second)
+    assert ended is not None
+    assert ended.gone == third
+
+
+async def test_to_delete_what_is_not_there_changes_nothing(store: Store) -> None:
+    assert (await write(store, Remove("card"))).versions == (0,)
+    assert store.last() == 0
+
+
+@pytest.mark.parametrize(("expected", "is_written"), [(None, True), (1, True), (0, False), (2, False)])
+async def test_a_change_may_expect_a_version(store: Store, expected: int | None, is_written: bool) -> None:
+    await write(store, Put(CARD))
+    for change in (Put(document("card", "New."), expected), Remove("card", expected)):
+        if is_written:
+            await write(store, change)
+            await write(store, Put(CARD))
+            return
+        with pytest.raises(VersionConflict, match=f"card is at version 1, and the change expects {expected}"):
+            await write(store, Put(document("fee")), change)
+    assert [one.document for one in store.documents("acme", "help")] == [CARD]  # nothing of the batch was done
+
+
+async def test_one_that_must_be_new_is_written_once(store: Store) -> None:
+    await write(store, Put(CARD, expected=0))
+    with pytest.raises(VersionConflict):
+        await write(store, Put(CARD, expected=0))
+
+
+async def test_what_comes_again_under_its_key_is_not_done_again(store: Store) -> None:
+    first = await write(store, Put(CARD), key="a")
+    again = await write(store, Put(CARD), key="a")
+    assert (again.versions, again.is_repeat, first.is_repeat) == (first.versions, True, False)
+    assert (await write(store, Put(CARD), key="a", tenant="other")).is_repeat is False
+    with pytest.raises(KeyReused, match="idempotency key 'a' was used for something else"):
+        await write(store, Put(document("card", "Other.")), key="a")
+
+
+async def test_a_batch_that_fails_does_not_take_others_with_it(store: Store) -> None:
+    outcomes = await asyncio.gather(
+        *(write(store, Put(document(f"d{at}"), expected=0 if at % 2 else 7)) for at in range(20)), return_exceptions=True
+    )
+    assert [isinstance(one, Receipt) for one in outcomes] == [bool(at % 2) for at in range(20)]
+    assert len(store.documents("acme", "help")) == 10
+
+
+async def test_receipts_come_in_order(store: Store) -> None:
+    seen: list[int] = []
+
+    async def one(at: int) -> None:
+        seen.extend((await write(store, Put(document(f"d{at}")))).versions)
+
+    await asyncio.gather(*(one(at) for at in range(200)))
+    assert seen == list(range(1, 201))
+
+
+async def test_collections_begin_and_end(store: Store) -> None:
+    await write(store, Create(), Put(CARD))
+    assert (await write(store, Create())).versions == (0,)
+    await write(store, Drop())
+    assert (store.collections(), store.documents("acme", "help")) == ([], [])
+    assert (await write(store, Drop())).versions == (0,)
+    await write(store, Create())
+    assert (store.collections(), store.documents("acme", "help")) == ([("acme", "help")], [])
+
+
+async def test_vectors_are_kept_by_encoder(store: Store) -> None:
+    vectors = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (version,) = (await write(store, Put(CARD, None, "mini", vectors))).versions
+    assert store.vectors("mini", 3, [version, 99])[version].tolist() == vectors.tolist()
+    assert store.vectors("maxi", 3, [version]) == {}
+    assert store.vectors("mini", 4, [version]) == {}  # of another width: not that encoder's
+
+
+async def test_another_process_sees_that_something_was_written(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    before = other.stamp()
+    assert other.stamp() == before
+    await write(store, Put(CARD))
+    assert other.stamp() != before
+    assert [one.document for one in other.documents("acme", "help")] == [CARD]
+    other.close()
+
+
+async def test_two_processes_write_one_after_the_other(store: Store, tmp_path: Path) -> None:
+    other = Store(tmp_path)
+    receipts = await asyncio.gather(*(write((store, other)[at % 2], Put(document(f"d{at}"))) for at in range(60)))
+    other.close()
+    assert sorted(version for one in receipts for version in one.versions) == list(range(1, 61))
+
+
+async def test_a_snapshot_is_the_whole_at_one_moment(store: Store, tmp_path: Path) -> None:
+    await write(store, Create(), Put(CARD))
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    assert store.snapshot(folder / FILE) == 2
+    await write(store, Put(document("fee")))
+    with pytest.raises(StoreFailed, match="is there already"):
+        store.snapshot(folder / FILE)
+    copy = Store(folder)
+    assert [one.document for one in copy.documents("acme", "help")] == [CARD]
+    copy.close()
+
+
+async def test_a_closed_store_takes_nothing(store: Store) -> None:
+    await write(store, Put(CARD))
+    store.close()
+    with pytest.raises(Unavailable, match="closed"):
+        await write(store, Put(CARD))
+
+
+def test_what_is_no_store_is_not_opened(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_bytes(b"no database" * 1000)
+    with pytest.raises(StoreFailed, match=r"knowledge\.db: file is not a database"):
+        Store(tmp_path)
+
+
+def test_a_store_of_another_version_is_not_opened(tmp_path: Path) -> None:
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as connection:
+        connection.execute("UPDATE meta SET value = '99'")
+    with pytest.raises(StoreFailed, match="written by another version: schema"):
+        Store(tmp_path)
+
+
+@pytest.fixture
+async def small_files() -> AsyncIterator[None]:
+    """No file of this process may grow beyond 1 MiB: the same to SQLite as a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, ignored)
+
+
+async def test_where_nothing_more_can_be_written_reading_goes_on(store: Store, small_files: None) -> None:
+    await write(store, Put(CARD))
+    with pytest.raises(StoreFailed):
+        await write(store, *(Put(document(f"d{at}", "x" * 9000)) for at in range(200)))
+    assert [one.document for one in store.documents("acme", "help")] == [CARD]
+    assert (await write(store, Put(document("fee")))).versions == (2,)
+    assert store.check() == []
+
+
+# -- crashes ----------------------------------------------------------------------------------------------------------
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from gateway.knowledge.store import Batch, Put, Store
+from gateway.types import Document
+
+async def main():
+    store = Store(Path(sys.argv[1]))
+    at = int(sys.argv[2])
+    while True:
+        two = [Document(f"d{at}-{half}", "T", "", "", "A.", "A." * 300) for half in "ab"]
+        await store.write(Batch("t", "c", tuple(map(Put, two))))
+        print(at, flush=True)
+        at += 1
+
+asyncio.run(main())
+"""
+
+
+def killed(folder: Path, at: int, failpoint: str = "") -> int:
+    """A process that writes pairs from `at` on and says each once it is acknowledged, until it dies. The next pair."""
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(folder), str(at)],
+        stdout=subprocess.PIPE,
+        env={"GATEWAY_FAILPOINT": failpoint, "PATH": ""},
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        said = []
+        for line in process.stdout:
+            said.append(int(line))
+            if len(said) == random.randint(1, 40):  # noqa: S311
+                process.kill()
+        process.wait(30)
+    return said[-1] + 1 if said else at
+
+
+def check_pairs(folder: Path, acknowledged: int) -> int:
+    """All that was acknowledged is there, and whatever else is there is whole. How many pairs there are."""
+    store = Store(folder)
+    try:
+        assert store.check() == []
+        ids = [one.document.id for one in store.documents("t", "c")]
+        pairs = {int(one[1:-2]) for one in ids}
+        assert len(ids) == 2 * len(pairs)
+        assert pairs >= set(range(acknowledged))
+        assert [one.seq for one in store.changes(0)] == list(range(1, store.last() + 1))
+        return len(pairs)
+    finally:
+        store.close()
+
+
+def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> None:
+    acknowledged = 0
+    for _ in range(KILLS):
+        following = killed(tmp_path, acknowledged)
+        there = check_pairs(tmp_path, following)
+        acknowledged = max(there, following)
+
+
+@pytest.mark.parametrize(("name", "pairs"), [("before-commit", 0), ("after-commit", 1)])
+def test_a_process_that_dies_at_the_worst_moment_leaves_all_or_nothing(tmp_path: Path, name: str, pairs: int) -> None:
+    assert name in failpoints.NAMES
+    assert killed(tmp_path, 0, name) == 0  # it acknowledged nothing
+    assert check_pairs(tmp_path, 0) == pairs
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_a_torn_log_leaves_a_state_that_there_was(tmp_path: Path, seed: int) -> None:
+    store = Store(tmp_path)
+    for at in range(10):
+        await write(store, Put(document(f"d{at}", "x" * 3000)), Put(document(f"e{at}")))
+    wal = tmp_path / f"{FILE}-wal"
+    content = bytearray(wal.read_bytes())
+    database = (tmp_path / FILE).read_bytes()
+    store.close()
+    chance = random.Random(seed)  # noqa: S311
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / FILE).write_bytes(database)
+    cut = chance.randrange(32, len(content))
+    if seed % 2:
+        content[cut] ^= 1 << chance.randrange(8)
+    else:
+        content = content[:cut]
+    (torn / wal.name).write_bytes(content)
+    try:
+        left = Store(torn)
+    except StoreFailed:  # the first transaction, which makes the tables, is torn: nothing was acknowledged before it
+        return
+    ids = {one.document.id for one in left.documents("acme", "help")}
+    assert ids in [{f"{kind}{at}" for at in range(count) for kind in "de"} for count in range(11)]
+    left.close()
