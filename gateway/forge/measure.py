@@ -19,7 +19,7 @@ from gateway.forge.encoder import Student, pad
 from gateway.forge.shape import Shape
 from gateway.knowledge.library import Generation, Library
 from gateway.model.packing import pack
-from gateway.types import Document, Principal
+from gateway.types import Document, Pass, Prediction, Principal
 
 TIMED_QUESTIONS = 300
 STEP_VERSION = 1
@@ -79,7 +79,9 @@ def measure(
 def _first(generation: Generation, embeddings: NDArray[np.float32], documents: Sequence[str]) -> float:
     """The share of questions, by their embeddings, whose document comes first."""
     library = Library({"measure": generation})
-    hits = [library.search("measure", vector, Principal(), 1, 1).hits for vector in embeddings]
+    forward = Pass(np.zeros((len(embeddings), 1), np.float32), embeddings)
+    asked = [Prediction(forward, row, 0, {}) for row in range(len(forward))]
+    hits = [library.search("measure", one, Principal(), 1, 1).hits for one in asked]
     right = [bool(found) and found[0].document.id == wanted for found, wanted in zip(hits, documents, strict=True)]
     return float(np.mean(right))
 

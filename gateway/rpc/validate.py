@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import POLICY_FROM_PROTO, TIMEOUT
+from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, TIMEOUT
 from gateway.types import Criticality, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
 
@@ -20,7 +20,6 @@ MAX_BATCH_ITEMS = 256
 MAX_GROUPS = 64
 MAX_REQUEST_ID = 128
 MAX_NAME = 63
-MAX_DIGITS = 9
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
 CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
@@ -80,7 +79,7 @@ def _timeout(claims: Mapping[str, str]) -> float | None:
     milliseconds = claims.get(TIMEOUT)
     if milliseconds is None or RETRIED in claims:
         return None
-    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= MAX_DIGITS):
+    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= len(str(LONGEST_MS))):
         raise InvalidQuestion(TIMEOUT, "must be a whole number of milliseconds")
     return int(milliseconds) / 1000
 
