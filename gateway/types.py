@@ -96,13 +96,15 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """A retrievable span of a document: `text[start:end]` of it. `plain` is what is embedded, markup taken off."""
+    """A retrievable span of a document: `text[start:end]` of it, whose hash is `sha256`. `plain` is what is embedded,
+    markup taken off."""
 
     document_id: str
     number: int
     start: int
     end: int
     plain: str
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,15 +172,17 @@ class Degradation(enum.StrEnum):
 class Pass:
     """What one forward pass gave: `logits` [questions, labels] and unit `embeddings` [questions, dim].
 
-    What each of them needs next, from the same prototypes and passages, is made for all of them at once: reading those
-    from memory costs far more than the arithmetic.
+    What may be needed of each of them next, from the same prototypes and passages, is made for all of them at once when
+    the first needs it: reading those from memory costs far more than the arithmetic. `questions` were in the pass, more
+    than are here where it made no numbers for some.
     """
 
-    __slots__ = ("_shared", "embeddings", "logits")
+    __slots__ = ("_shared", "embeddings", "logits", "questions")
 
-    def __init__(self, logits: Matrix, embeddings: Matrix) -> None:
+    def __init__(self, logits: Matrix, embeddings: Matrix, questions: int = 0) -> None:
         self.logits = logits
         self.embeddings = embeddings
+        self.questions = questions or len(logits)
         self._shared: dict[int, tuple[object, object]] = {}
 
     def __len__(self) -> int:
@@ -226,7 +230,7 @@ class Prediction:
     @property
     def batch_size(self) -> int:
         """Questions that shared the pass."""
-        return len(self.forward)
+        return self.forward.questions
 
 
 class Standing(enum.StrEnum):

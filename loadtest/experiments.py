@@ -183,7 +183,7 @@ async def own_cost(bench: Bench) -> Findings:
     echo = Subject("bare echo", "echo", f"127.0.0.1:{port}", subjects.module("loadtest.echo", str(port)))
     whole = await _trial(bench, bench.gateway(), rate)
     bare = await _trial(bench, subjects.on_cpus(echo, bench.cpus), rate)
-    model = await raw.apart(bench.bundle, bench.sources, RAW_QUESTIONS)
+    model = await raw.apart(bench.bundle, bench.sources, RAW_QUESTIONS, bench.cpus)
     floor = None if bare.cpu_ms_per_answer is None else bare.cpu_ms_per_answer + model.cpu_ms
     numbers = {"gateway": asdict(whole), "echo": asdict(bare), "session_run": asdict(model)}
     load, faults = f"{rate:g}/s, half of the capacity", tuple(whole.faults + bare.faults)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import grpc.aio
 
-from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, TIMEOUT
+from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, timeout_claim
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from loadtest.targets import NO_MESSAGE, OK, STREAM_ENDED, Metadata, Outcome, connect, disconnect, failed
@@ -30,7 +30,7 @@ class GatewayTarget:
     async def send(self, question: str, timeout: float, metadata: Metadata) -> Outcome:  # noqa: ASYNC109
         request = pb.AnswerRequest(question=question)
         try:
-            claims = (*metadata, (TIMEOUT, str(round(1e3 * timeout))))
+            claims = (*metadata, timeout_claim(timeout))
             response = await next(self._stubs).Answer(request, timeout=timeout, metadata=claims)
         except grpc.aio.AioRpcError as error:
             return failed(error)

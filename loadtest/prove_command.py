@@ -34,7 +34,7 @@ FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     "cpus",
     metavar="LIST",
     default="",
-    callback=lambda _, __, cpus: _left_for_us(cpus),
+    callback=lambda _, __, cpus: _checked(cpus),
     help="Cores of the servers, such as 0,1 or 0-1; whoever asks keeps the others.  [all share all]",
 )
 @options.given(options.PEERS)
@@ -66,6 +66,8 @@ def prove(
     Everything is started and stopped here, on this machine; all together takes an hour or more. What cannot be taken,
     as an option is lacking, is said and left out. Exit code 1 if a measure is invalid.
     """
+    if cpus:  # before there are threads: they would keep all cores
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - _cores(cpus))
     bench = Bench(
         options.terms(sources, **others),
         SearchTerms(start, tolerance, repeats),
@@ -93,22 +95,26 @@ def prove(
         raise SystemExit(1)
 
 
-def _left_for_us(cpus: str) -> str:
-    """Take the other cores for this process, and so for nothing that is started on those. Raises BadParameter."""
-    if not cpus:
-        return cpus
-    try:
-        ranges = [[int(end) for end in part.split("-")] for part in cpus.split(",")]
-        theirs = {core for part in ranges for core in range(part[0], part[-1] + 1)}
-    except ValueError:
-        raise click.BadParameter(f"{cpus!r} is no list of cores, such as 0,1 or 0-1") from None
-    here = os.sched_getaffinity(0)
-    if not theirs <= here or theirs == here:
+def _checked(cpus: str) -> str:
+    """Raises BadParameter for what is no part of the cores that there are."""
+    theirs, here = _cores(cpus), os.sched_getaffinity(0)
+    if cpus and (not theirs <= here or theirs == here):
         raise click.BadParameter(
             f"must leave some of the cores {', '.join(map(str, sorted(here)))}, and name no others"
         )
-    os.sched_setaffinity(0, here - theirs)
     return cpus
+
+
+def _cores(cpus: str) -> set[int]:
+    """Of 0,2-3: 0, 2 and 3. Raises BadParameter."""
+    try:
+        ranges = [[int(end) for end in part.split("-", 1)] for part in cpus.split(",") if cpus]
+        found = [range(part[0], part[-1] + 1) for part in ranges]
+        if not all(found):
+            raise ValueError
+    except ValueError:
+        raise click.BadParameter(f"{cpus!r} is no list of cores, such as 0,1 or 0-1") from None
+    return {core for part in found for core in part}
 
 
 prove.epilog = f"Measures: {', '.join(MEASURES)}."

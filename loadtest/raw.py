@@ -21,7 +21,7 @@ import onnxruntime
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Precision
 from gateway.model.packing import Tokenization, pack
-from loadtest import questions
+from loadtest import questions, subjects
 from loadtest.processes import ServerFailed
 
 WARM = 200
@@ -61,12 +61,12 @@ def measured(bundle: Path, texts: Sequence[str], count: int, precision: Precisio
     return Raw(round(1e3 * used / count, 4), round(p50, 4), round(p99, 4))
 
 
-async def apart(bundle: Path, sources: Sequence[Path], count: int) -> Raw:
-    """The same in a process of its own. Raises ServerFailed with its words."""
+async def apart(bundle: Path, sources: Sequence[Path], count: int, cpus: str = "") -> Raw:
+    """The same in a process of its own, on those cores; see `subjects.pinned`. Raises ServerFailed with its words."""
+    command = subjects.module("loadtest.raw", str(bundle), str(count), *map(str, sources))
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadtest.raw", str(bundle), str(count), *map(str, sources),
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+        *subjects.pinned(command, cpus), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
     out, words = await process.communicate()
     if process.returncode:
         raise ServerFailed(f"session.run alone ended with {process.returncode}: {words.decode()[-2000:].strip()}")

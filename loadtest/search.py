@@ -35,13 +35,17 @@ class Search(Generic[V]):
 
 
 async def search(
-    trial: Callable[[float], Awaitable[V]], start: float, tolerance: float, factor: float = 2.0
+    trial: Callable[[float], Awaitable[V]],
+    start: float,
+    tolerance: float,
+    factor: float = 2.0,
+    is_cold: bool = False,
 ) -> Search[V]:
     """Try rates until the highest that passed and the lowest that failed differ by at most `tolerance` (0.05: 5 %).
 
     `start` is the first rate, `factor` how far the next one is while only passes, or only failures, are known. A trial
-    that fails by bad luck makes the result too low, never too high: repeat the search and take the median. The first
-    one is made again if it fails, as the server may have just started: a bound at `start` would stay for good.
+    that fails by bad luck makes the result too low, never too high: repeat the search and take the median. `is_cold`:
+    the server has just started, so the first trial is made again if it fails; a bound at `start` would stay for good.
     """
     found: Search[V] = Search()
 
@@ -56,7 +60,7 @@ async def search(
         return verdict.passed
 
     rate = start
-    if await passes(rate) or await passes(rate):
+    if await passes(rate) or (is_cold and await passes(rate)):
         while rate < HIGHEST and await passes(rate := rate * factor):
             pass
     else:
@@ -96,7 +100,7 @@ async def repeated(
     def numbered(number: int) -> Callable[[float], Awaitable[V]]:
         return lambda rate: trial(rate, number)
 
-    first = await search(numbered(0), start, tolerance)
+    first = await search(numbered(0), start, tolerance, is_cold=True)
     again = first.passed or start
     more = [await search(numbered(number), again, tolerance, LATER_FACTOR) for number in range(1, repeats)]
     return Capacity((first, *more))

@@ -79,10 +79,13 @@ def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -
 
 
 def on_cpus(subject: Subject, cpus: str) -> Subject:
-    """The same, started on those cores alone, such as 0,1 or 0-1; anywhere if that is empty."""
-    if not cpus or not subject.command:
-        return subject
-    return replace(subject, command=("taskset", "--cpu-list", cpus, *subject.command))
+    """The same, started on those cores alone; see `pinned`."""
+    return replace(subject, command=pinned(subject.command, cpus)) if subject.command else subject
+
+
+def pinned(command: tuple[str, ...], cpus: str) -> tuple[str, ...]:
+    """The command, on those cores alone, such as 0,1 or 0-1; anywhere if that is empty."""
+    return ("taskset", "--cpu-list", cpus, *command) if cpus else command
 
 
 def served_bundle(arguments: Sequence[str]) -> Path:

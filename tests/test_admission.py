@@ -225,7 +225,7 @@ def test_by_the_level_the_least_critical_are_refused_first(level: float, let_in:
 def test_a_refusal_tells_the_level_it_was_made_at(gate: Gate) -> None:
     gate.raise_level(1.0)
     gate.wait = 0.03
-    with pytest.raises(Shed, match=r"30 ms of waiting, too long at shed level 1\.0") as caught:
+    with pytest.raises(Shed, match=r"^predicted 30 ms of waiting, too long at shed level 1\.0") as caught:
         gate.admit()
     assert caught.value.level == pytest.approx(1.0)
 
@@ -262,20 +262,78 @@ def test_a_call_is_not_shed_for_its_own_questions(gate: Gate) -> None:
     assert caller.pending == pytest.approx(0.0)
 
 
-def test_what_a_call_has_waited_before_is_no_queue_that_stands(gate: Gate) -> None:
-    """It may have taken that long to connect."""
-    assert gate.admit(Caller(Principal(), waited=0.15), timeout=0.05)
+def called(waited: float | None, timeout: float = 0.2, tenant: str = "default") -> Caller:
+    return Caller(Principal(tenant), timeout=timeout, waited=waited)
 
 
-def test_calls_that_have_all_waited_before_are_a_queue_that_stands(gate: Gate) -> None:
-    for _ in range(10):
-        gate.now += 0.05
-        with contextlib.suppress(Shed):
-            gate.admit(Caller(Principal(), waited=0.06), timeout=0.14)
-    with pytest.raises(Shed, match="60 ms of waiting"):
-        gate.admit(Caller(Principal(), waited=0.06), timeout=0.14)
-    assert gate.admit(Caller(Principal(), waited=0.001), timeout=0.199)
-    assert gate.admit(Caller(Principal("other"), waited=0.06), timeout=0.14)
+class Traffic:
+    """Calls of 200 ms, one each 10 ms, that have waited for as long as a test says; how many were shed."""
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self.shed = 0
+
+    def comes(self, *waited: float | None, times: int = 100) -> None:
+        for seconds in waited * times:
+            self.gate.now += 0.01
+            try:
+                self.gate.admit(called(seconds), timeout=0.2 - (seconds or 0.0))
+            except Shed:
+                self.shed += 1
+
+
+@pytest.fixture
+def traffic(gate: Gate) -> Traffic:
+    return Traffic(gate)
+
+
+def test_calls_that_have_waited_longer_than_others_before_are_a_queue(traffic: Traffic) -> None:
+    traffic.comes(0.001, times=5)
+    traffic.comes(0.06)
+    assert traffic.shed > 5
+    with pytest.raises(Shed, match="59 ms on its way and predicted 0 ms"):
+        traffic.gate.admit(called(0.06), timeout=0.14)
+    before = traffic.shed
+    traffic.comes(0.001)
+    assert traffic.shed == before  # who has not waited is let in at any level
+
+
+def test_what_a_proxy_or_a_slow_network_always_takes_is_no_queue(traffic: Traffic) -> None:
+    traffic.comes(0.1, 0.105, times=100)
+    assert traffic.shed == 0
+    assert traffic.gate.admission.level() == 0
+
+
+def test_a_new_connection_here_and_there_is_no_queue(traffic: Traffic) -> None:
+    traffic.comes(*[0.001] * 7, 0.1, times=40)
+    assert traffic.shed == 0
+
+
+def test_callers_who_do_not_tell_do_not_hide_a_queue(traffic: Traffic) -> None:
+    traffic.comes(0.001, times=5)
+    traffic.comes(0.06, 0.06, None)
+    assert traffic.shed > 5
+
+
+def test_where_nobody_tells_there_is_no_such_queue(traffic: Traffic) -> None:
+    traffic.comes(None, times=100)
+    assert (traffic.shed, traffic.gate.admission.level()) == (0, 0)
+
+
+def test_a_queue_is_a_tenant_s_own(traffic: Traffic) -> None:
+    traffic.comes(0.001, times=5)
+    traffic.comes(0.06)
+    assert traffic.gate.admit(called(0.06, tenant="other"), timeout=0.14)
+
+
+def test_the_share_of_time_that_was_waited_is_of_the_whole_time(gate: Gate) -> None:
+    """Not of what a server allows at most."""
+    for _ in range(50):
+        gate.now += 0.01
+        gate.admit(called(0.0, timeout=120.0), timeout=10.0)
+        gate.now += 0.01
+        gate.admit(called(4.0, timeout=120.0), timeout=10.0)
+    assert gate.admission.level() == 0
 
 
 def test_nobody_is_shed_where_that_is_switched_off() -> None:

@@ -353,12 +353,13 @@ async def test_output_that_is_not_finite_fails_for_that_question_alone(room: Roo
     with pytest.raises(InferenceFailed, match="not finite"):
         await bad
     assert label(await good) == 1
+    assert (await good).batch_size == 2
     assert room.session.batches == [[0], [-1, 1]]
 
 
 async def test_output_of_too_few_rows_does_not_end_the_thread(room: Room) -> None:
     room.session.rows = 0
-    with pytest.raises(InferenceFailed, match="shorter"):
+    with pytest.raises(InferenceFailed, match="0 and 0 rows came for 1 questions"):
         await room.ask(1)
     await room.session.is_entered()  # that batch's sign, so that `occupied` waits for its own
     room.session.rows = 1  # of two: each is tried alone

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Iterable
 
 import pytest
 
 from gateway.client import AsyncClient, CallFailed, Client, as_json
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
+from gateway.rpc.admission import Caller
 from gateway.rpc.server import Ports
+from gateway.rpc.validate import caller_of
 from gateway.types import Answer, Found, Policy, Principal, Question
 from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
 
@@ -50,6 +53,39 @@ async def test_what_was_shed_is_tried_again(ports: Ports, gateway: FakeGateway) 
     async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
         assert await client.answer("why?") == ANSWER
     assert len(gateway.questions) == 2
+
+
+@pytest.fixture
+def claims(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The metadata of all calls, as the server gets it."""
+    seen: list[dict[str, str]] = []
+
+    def noted(metadata: Iterable[tuple[str, str]]) -> Caller:
+        seen.append(dict(metadata))
+        return caller_of(metadata)
+
+    monkeypatch.setattr("gateway.rpc.handler.caller_of", noted)
+    return seen
+
+
+async def test_it_says_how_long_it_gives_a_call_and_grpc_that_it_is_tried_again(
+    ports: Ports, gateway: FakeGateway, claims: list[dict[str, str]]
+) -> None:
+    await test_what_was_shed_is_tried_again(ports, gateway)
+    assert [(one["x-timeout-ms"], one.get("grpc-previous-rpc-attempts")) for one in claims] == [
+        ("5000", None),
+        ("5000", "1"),
+    ]
+
+
+async def test_without_asyncio_it_says_so_too(ports: Ports, claims: list[dict[str, str]]) -> None:
+    def ask() -> None:
+        with Client(f"127.0.0.1:{ports.grpc}", timeout=2) as client:
+            client.answer("why?", timeout=3)
+            client.answer_batch(["why?"])
+
+    await asyncio.to_thread(ask)
+    assert [one["x-timeout-ms"] for one in claims] == ["3000", "2000"]
 
 
 @pytest.mark.parametrize("left", [0.0, -1.0])

@@ -138,7 +138,7 @@ def test_a_quote_stands_in_the_document_and_has_the_right_hash(library: Library)
 
 def test_a_passage_outside_of_its_document_is_never_cited() -> None:
     with pytest.raises(SearchFailed, match="outside"):
-        cite(CARD, Passage("card", 0, len(CARD.text) - 2, len(CARD.text) + 2, ""), 0.5)
+        cite(CARD, Passage("card", 0, len(CARD.text) - 2, len(CARD.text) + 2, "", ""), 0.5)
 
 
 @pytest.mark.parametrize(

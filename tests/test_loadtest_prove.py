@@ -354,7 +354,8 @@ def test_servers_get_cores_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.parametrize(
-    ("cpus", "why"), [("0-3", "must leave some"), ("7", "name no others"), ("a", "no list of cores")]
+    ("cpus", "why"),
+    [("0-3", "must leave some"), ("7", "name no others"), ("a", "no list of cores"), ("3-1", "no list of cores")],
 )
 def test_cores_that_servers_cannot_have_are_refused(monkeypatch: pytest.MonkeyPatch, cpus: str, why: str) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1, 2, 3})
@@ -366,4 +367,4 @@ def test_cores_that_servers_cannot_have_are_refused(monkeypatch: pytest.MonkeyPa
 def test_results_say_which_cores_the_servers_had() -> None:
     finding = Finding(0.9, "load", {})
     found = kept.document(MEASURES["goodput-2x"], finding, WHEN, TERMS, "0,1")
-    assert "servers on cores 0,1 and whoever asks on" in kept.markdown([found])
+    assert f"servers on cores 0,1 and whoever asks on {found['cores']} cores more" in kept.markdown([found])

@@ -17,15 +17,15 @@ def fed(shedding: Shedding, backlog: float, seconds: float, start: float = 0.0) 
     """A question every 5 ms, each of which finds that backlog. When the last one came."""
     steps = round(seconds / 0.005)
     for step in range(steps + 1):
-        shedding.observe(backlog, LEFT, start + step * 0.005)
+        shedding.observe(None, backlog, LEFT, start + step * 0.005)
     return start + steps * 0.005
 
 
 def at(level: float) -> Shedding:
     """A level that was reached at once, at instant 0.1."""
     shedding = Shedding(WAITS)
-    shedding.observe(1.0, LEFT, 0.0)
-    shedding.observe(level / RISE * WAITS.target, LEFT, INTERVAL)
+    shedding.observe(None, 1.0, LEFT, 0.0)
+    shedding.observe(None, level / RISE * WAITS.target, LEFT, INTERVAL)
     assert shedding.level(INTERVAL) == pytest.approx(level)
     return shedding
 
@@ -39,7 +39,7 @@ def test_a_burst_that_drains_within_the_interval_is_no_reason() -> None:
     shedding = Shedding(WAITS)
     for burst in range(20):
         last = fed(shedding, 0.5, 0.09, start=burst / 10)
-        shedding.observe(0.01, LEFT, last + 0.005)
+        shedding.observe(None, 0.01, LEFT, last + 0.005)
     assert shedding.level(2.0) == 0
 
 
@@ -65,14 +65,14 @@ def test_the_level_falls_by_a_tenth_a_second_without_a_question() -> None:
 def test_one_question_that_finds_a_short_queue_starts_the_interval_again() -> None:
     shedding = Shedding(WAITS)
     fed(shedding, 0.5, 0.09)
-    shedding.observe(0.0, LEFT, 0.095)
+    shedding.observe(None, 0.0, LEFT, 0.095)
     assert shedding.level(fed(shedding, 0.5, 0.09, start=0.1)) == 0
 
 
 def test_who_has_more_time_tolerates_more() -> None:
     shedding = Shedding(WAITS)
     for step in range(100):
-        shedding.observe(0.15, 2.0, step * 0.01)
+        shedding.observe(None, 0.15, 2.0, step * 0.01)
     assert shedding.level(1.0) == 0
 
 

@@ -17,7 +17,7 @@ def known(rate: Rate | None = None) -> Tenants:
 def raise_level(tenant: Tenant) -> None:
     assert tenant.shedding
     for now in (0.0, INTERVAL):
-        tenant.shedding.observe(1.0, 0.1, now)
+        tenant.shedding.observe(None, 1.0, 0.1, now)
 
 
 def test_a_tenant_is_one_and_the_same() -> None:

@@ -149,7 +149,8 @@ class ModelCalibration:
 
     def features(self, logits: Matrix, embedding: Matrix) -> Matrix:
         """See `model_features`."""
-        return model_features(logits, embedding, self.prototypes, self.temperature)
+        near = nearest_prototypes(embedding, self._columns, len(self.prototypes))
+        return _features(logits.argmax(axis=1), _powers(logits / np.float32(self.temperature)).sum(axis=1), near)
 
     def read(self, forward: Pass) -> Reading:
         """What the pass says of each of its questions; worked out once."""
@@ -220,9 +221,9 @@ def columns(prototypes: Matrix) -> Matrix:
     return np.ascontiguousarray(prototypes.reshape(-1, prototypes.shape[-1]).T)
 
 
-def nearest_prototypes(embedding: Matrix, columns: Matrix, labels: int) -> Matrix:
-    """[n, labels]: cosines to each label's nearest prototype."""
-    return np.asarray((embedding @ columns).reshape(len(embedding), labels, -1).max(axis=2), np.float32)
+def nearest_prototypes(embedding: Matrix, laid_out: Matrix, labels: int) -> Matrix:
+    """[n, labels]: cosines to each label's nearest prototype, of those `laid_out` as `columns` does."""
+    return np.asarray((embedding @ laid_out).reshape(len(embedding), labels, -1).max(axis=2), np.float32)
 
 
 def _features(best: NDArray[np.int64], total: Vector, near: Matrix) -> Matrix:

@@ -113,7 +113,7 @@ class Cascade:
         timings = dict(prediction.timings)
         started = self._clock()
         label = self._label(prediction)
-        reading = self._clock() - started
+        calibrating = self._clock() - started
 
         ranking: Ranking | None = None
         silence = Reason.BUDGET  # of no effect where no search is wanted
@@ -123,11 +123,11 @@ class Cascade:
             ranking = self._rank(knowledge, label, prediction, question)
             silence = Reason.RETRIEVAL_UNAVAILABLE
             timings["search"] = self._clock() - started
-            self._search_seconds += 0.1 * (timings["search"] - self._search_seconds)
+            self._note(timings["search"])
 
         started = self._clock()
         model, retrieval = self._calibrate(label, prediction, ranking, silence, question)
-        timings["calibrate"] = reading + self._clock() - started
+        timings["calibrate"] = calibrating + self._clock() - started
 
         choice = POLICIES[question.policy](model, retrieval, self.profile.thresholds)
         started = self._clock()
@@ -178,6 +178,11 @@ class Cascade:
     def _tier(self, question: Question) -> KnowledgeTier | None:
         """Nothing for a question to no collection."""
         return self._knowledge if question.collection else None
+
+    def _note(self, seconds: float) -> None:
+        """What a search took. One question of a pass searches for all of them, so quick ones say little."""
+        longer = seconds - self._search_seconds
+        self._search_seconds += (0.1 if longer > 0 else 0.01) * longer
 
     def _has_time(self, deadline: Deadline) -> bool:
         if deadline.remaining() > SEARCH_MARGIN * self._search_seconds:

@@ -21,8 +21,8 @@ class ModelTier(Protocol):
 
 
 class KnowledgeTier(Protocol):
-    """Documents of collections, as the caller may see them, by a prediction's embedding. Searches take 0.1 - 0.5 ms and
-    run inline."""
+    """Documents of collections, as the caller may see them, by a prediction's embedding. A scan of 1,000
+    passages takes 0.1 ms and is made for all questions of a pass by the first; searches run inline."""
 
     def rank(
         self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.client.asked import Asked
-from gateway.rpc.convert import POLICY_TO_PROTO, TIMEOUT, answer_from_proto, answer_to_proto, found_from_proto
+from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto, timeout_claim
 from gateway.types import Answer, Criticality, Found, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
@@ -322,8 +322,7 @@ def _metadata(principal: Principal, criticality: Criticality | None) -> Sequence
 
 def _within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """A call's deadline, and its metadata with how long that was from the start."""
-    milliseconds = min(round(1000 * _checked(seconds)), MAX_TIMEOUT_MS // 10)
-    return {"timeout": seconds, "metadata": (*metadata, (TIMEOUT, str(milliseconds)))}
+    return {"timeout": _checked(seconds), "metadata": (*metadata, timeout_claim(seconds))}
 
 
 def _checked(timeout: float) -> float:

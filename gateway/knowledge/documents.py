@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,9 +85,10 @@ def passages(document: Document) -> list[Passage]:
     """The document's passages in order; the first is the short answer. Every passage is embedded with the title."""
     found: list[Passage] = []
     for start, end in _spans(document.text):
-        plain = plain_text(document.text[start:end])
-        if plain:
-            found.append(Passage(document.id, len(found), start, end, f"{document.title}. {plain}"))
+        quote = document.text[start:end]
+        if plain := plain_text(quote):
+            digest = hashlib.sha256(quote.encode()).hexdigest()
+            found.append(Passage(document.id, len(found), start, end, f"{document.title}. {plain}", digest))
     return found
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import cast
 
 import numpy as np
@@ -196,11 +194,6 @@ def cite(document: Document, passage: Passage, similarity: float) -> Citation:
         start=passage.start,
         end=passage.end,
         quote=quote,
-        quote_sha256=_sha256(quote),
+        quote_sha256=passage.sha256,
         similarity=round(similarity, 6),
     )
-
-
-@lru_cache(4096)
-def _sha256(quote: str) -> str:
-    return hashlib.sha256(quote.encode()).hexdigest()

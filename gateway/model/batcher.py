@@ -17,7 +17,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,6 +36,8 @@ STOP_SECONDS = 10.0
 """How long stopping waits for the batch that runs. A session that hangs longer is left to the end of the process."""
 
 DOWN = "the model's device is lost, and there is nothing to fall back to"
+
+NOTHING: Mapping[str, float] = {}
 
 Run = Callable[[Sequence[list[int]]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
@@ -56,6 +58,7 @@ class _Asked:
     ids: list[int]
     future: asyncio.Future[Prediction]
     since: float
+    timings: dict[str, float]
     is_begun: bool = False
 
 
@@ -122,11 +125,16 @@ class Batcher:
             if self._thread.is_alive():
                 log.warning("the session still computes after %g s and is left alone", STOP_SECONDS)
 
-    async def submit(self, ids: list[int], deadline: Deadline, tenant: str = "default") -> Prediction:
-        """The prediction for one question. Raises DeadlineExceeded, Overloaded, InferenceFailed, Unavailable."""
+    async def submit(
+        self, ids: list[int], deadline: Deadline, tenant: str = "default", timings: Mapping[str, float] = NOTHING
+    ) -> Prediction:
+        """The prediction for one question; `timings` are of the stages before, in seconds.
+
+        Raises DeadlineExceeded, Overloaded, InferenceFailed, Unavailable.
+        """
         deadline.check("inference")
         loop = asyncio.get_running_loop()
-        asked = _Asked(ids, loop.create_future(), self._clock())
+        asked = _Asked(ids, loop.create_future(), self._clock(), dict(timings))
         one = Waiting(next(self._numbers), tenant, deadline.at, len(ids), 0.0, asked)
         with self._changed:
             if self._stopping or self._loop is None:
@@ -243,18 +251,23 @@ class Batcher:
         self, batch: Sequence[_Question], logits: Matrix, embeddings: Matrix, started: float, seconds: float
     ) -> list[Prediction | Exception]:
         """One for each question of the pass, but for those of whom it made no numbers."""
+        if len(logits) != len(batch) or len(embeddings) != len(batch):
+            raise InferenceFailed(f"{len(logits)} and {len(embeddings)} rows came for {len(batch)} questions")
         sound = np.logical_and(np.isfinite(logits).all(axis=1), np.isfinite(embeddings).all(axis=1))
         if not np.all(sound):
             logits, embeddings = logits[sound], embeddings[sound]
-        forward, rows, by_spare = Pass(logits, embeddings), itertools.count(), self.degraded is not None
-        return [
-            Prediction(
-                forward, next(rows), one.tokens, {"queue": started - one.payload.since, "infer": seconds}, by_spare
-            )
-            if is_sound
-            else InferenceFailed("the model's output is not finite")
-            for one, is_sound in zip(batch, sound.tolist(), strict=True)
-        ]
+        forward, by_spare = Pass(logits, embeddings, len(batch)), self.degraded is not None
+        outcomes: list[Prediction | Exception] = []
+        row = 0
+        for one, is_sound in zip(batch, sound.tolist(), strict=True):
+            if not is_sound:
+                outcomes.append(InferenceFailed("the model's output is not finite"))
+                continue
+            timings = one.payload.timings
+            timings["queue"], timings["infer"] = started - one.payload.since, seconds
+            outcomes.append(Prediction(forward, row, one.tokens, timings, by_spare))
+            row += 1
+        return outcomes
 
     # -- back on the event loop ---------------------------------------------------------------------------------------
 

@@ -143,9 +143,7 @@ class Engine:
         started = time.perf_counter()
         tokens = self._tokenization.encode(text)
         tokenize = time.perf_counter() - started
-        prediction = await self._batcher.submit(tokens, deadline, tenant)
-        prediction.timings["tokenize"] = tokenize
-        return prediction
+        return await self._batcher.submit(tokens, deadline, tenant, {"tokenize": tokenize})
 
     def outputs(
         self, texts: Sequence[str], session: Session | None = None

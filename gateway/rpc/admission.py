@@ -46,15 +46,15 @@ class Terms:
 @dataclass(slots=True)
 class Caller:
     """Who makes a call, and `pending`: predicted seconds of its questions that are in hand. They are not held against
-    it, as a call is bounded in itself: a batch by its size, a stream by how much of it is read. `waited`: seconds that
-    the call was on its way, if its caller has said how much time it gave it."""
+    it, as a call is bounded in itself: a batch by its size, a stream by how much of it is read. `waited`: how much of
+    the call's time was gone when it was handed over, in seconds; None if its caller has not said how much it had."""
 
     principal: Principal
     criticality: Criticality = Criticality.CRITICAL
     timeout: float | None = None
-    """Seconds that it had when it was made."""
+    """Seconds that a call had when it was made, as its caller says."""
     pending: float = 0.0
-    waited: float = 0.0
+    waited: float | None = None
 
 
 class Admission:
@@ -109,25 +109,28 @@ class Admission:
         if tenant.quota and (retry_after := tenant.quota.wait(now)):
             raise QuotaExceeded(caller.principal.tenant, retry_after)
         seen, remaining = self._forecast(characters, caller.principal.tenant, deadline), deadline.at - now
-        if tenant.shedding:
-            tenant.shedding.observe(caller.waited + seen.backlog - caller.pending, caller.waited + remaining, now)
+        shedding = tenant.shedding
+        waited = None
+        if shedding:
+            waited = shedding.waited(caller.waited, now)
+            shedding.observe(waited, seen.backlog - caller.pending, _timeout(caller, remaining), now)
         _check_budget(seen, remaining)
         may_search = True
-        if tenant.shedding:
-            self._shed(tenant.shedding, caller, seen.wait, remaining, now)
-            may_search = caller.criticality not in OPTIONAL or tenant.shedding.level(now) <= self._terms.brownout
+        if shedding:
+            self._shed(shedding, caller, seen.wait, waited or 0.0, remaining, now)
+            may_search = caller.criticality not in OPTIONAL or shedding.level(now) <= self._terms.brownout
         if tenant.quota:
             tenant.quota.take(now)
         return Ticket(caller, seen.cost, may_search)
 
-    def _shed(self, shedding: Shedding, caller: Caller, wait: float, remaining: float, now: float) -> None:
-        level = shedding.level(now)
-        # Without a queue that stands, it was the network that took the time, or a connection that had to be made.
-        waited = caller.waited if level else 0.0
-        wait += waited - caller.pending
-        share = shedding.share_refused(caller.criticality, wait, waited + remaining, now)
+    def _shed(
+        self, shedding: Shedding, caller: Caller, wait: float, waited: float, remaining: float, now: float
+    ) -> None:
+        wait -= caller.pending
+        share = shedding.share_refused(caller.criticality, wait, _timeout(caller, remaining), now, waited)
         if share and self._draw() < share:
-            raise Shed(f"{wait * 1000:.0f} ms of waiting, too long at shed level {level:.1f}", level)
+            level, before = shedding.level(now), f"{waited * 1000:.0f} ms on its way and " if waited else ""
+            raise Shed(f"{before}predicted {wait * 1000:.0f} ms of waiting, too long at shed level {level:.1f}", level)
 
     def level(self) -> float:
         """The highest shed level of any tenant, 0 to 1."""
@@ -229,3 +232,8 @@ def _check_budget(seen: Forecast, remaining: float) -> None:
     if seen.wait and seen.wait + seen.service > remaining:
         wait, service, left = (f"{seconds * 1000:.1f}" for seconds in (seen.wait, seen.service, remaining))
         raise DeadlineUnmeetable(f"predicted {wait} ms of waiting and {service} ms of work, and {left} ms are left")
+
+
+def _timeout(caller: Caller, remaining: float) -> float:
+    """Seconds that a question had from the start. `remaining` may have been cut to what a server allows at most."""
+    return remaining if caller.waited is None or caller.timeout is None else max(caller.timeout, remaining)

@@ -9,6 +9,7 @@ from gateway.v1 import gateway_pb2 as pb
 
 TIMEOUT = "x-timeout-ms"
 """Metadata: how long a caller gives a call. gRPC tells a server how much of that is left, and not how much is gone."""
+LONGEST_MS = 10**9 - 1
 
 
 def _number(enum: Any, name: str) -> Any:
@@ -126,3 +127,8 @@ def _citation_from_proto(message: pb.Citation) -> Citation:
         quote_sha256=message.quote_sha256,
         similarity=message.similarity,
     )
+
+
+def timeout_claim(seconds: float) -> tuple[str, str]:
+    """That a call is given so many seconds, as metadata."""
+    return TIMEOUT, str(min(round(1000 * seconds), LONGEST_MS))

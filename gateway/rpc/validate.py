@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import POLICY_FROM_PROTO, TIMEOUT
+from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, TIMEOUT
 from gateway.types import Criticality, Policy, Principal, Question
 from gateway.v1 import gateway_pb2 as pb
 
@@ -19,14 +19,13 @@ MAX_LIMIT = 50
 MAX_BATCH_ITEMS = 256
 MAX_GROUPS = 64
 MAX_REQUEST_ID = 128
-MAXNAME = 63
-MAX_DIGITS = 9
+MAX_NAME = 63
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
 CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
-NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAXNAME - 1}}}")
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
 _PRINTABLE_ASCII = re.compile(r"[\x20-\x7e]*")
 
 
@@ -58,14 +57,14 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
 def _principal(claims: Mapping[str, str]) -> Principal:
     tenant = claims.get("x-tenant", "default")
     if not NAME.fullmatch(tenant):
-        raise InvalidQuestion("x-tenant", f"must be 1 to {MAXNAME} letters, digits, '.', '_' or '-'")
+        raise InvalidQuestion("x-tenant", f"must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
     groups = (
         frozenset(name.strip() for name in claims["x-groups"].split(",")) if claims.get("x-groups") else frozenset()
     )
     if len(groups) > MAX_GROUPS:
         raise InvalidQuestion("x-groups", f"has {len(groups)} groups, limit {MAX_GROUPS}")
     if not all(NAME.fullmatch(name) for name in groups):
-        raise InvalidQuestion("x-groups", f"each must be 1 to {MAXNAME} letters, digits, '.', '_' or '-'")
+        raise InvalidQuestion("x-groups", f"each must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
     return Principal(tenant, groups)
 
 
@@ -82,7 +81,7 @@ def _timeout(claims: Mapping[str, str]) -> float | None:
     milliseconds = claims.get(TIMEOUT)
     if milliseconds is None or RETRIED in claims:
         return None
-    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= MAX_DIGITS):
+    if not (milliseconds.isascii() and milliseconds.isdigit() and len(milliseconds) <= len(str(LONGEST_MS))):
         raise InvalidQuestion(TIMEOUT, "must be a whole number of milliseconds")
     return int(milliseconds) / 1000
 
