@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli"},
     "shadow": LEAVES | {"rpc"},
     "loading": LEAVES | {"rpc"},
-    "swapping": LEAVES | {"rpc", "shadow", "loading"},
+    "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading"},
     "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "workers"} | ENGINES | OFFLINE,
 }
@@ -43,6 +43,7 @@ HOMES: dict[str, set[str]] = {
     "onnxruntime": {"model", "forge"},  # the forge also measures graphs that are in no bundle yet
     "tokenizers": {"model", "forge"},
     "hnswlib": {"knowledge"},
+    "sqlite3": {"knowledge"},
     "prometheus_client": {"telemetry"},
     "uvloop": {"cli.replica"},
     "torch": {"forge"},

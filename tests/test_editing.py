@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc.aio
 import pytest
+from click.testing import CliRunner, Result
 
 from gateway import assembly
+from gateway.cli.main import cli
 from gateway.config import Config, KnowledgeSection, ModelSection, ServerSection
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
@@ -57,8 +61,15 @@ async def knowledge(channel: grpc.aio.Channel) -> Stub:
     return stub
 
 
-def document(name: str, answer: str = "word1 word2", *groups: str, **more: int) -> pb.Document:
-    return pb.Document(id=name, title="Title", answer=answer, body="Body of word3.", groups=groups, **more)
+def document(name: str, answer: str = "word1 word2", *groups: str, expected_version: int | None = None) -> pb.Document:
+    return pb.Document(
+        id=name,
+        title="Title",
+        answer=answer,
+        body="Body of word3.",
+        groups=groups,
+        expected_version=expected_version,
+    )
 
 
 async def put(stub: Stub, *documents: pb.Document, key: str = "") -> pb.WriteResponse:
@@ -165,7 +176,7 @@ async def test_versions_and_keys_guard_writes(knowledge: Stub) -> None:
         ([document("a/b")], "documents[0].id"),
         ([document("a"), document("a")], "documents"),
         ([document("a"), document("b", "")], "documents[1].answer"),
-        ([document("a", "**")], "documents[0]"),
+        ([pb.Document(id="a", title="T", answer="**")], "documents[0]"),
         ([document("a", "word1", "no group")], "documents[0].groups"),
         ([pb.Document(id="a", answer="word1")], "documents[0].title"),
         ([pb.Document(id="a", title="T", answer="word1", uri="a\nb")], "documents[0].uri"),
@@ -232,3 +243,63 @@ async def test_a_swap_keeps_what_is_stored_and_what_comes_meanwhile(bundle: Path
         assert sorted(await found(stub)) == ["a", "b", "c"]
     await server.stop()
     await gateway.close()
+
+
+# -- the client and the command line ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def target(bundle: Path, tmp_path: Path) -> AsyncIterator[str]:
+    settings = config(bundle, tmp_path / "data")
+    gateway = await assembly.build(settings)
+    server = Server(gateway, settings, Metrics(), gateway, edited=gateway)
+    yield f"127.0.0.1:{(await server.start()).grpc}"
+    await server.stop()
+    await gateway.close()
+
+
+async def run(*arguments: str) -> Result:
+    return await asyncio.to_thread(CliRunner().invoke, cli, ["knowledge", *arguments])
+
+
+def article(folder: Path, name: str, answer: str) -> None:
+    matter = f"id: {name}\ntitle: Title\nuri: u\nupdated: 2026-01-01\nanswer: {answer}"
+    (folder / f"{name}.md").write_text(f"---\n{matter}\n---\nBody of word1.\n")
+
+
+async def test_a_folder_is_imported_again_and_again(target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "articles"
+    folder.mkdir()
+    for name in ("a", "b", "c"):
+        article(folder, name, "word1.")
+    arguments = ("import", str(folder), "--collection", "help", "--target", target)
+    assert "3 written, 0 unchanged, 0 deleted, 0 not read" in (await run(*arguments)).output
+    assert "0 written, 3 unchanged, 0 deleted, 0 not read" in (await run(*arguments)).output
+    for answer in ("word2.", "word1."):  # and back again: it is another change, though the same words as before
+        article(folder, "a", answer)
+        assert "1 written, 2 unchanged" in (await run(*arguments)).output
+    (folder / "b.md").unlink()
+    (folder / "bad.md").write_text("no front matter")
+    failed = await run(*arguments, "--prune")
+    assert failed.exit_code == 1
+    assert "0 written, 2 unchanged, 0 deleted, 1 not read" in failed.output
+    assert "bad.md: must open with front matter" in failed.output
+    (folder / "bad.md").unlink()
+    assert "0 written, 2 unchanged, 1 deleted, 0 not read" in (await run(*arguments, "--prune")).output
+    lines = (await run("export", "--collection", "help", "--target", target)).output.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["a", "c"]
+    assert json.loads(lines[0])["answer"] == "word1."
+    found = json.loads((await run("collections", "--json", "--target", target)).output)
+    assert [(one["name"], one["documents"], one["is_stored"]) for one in found] == [("help", 2, True)]
+    assert (
+        "1 deleted, 1 were not there"
+        in (await run("delete", "a", "x", "--collection", "help", "--target", target)).output
+    )
+    assert "dropped" in (await run("drop", "help", "--yes", "--target", target)).output
+    assert "it was not there" in (await run("drop", "help", "--yes", "--target", target)).output
+
+
+async def test_the_command_line_says_what_is_wrong(target: str) -> None:
+    gone = await run("export", "--collection", "nope", "--target", target)
+    assert gone.exit_code == 4
+    assert "no stored collection 'nope' here" in gone.output

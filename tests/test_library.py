@@ -224,7 +224,7 @@ def test_replacing_serves_the_new_generation_from_the_next_search_on() -> None:
     evidence = library.search("banking", query("card"), NOBODY, 1, 1)
     assert (evidence.knowledge_version, evidence.hits[0].document) == (2, changed)
     assert library.standing("banking", "card", CARD.content_hash, NOBODY) is Standing.CHANGED
-    assert before.documents == (CARD,)
+    assert list(before.documents) == [CARD]
 
 
 def test_an_encoder_that_gives_no_unit_vectors_is_refused() -> None:

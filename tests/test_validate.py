@@ -65,7 +65,7 @@ def test_other_fields_are_checked(request_: pb.AnswerRequest, field: str) -> Non
 def test_defaults_are_filled_in() -> None:
     question = question_of(pb.AnswerRequest(question="x"), Principal(), RULES)
     assert (question.collection, question.policy, question.max_citations) == ("banking", Policy.ENSEMBLE, 3)
-    assert lookup_of(pb.SearchRequest(query="x"), RULES).limit == 5
+    assert lookup_of(pb.SearchRequest(query="x"), "default", RULES).limit == 5
 
 
 def test_an_unknown_collection_is_echoed_only_if_it_could_be_one() -> None:
@@ -81,7 +81,7 @@ def test_without_collections_there_are_answers_and_no_search() -> None:
     with pytest.raises(UnknownCollection, match="'banking'"):
         question_of(pb.AnswerRequest(question="x", collection="banking"), Principal(), rules)
     with pytest.raises(UnknownCollection, match="no collection is served here"):
-        lookup_of(pb.SearchRequest(query="x"), rules)
+        lookup_of(pb.SearchRequest(query="x"), "default", rules)
 
 
 def test_batches_hold_between_1_and_256_items() -> None:

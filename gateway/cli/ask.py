@@ -55,7 +55,7 @@ def ask(
                 request_id=request_id,
             )
         except CallFailed as error:
-            failure = _explained(error, target)
+            failure = explained(error, target)
             if not is_json:
                 raise failure from None
             shown = {"code": error.code, "message": error.message, "reason": error.reason}
@@ -98,7 +98,7 @@ def _timings(answer: Answer) -> Table:
     return table
 
 
-def _explained(error: CallFailed, target: str) -> Failure:
+def explained(error: CallFailed, target: str) -> Failure:
     if error.code == "UNAVAILABLE" and not error.reason:
         return NotReached(f"nothing answers at {target}: start one with `gateway serve`, or name it with --target")
     if error.code == "UNAVAILABLE":

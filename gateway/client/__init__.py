@@ -1,5 +1,6 @@
-"""The Python client: `Client`, `AsyncClient`, and the one error they raise."""
+"""The Python client: `Client`, `AsyncClient` and `Editor`, and the one error they raise."""
 
 from gateway.client.client import AsyncClient, CallFailed, Client, as_json
+from gateway.client.editor import Editor
 
-__all__ = ["AsyncClient", "CallFailed", "Client", "as_json"]
+__all__ = ["AsyncClient", "CallFailed", "Client", "Editor", "as_json"]

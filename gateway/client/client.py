@@ -83,7 +83,7 @@ class AsyncClient:
         self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = _metadata(principal or Principal(), criticality)
+        self._metadata = metadata_of(principal or Principal(), criticality)
         self._timeout = timeout
 
     async def answer(
@@ -100,10 +100,10 @@ class AsyncClient:
         request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse | None = await self._answers.Answer(
-                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
+                request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return answer_from_proto(_there(response))
 
     async def answer_batch(
@@ -113,10 +113,10 @@ class AsyncClient:
         batch = _batch(questions, collection, policy)
         try:
             response: pb.AnswerBatchResponse | None = await self._answers.AnswerBatch(
-                batch, **_within(self._timeout, self._metadata)
+                batch, **within(self._timeout, self._metadata)
             )
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return [_item(item) for item in _there(response).items]
 
     async def answer_stream(
@@ -155,12 +155,12 @@ class AsyncClient:
                         yield number, _item(response)
                     return
                 except grpc.RpcError as error:
-                    failure = _failure(error)
+                    ended = failure(error)
                     if asyncio.get_running_loop().time() - began > QUIET:
                         waits = iter(BACKOFF)
-                    wait = next(waits, None) if failure.reason == "DRAINING" else None
+                    wait = next(waits, None) if ended.reason == "DRAINING" else None
                     if wait is None:
-                        raise failure from None
+                        raise ended from None
                     await asyncio.sleep(wait)
                 finally:
                     writing.cancel()
@@ -180,10 +180,10 @@ class AsyncClient:
         request = pb.SearchRequest(query=query, collection=collection, limit=limit)
         try:
             response: pb.SearchResponse | None = await self._knowledge.Search(
-                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
+                request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return [found_from_proto(hit) for hit in _there(response).hits]
 
     async def close(self) -> None:
@@ -212,7 +212,7 @@ class Client:
         self._channel = grpc.insecure_channel(target, options=OPTIONS)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = _metadata(principal or Principal(), criticality)
+        self._metadata = metadata_of(principal or Principal(), criticality)
         self._timeout = timeout
 
     def answer(
@@ -229,10 +229,10 @@ class Client:
         request = _request(question, collection, policy, max_citations, request_id)
         try:
             response: pb.AnswerResponse = self._answers.Answer(
-                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
+                request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return answer_from_proto(response)
 
     def answer_batch(
@@ -241,11 +241,9 @@ class Client:
         """One answer, or the item's failure, for each question in order. At most 256."""
         batch = _batch(questions, collection, policy)
         try:
-            response: pb.AnswerBatchResponse = self._answers.AnswerBatch(
-                batch, **_within(self._timeout, self._metadata)
-            )
+            response: pb.AnswerBatchResponse = self._answers.AnswerBatch(batch, **within(self._timeout, self._metadata))
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return [_item(item) for item in response.items]
 
     def search(self, query: str, *, collection: str = "", limit: int = 0, timeout: float | None = None) -> list[Found]:
@@ -253,10 +251,10 @@ class Client:
         request = pb.SearchRequest(query=query, collection=collection, limit=limit)
         try:
             response: pb.SearchResponse = self._knowledge.Search(
-                request, **_within(self._timeout if timeout is None else timeout, self._metadata)
+                request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
-            raise _failure(error) from None
+            raise failure(error) from None
         return [found_from_proto(hit) for hit in response.hits]
 
     def close(self) -> None:
@@ -314,13 +312,13 @@ def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFa
     return CallFailed(codes.get(item.error.code, "UNKNOWN"), item.error.message, item.error.reason)
 
 
-def _metadata(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
+def metadata_of(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
     groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
     matters = [("x-criticality", criticality.value)] if criticality else []
     return (("x-tenant", principal.tenant), *groups, *matters)
 
 
-def _within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
+def within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """A call's deadline, and its metadata with how long that was from the start."""
     return {"timeout": _checked(seconds), "metadata": (*metadata, timeout_claim(seconds))}
 
@@ -339,7 +337,7 @@ def _there(response: Response | None) -> Response:
     return response
 
 
-def _failure(error: grpc.RpcError) -> CallFailed:
+def failure(error: grpc.RpcError) -> CallFailed:
     """Both kinds of RpcError know their code and trailers; grpc's hints say so of neither."""
     call = cast("grpc.Call", error)
     status = rpc_status.from_call(call)

@@ -152,4 +152,6 @@ def _ranked(
     late = [at for at in np.searchsorted(numbers, named).tolist() if not (picked == at).any()] if named else []
     if late:
         picked = np.concatenate([picked, order[np.isin(order, late)]])
-    return [(part, number, score) for number, score in zip(numbers[picked].tolist(), scores[picked].tolist(), strict=True)]
+    return [
+        (part, number, score) for number, score in zip(numbers[picked].tolist(), scores[picked].tolist(), strict=True)
+    ]

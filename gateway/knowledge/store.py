@@ -3,8 +3,8 @@ whatever else there is of a collection is made from it.
 
 Changes come in batches, and a batch happens whole or not at all. Each change has a number, one more than the one before
 it: the knowledge version. One thread writes, and takes what waits into one transaction, as a commit waits for the disk
-and costs the same for many. A write is acknowledged once that transaction is on disk (WAL, synchronous FULL), so neither
-a killed process nor a power cut loses it, if the disk is honest.
+and costs the same for many. A write is acknowledged once that transaction is on disk (WAL, synchronous FULL): neither a
+killed process nor a power cut loses it, if the disk is honest.
 
 Several processes may open one file: their writers take turns by a lock beside it, which is held through the checkpoint
 too. SQLite before 3.51.3 can spoil its log when two connections write and checkpoint at once.
@@ -24,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -61,15 +61,15 @@ CREATE TABLE request(
     PRIMARY KEY (tenant, key)) WITHOUT ROWID;
 """
 """A document's `version` is the number of the change that wrote it, and `gone` of the one that ended it. `embedding`
-has the float32 vectors of its passages, end to end. `request` remembers what a key was used for, and what came of it."""
+has the float32 vectors of its passages, end to end. `request` remembers what a key was used for and what came of it."""
 
 DOCUMENT = "id, version, title, uri, updated, answer, text, groups"
 
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """Write a document. `vectors` [passages, dim] are kept beside it for `encoder`. `expected`: the version that it must
-    have now, 0 for one that must not be there; None: any."""
+    """Write a document. `vectors` [passages, dim] are kept beside it for `encoder`. `expected`: the version that it
+    must have now, 0 for one that must not be there; None: any."""
 
     document: Document
     expected: int | None = None
@@ -161,13 +161,15 @@ class Store:
         """Open what is in `folder`, or begin it. Raises StoreFailed, naming the file and what is wrong with it."""
         self.path = folder / FILE
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / LOCK).open("a")
-            self._writing = self._opened()
-            with self._alone():
-                self._prepare()
-            self._reading = self._opened()
-            self._reading.execute("PRAGMA query_only = ON")
+            with contextlib.ExitStack() as opened:
+                folder.mkdir(parents=True, exist_ok=True)
+                self._lock = opened.enter_context((folder / LOCK).open("a"))
+                self._writing = opened.enter_context(contextlib.closing(self._opened()))
+                with self._alone():
+                    self._prepare()
+                self._reading = opened.enter_context(contextlib.closing(self._opened()))
+                self._reading.execute("PRAGMA query_only = ON")
+                self._files = opened.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise StoreFailed(f"{self.path}: {error}") from error
         self._read_lock = threading.Lock()
@@ -199,7 +201,9 @@ class Store:
     def changes(self, after: int, most: int = 10_000) -> list[Changed]:
         """The log after that number, in order."""
         rows = self._all(
-            "SELECT seq, tenant, collection, op, document, at FROM change WHERE seq > ? ORDER BY seq LIMIT ?", after, most
+            "SELECT seq, tenant, collection, op, document, at FROM change WHERE seq > ? ORDER BY seq LIMIT ?",
+            after,
+            most,
         )
         return [Changed(*row) for row in rows]
 
@@ -260,7 +264,7 @@ class Store:
         except sqlite3.Error as error:
             raise StoreFailed(f"{to}: {error}") from error
 
-    def _all(self, statement: str, *values: object) -> list[tuple[object, ...]] | list[tuple[str, ...]] | list[tuple]:  # type: ignore[type-arg]
+    def _all(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         with self._read_lock:
             try:
                 return self._reading.execute(statement, values).fetchall()
@@ -288,10 +292,7 @@ class Store:
             self._is_closed = True
             self._jobs.put(None)
             self._thread.join()
-            for connection in (self._writing, self._reading):
-                with contextlib.suppress(sqlite3.Error):
-                    connection.close()
-            self._lock.close()
+            self._files.close()
 
     def _write(self) -> None:
         """The writer's thread."""
@@ -426,15 +427,22 @@ class Store:
         connection = sqlite3.connect(
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
         )
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
+        try:
+            for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0"):
+                connection.execute(f"PRAGMA {setting}")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _prepare(self) -> None:
         tables = self._writing.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if not tables:
-            self._writing.executescript(f"BEGIN; {TABLES} INSERT INTO meta VALUES ('schema', '{SCHEMA}'); COMMIT;")
+            self._writing.execute("BEGIN IMMEDIATE")
+            for statement in TABLES.split(";"):
+                self._writing.execute(statement)
+            self._writing.execute("INSERT INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
+            self._writing.execute("COMMIT")
         found = self._writing.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         if not found or found[0] != str(SCHEMA):
             raise StoreFailed(f"{self.path}: was written by another version: schema {found}, and this reads {SCHEMA}")

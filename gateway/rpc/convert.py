@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.types import Answer, CertificateStatus, Citation, Evidence, Found, Hit, Policy, Reason, Route
+from gateway.types import Answer, CertificateStatus, Citation, Document, Evidence, Found, Hit, Policy, Reason, Route
 from gateway.v1 import gateway_pb2 as pb
 
 TIMEOUT = "x-timeout-ms"
@@ -88,6 +88,32 @@ def found_from_proto(message: pb.SearchHit) -> Found:
         uri=message.uri,
         similarity=message.similarity,
         citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+    )
+
+
+def document_to_proto(document: Document, has_body: bool = True) -> pb.Document:
+    return pb.Document(
+        id=document.id,
+        title=document.title,
+        uri=document.uri,
+        updated=document.updated,
+        answer=document.answer,
+        body=document.text.removeprefix(document.answer).strip() if has_body else "",
+        groups=sorted(document.groups),
+    )
+
+
+def document_from_proto(message: pb.Document) -> Document:
+    """Its text begins with the answer, on one line."""
+    answer = " ".join(message.answer.split())
+    return Document(
+        id=message.id,
+        title=message.title,
+        uri=message.uri,
+        updated=message.updated,
+        answer=answer,
+        text=f"{answer}\n\n{message.body.strip()}\n",
+        groups=frozenset(message.groups),
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from gateway.errors import InvalidQuestion, UnknownCollection, UnknownDocument
 from gateway.knowledge.library import may_read
 from gateway.knowledge.store import Change, Create, Drop, Put, Receipt, Remove, Stored
+from gateway.rpc.convert import document_from_proto, document_to_proto
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.service import CollectionDescription, Edited, Gateway
 from gateway.rpc.validate import NAME, check_text
@@ -149,16 +150,7 @@ def _document(given: pb.Document, path: str) -> Document:
     for group in given.groups:
         if not NAME.fullmatch(group):
             raise InvalidQuestion(f"{path}groups", "each must be 1 to 63 letters, digits, '.', '_' or '-'")
-    answer = " ".join(given.answer.split())
-    return Document(
-        id=given.id,
-        title=given.title,
-        uri=given.uri,
-        updated=given.updated,
-        answer=answer,
-        text=f"{answer}\n\n{given.body.strip()}\n",
-        groups=frozenset(given.groups),
-    )
+    return document_from_proto(given)
 
 
 def _check_id(field: str, document_id: str) -> None:
@@ -188,14 +180,6 @@ def _collection(one: CollectionDescription, is_stored: bool) -> pb.Collection:
 
 
 def _stored(found: Stored, has_body: bool = True) -> pb.StoredDocument:
-    one = found.document
-    document = pb.Document(
-        id=one.id,
-        title=one.title,
-        uri=one.uri,
-        updated=one.updated,
-        answer=one.answer,
-        body=one.text.removeprefix(one.answer).strip() if has_body else "",
-        groups=sorted(one.groups),
+    return pb.StoredDocument(
+        document=document_to_proto(found.document, has_body), version=found.version, ended=found.gone
     )
-    return pb.StoredDocument(document=document, version=found.version, ended=found.gone)

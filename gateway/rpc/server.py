@@ -129,7 +129,8 @@ class Server:
                     | {one.name: stream_handler(one, door) for one in answers.streams()},
                 ),
                 grpc.method_handlers_generic_handler(
-                    KNOWLEDGE, {one.name: unary_handler(one, door) for one in (*knowledge.methods(), *editing.methods())}
+                    KNOWLEDGE,
+                    {one.name: unary_handler(one, door) for one in (*knowledge.methods(), *editing.methods())},
                 ),
             )
         )

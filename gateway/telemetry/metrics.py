@@ -70,6 +70,8 @@ class Code(enum.StrEnum):
     INVALID_ARGUMENT = "InvalidArgument"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     NOT_FOUND = "NotFound"
+    ALREADY_EXISTS = "AlreadyExists"
+    ABORTED = "Aborted"
     RESOURCE_EXHAUSTED = "ResourceExhausted"
     FAILED_PRECONDITION = "FailedPrecondition"
     UNIMPLEMENTED = "Unimplemented"

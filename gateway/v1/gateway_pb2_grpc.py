@@ -212,6 +212,41 @@ class KnowledgeStub(object):
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.SearchRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.SearchResponse.FromString,
                 _registered_method=True)
+        self.Upsert = channel.unary_unary(
+                '/gateway.v1.Knowledge/Upsert',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
+        self.Delete = channel.unary_unary(
+                '/gateway.v1.Knowledge/Delete',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.DeleteRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
+        self.Get = channel.unary_unary(
+                '/gateway.v1.Knowledge/Get',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.GetRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.StoredDocument.FromString,
+                _registered_method=True)
+        self.List = channel.unary_unary(
+                '/gateway.v1.Knowledge/List',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.ListRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.CreateCollection = channel.unary_unary(
+                '/gateway.v1.Knowledge/CreateCollection',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.CreateCollectionRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
+        self.DropCollection = channel.unary_unary(
+                '/gateway.v1.Knowledge/DropCollection',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
+        self.ListCollections = channel.unary_unary(
+                '/gateway.v1.Knowledge/ListCollections',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.ListCollectionsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.ListCollectionsResponse.FromString,
+                _registered_method=True)
 
 
 class KnowledgeServicer(object):
@@ -225,6 +260,59 @@ class KnowledgeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Upsert(self, request, context):
+        """What follows is for stored collections, which a server has if it was given a folder for them (knowledge.data). Each
+        belongs to the tenant that created it, and does not exist for others. What is acknowledged is on disk, and the next
+        question sees it, wherever it is asked.
+
+        Writes documents, each in the place of the one with its id; all of them or none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Delete(self, request, context):
+        """Deletes documents, all of them or none. One that is not there is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Get(self, request, context):
+        """One document, as it is or as it was. One that the caller may not read is NOT_FOUND.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def List(self, request, context):
+        """The documents that the caller may read, page by page in the order of their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateCollection(self, request, context):
+        """Begins a collection. One that is there stays as it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DropCollection(self, request, context):
+        """Ends a collection and all that is in it. One that is not there is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCollections(self, request, context):
+        """The collections that the caller can ask: its own, and those that are for all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_KnowledgeServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -232,6 +320,41 @@ def add_KnowledgeServicer_to_server(servicer, server):
                     servicer.Search,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.SearchRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.SearchResponse.SerializeToString,
+            ),
+            'Upsert': grpc.unary_unary_rpc_method_handler(
+                    servicer.Upsert,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
+            'Delete': grpc.unary_unary_rpc_method_handler(
+                    servicer.Delete,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.DeleteRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
+            'Get': grpc.unary_unary_rpc_method_handler(
+                    servicer.Get,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.GetRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.StoredDocument.SerializeToString,
+            ),
+            'List': grpc.unary_unary_rpc_method_handler(
+                    servicer.List,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.ListRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.ListResponse.SerializeToString,
+            ),
+            'CreateCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateCollection,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.CreateCollectionRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
+            'DropCollection': grpc.unary_unary_rpc_method_handler(
+                    servicer.DropCollection,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
+            'ListCollections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCollections,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.ListCollectionsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.ListCollectionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -262,6 +385,195 @@ class Knowledge(object):
             '/gateway.v1.Knowledge/Search',
             gateway_dot_v1_dot_gateway__pb2.SearchRequest.SerializeToString,
             gateway_dot_v1_dot_gateway__pb2.SearchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Upsert(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/Upsert',
+            gateway_dot_v1_dot_gateway__pb2.UpsertRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Delete(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/Delete',
+            gateway_dot_v1_dot_gateway__pb2.DeleteRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Get(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/Get',
+            gateway_dot_v1_dot_gateway__pb2.GetRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.StoredDocument.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def List(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/List',
+            gateway_dot_v1_dot_gateway__pb2.ListRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/CreateCollection',
+            gateway_dot_v1_dot_gateway__pb2.CreateCollectionRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DropCollection(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/DropCollection',
+            gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCollections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/ListCollections',
+            gateway_dot_v1_dot_gateway__pb2.ListCollectionsRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.ListCollectionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

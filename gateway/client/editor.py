@@ -1,0 +1,138 @@
+"""Writes and reads the stored collections of a gateway. Every call has a deadline. What is not acknowledged may yet
+have been done: send it again under the same key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+
+from gateway.client.client import OPTIONS, failure, metadata_of, within
+from gateway.rpc.convert import document_from_proto, document_to_proto
+from gateway.types import Document, Principal
+from gateway.v1 import gateway_pb2 as pb
+from gateway.v1 import gateway_pb2_grpc
+
+DEFAULT_TIMEOUT = 10.0
+"""Seconds: what is written is embedded first."""
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of a write: from `knowledge_version` on it is seen. `versions` are those of the documents."""
+
+    knowledge_version: int
+    versions: tuple[int, ...]
+    is_repeat: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A document at a version; `ended`: at which knowledge version it was replaced or deleted, 0 while it is there."""
+
+    document: Document
+    version: int
+    ended: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """What a collection holds. `is_stored`: it can be written."""
+
+    name: str
+    documents: int
+    passages: int
+    knowledge_version: int
+    is_stored: bool
+
+
+class Editor:
+    """Safe to share between threads. All methods raise CallFailed; `timeout` is in seconds, of each call."""
+
+    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
+        self._channel = grpc.insecure_channel(target, options=OPTIONS)
+        self._stub = gateway_pb2_grpc.KnowledgeStub(self._channel)
+        self._metadata = metadata_of(principal or Principal(), None)
+        self._timeout = timeout
+
+    def upsert(
+        self,
+        collection: str,
+        documents: Sequence[Document],
+        *,
+        expected: Sequence[int | None] = (),
+        idempotency_key: str = "",
+    ) -> Written:
+        """Write all of the documents or none, each in the place of the one with its id. `expected`: their versions now,
+        0 for what must be new, None for any."""
+        given = [document_to_proto(one) for one in documents]
+        for one, version in zip(given, expected, strict=False):
+            if version is not None:
+                one.expected_version = version
+        request = pb.UpsertRequest(collection=collection, documents=given, idempotency_key=idempotency_key)
+        return _written(self._call(self._stub.Upsert, request))
+
+    def delete(self, collection: str, document_ids: Iterable[str], *, idempotency_key: str = "") -> Written:
+        """Delete all of them or none; what is not there is no error."""
+        request = pb.DeleteRequest(collection=collection, document_ids=document_ids, idempotency_key=idempotency_key)
+        return _written(self._call(self._stub.Delete, request))
+
+    def get(self, collection: str, document_id: str, version: int = 0) -> Kept:
+        """The document as it is, or as it was at that version."""
+        request = pb.GetRequest(collection=collection, document_id=document_id, version=version)
+        return _kept(self._call(self._stub.Get, request))
+
+    def list(self, collection: str) -> Iterator[Kept]:
+        """All documents that the caller may read, in the order of their ids; without their bodies."""
+        token = ""
+        while True:
+            request = pb.ListRequest(collection=collection, page_size=PAGE, page_token=token)
+            page = self._call(self._stub.List, request)
+            yield from map(_kept, page.documents)
+            token = page.next_page_token
+            if not token:
+                return
+
+    def create(self, collection: str) -> Written:
+        """Begin a collection; one that is there stays as it is."""
+        return _written(self._call(self._stub.CreateCollection, pb.CreateCollectionRequest(collection=collection)))
+
+    def drop(self, collection: str) -> Written:
+        """End a collection and all that is in it; one that is not there is no error."""
+        return _written(self._call(self._stub.DropCollection, pb.DropCollectionRequest(collection=collection)))
+
+    def collections(self) -> tuple[Collection, ...]:
+        """Those that the caller can ask."""
+        found = self._call(self._stub.ListCollections, pb.ListCollectionsRequest()).collections
+        return tuple(
+            Collection(one.name, one.documents, one.passages, one.knowledge_version, one.is_stored) for one in found
+        )
+
+    def _call(self, method: Any, request: Any) -> Any:
+        try:
+            return method(request, **within(self._timeout, self._metadata))
+        except grpc.RpcError as error:
+            raise failure(error) from None
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _written(message: pb.WriteResponse) -> Written:
+    return Written(message.knowledge_version, tuple(message.versions), message.is_repeat)
+
+
+def _kept(message: pb.StoredDocument) -> Kept:
+    return Kept(document_from_proto(message.document), message.version, message.ended)
