@@ -22,6 +22,7 @@ from loadtest.compare_command import compare_files
 from loadtest.cross_check_command import cross_check
 from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
+from loadtest.knowledge_command import knowledge
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
@@ -48,6 +49,7 @@ for command in (
     kept_results,
     report_files,
     gpu,
+    knowledge,
 ):
     main.add_command(command)
 

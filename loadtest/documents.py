@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-KINDS = ("run", "capacity", "sweep", "peers", "comparison", "cross-check", "kept", "gpu")
+KINDS = ("run", "capacity", "sweep", "peers", "comparison", "cross-check", "kept", "gpu", "knowledge")
 
 
 class NotAResult(ValueError):

@@ -13,8 +13,8 @@ from loadtest.measures import MEASURES, Measure
 from loadtest.trials import Terms
 
 README = "README.md"
-GPU = "gpu"
-"""The kind of what `gateway loadtest gpu` writes."""
+OTHERS = ("gpu", "knowledge")
+"""Kinds that are one result each, with tables of their own: of the commands of those names."""
 HEAD = """# Results
 
 Written by `gateway loadtest kept` from the JSON files here, which `gateway loadtest prove --out FOLDER` keeps: one for
@@ -53,10 +53,12 @@ def read(folder: Path) -> list[dict[str, Any]]:
     """All that lie in `folder` and below, in the order of the measures. Raises NotAResult, naming the file."""
     found = [(path, documents.read(path)) for path in sorted(folder.rglob("*.json"))]
     for path, one in found:
-        if one["kind"] != GPU and (one["kind"] != "kept" or one.get("measure") not in MEASURES):
+        if one["kind"] not in OTHERS and (one["kind"] != "kept" or one.get("measure") not in MEASURES):
             raise NotAResult(f"{path}: is a {one['kind']}, not a measure that `prove --out` has kept")
-    order = [*MEASURES, GPU]
-    return sorted((one for _, one in found), key=lambda one: (_machine(one), order.index(one.get("measure", GPU))))
+    order = [*MEASURES, *OTHERS]
+    return sorted(
+        (one for _, one in found), key=lambda one: (_machine(one), order.index(one.get("measure", one["kind"])))
+    )
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
@@ -65,8 +67,8 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     machines = list(dict.fromkeys(map(_machine, results)))
     for machine in machines:
         here = [one for one in results if _machine(one) == machine]
-        rows = [_row(one) for one in here if one["kind"] != GPU]
-        said = [_of_gpu(one) for one in here if one["kind"] == GPU]
+        rows = [_row(one) for one in here if one["kind"] not in OTHERS]
+        said = [_of_another(one) for one in here if one["kind"] in OTHERS]
         parts.append(f"\n## {machine}\n\n" + (COLUMNS + "\n".join(rows) + "\n") * bool(rows) + "".join(said))
     return "".join(parts) if machines else HEAD + NOTHING
 
@@ -78,10 +80,10 @@ def _machine(one: dict[str, Any]) -> str:
     return f"{one['processor']}, {cores}, {one['system']}, commit {one['commit']}"
 
 
-def _of_gpu(one: dict[str, Any]) -> str:
+def _of_another(one: dict[str, Any]) -> str:
     """In a sentence: its own tables are in its file."""
-    what = "has run" if one["has_run"] else one["faults"][0]
-    return f"`gateway loadtest gpu`, {one['when'][:10]}: {what}.\n"
+    what = "has run" if one.get("has_run", True) else one["faults"][0]
+    return f"`gateway loadtest {one['kind']}`, {one['when'][:10]}: {what}.\n"
 
 
 def _row(one: dict[str, Any]) -> str:

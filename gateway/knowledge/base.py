@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,6 +66,11 @@ class KnowledgeBase:
     def version(self) -> int:
         """Of the last change that questions see."""
         return self._applied
+
+    @property
+    def merging(self) -> Collection[asyncio.Task[None]]:
+        """What goes on beside questions."""
+        return self._merges.values()
 
     def load(self) -> None:
         """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come."""
