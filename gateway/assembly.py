@@ -129,6 +129,10 @@ class Assembled:
         assert self._base is not None
         return await self._base.write(place, changes, key)
 
+    async def follow(self) -> None:
+        if self._base is not None:
+            await self._base.follow()
+
     async def catch_up(self) -> None:
         if self._base is not None:
             await self._base.catch_up()
@@ -140,8 +144,6 @@ class Assembled:
         return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
-        if self._base is not None and SEPARATOR in question.collection:
-            await self._base.follow()
         prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
         # Of the session that made this very prediction: the device may be lost between two questions.
         answer = self._side(by_spare=prediction.by_spare).cascade.decide(prediction, question, deadline)
@@ -153,8 +155,6 @@ class Assembled:
         self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
-        if self._base is not None and SEPARATOR in collection:
-            await self._base.follow()
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
@@ -164,6 +164,8 @@ class Assembled:
     def start(self) -> None:
         """Begin to take questions, on the running event loop."""
         self.engine.start()
+        if self._base is not None:
+            self._base.start()
 
     def waiting(self) -> int:
         return self.engine.waiting

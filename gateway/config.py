@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
@@ -144,6 +145,13 @@ class KnowledgeSection(_Section):
     @classmethod
     def _none_by_an_empty_variable(cls, given: object) -> object:
         return {} if given == "" else given
+
+    @model_validator(mode="after")
+    def _names_are_names(self) -> Self:
+        for name in self.collections:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
+                raise ValueError(f"collections.{name} is no name: 1 to 63 letters, digits, '.', '_' or '-'")
+        return self
 
     @model_validator(mode="after")
     def _default_is_served(self) -> Self:

@@ -90,6 +90,10 @@ class Swapping:
         await self._current.gateway.catch_up()
         return receipt
 
+    async def follow(self) -> None:
+        if self._store is not None:
+            await self._current.gateway.follow()
+
     def waiting(self) -> int:
         return self._current.gateway.waiting()
 
@@ -116,7 +120,7 @@ class Swapping:
             tenure.hurry()
         await asyncio.gather(*self._leaving)
         if self._store is not None:
-            self._store.close()
+            await asyncio.to_thread(self._store.close)  # what waits is written first
 
     async def swap(self, folder: Path) -> Description:
         """Serve the bundle in `folder` from the next question on.

@@ -148,6 +148,9 @@ class FakeGateway:
     async def catch_up(self) -> None:
         pass
 
+    async def follow(self) -> None:
+        pass
+
     def start(self) -> None:
         pass
 

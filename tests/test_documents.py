@@ -222,3 +222,10 @@ def test_shipped_bodies_are_of_the_promised_length(shipped: list[Document]) -> N
 def test_shipped_passages_fit_the_encoder(shipped: list[Document]) -> None:
     longest = {one.id: max(len(passage.plain.split()) for passage in passages(one)) for one in shipped}
     assert {name: size for name, size in longest.items() if size > 2 * MAX_WORDS} == {}
+
+
+@pytest.mark.parametrize("text", ["a" + "\n" * 200_000 + "b", "[" * 200_000, "#" * 200_000, " \n" * 100_000 + "x"])
+def test_no_text_takes_its_length_squared(text: str) -> None:
+    """With a squared one this would take hours; the suite's own timeout is the bound."""
+    document = Document("a", "T", "", "", "A.", f"A.\n\n{text}\n")
+    assert passages(document)[0].plain == "T. A."

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from gateway import assembly
 from gateway.cli.main import cli
-from gateway.config import Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
@@ -142,6 +142,41 @@ async def test_other_tenants_and_groups_see_nothing_of_it(knowledge: Stub) -> No
         assert code(caught)[0] == "NOT_FOUND"
     assert [one.document.id for one in (await knowledge.List(pb.ListRequest(collection="help"))).documents] == ["a"]
     assert not (await knowledge.ListCollections(pb.ListCollectionsRequest(), metadata=OTHERS)).collections
+
+
+async def test_a_right_that_was_taken_away_is_so_for_what_was_before(knowledge: Stub) -> None:
+    await put(knowledge, document("a"))
+    await put(knowledge, document("a", "word1 word2", "staff"))
+    for version in (0, 2, 3):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await knowledge.Get(pb.GetRequest(collection="help", document_id="a", version=version))
+        assert code(caught)[0] == "NOT_FOUND"
+    assert (
+        await knowledge.Get(pb.GetRequest(collection="help", document_id="a", version=2), metadata=STAFF)
+    ).ended == 3
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await knowledge.Get(pb.GetRequest(collection="help", document_id="a", version=2**63), metadata=STAFF)
+    assert code(caught)[0] == "INVALID_ARGUMENT"
+
+
+async def test_what_one_process_writes_the_next_question_at_another_sees(bundle: Path, tmp_path: Path) -> None:
+    settings = config(bundle, tmp_path / "data").model_copy(update={"cascade": CascadeSection(cached_answers=100)})
+    async for here in served(settings):
+        async for there in served(settings):
+            first, second = Stub(here), Stub(there)
+            await first.CreateCollection(pb.CreateCollectionRequest(collection="help"))
+            await put(first, document("a"))
+            request = pb.AnswerRequest(question="word1 word2", collection="help", policy=pb.POLICY_RETRIEVAL_ONLY)
+            answers = gateway_pb2_grpc.AnswersStub(there)
+            assert [one.document_id for one in (await answers.Answer(request)).citations][:1] == ["a"]
+            assert await found(second) == ["a"]
+            await first.Delete(pb.DeleteRequest(collection="help", document_ids=["a"]))
+            assert not (await answers.Answer(request)).citations
+            assert await found(second) == []
+            await second.DropCollection(pb.DropCollectionRequest(collection="help"))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await answers.Answer(request)
+            assert code(caught) == ("NOT_FOUND", "no collection 'help' here")
 
 
 async def test_pages_follow_each_other_to_the_end(knowledge: Stub) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.errors import InvalidQuestion, UnknownCollection, VersionConflict
+from gateway.errors import InferenceFailed, InvalidQuestion, UnknownCollection, VersionConflict
 from gateway.knowledge.base import Encoder, KnowledgeBase, key
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Change, Create, Drop, Put, Remove, Store
@@ -27,12 +27,16 @@ class Desk:
         self.store = Store(folder)
         self.library = Library({})
         self.embedded: list[str] = []
+        self.is_broken = False
+        self.factor = 1.0
         self.base = KnowledgeBase(self.store, [self.library], Encoder(encoder, DIM, self._embed, self._embed_soon))
         self.base.load()
 
     def _embed(self, texts: Sequence[str]) -> Matrix:
+        if self.is_broken:
+            raise InferenceFailed("broken")
         self.embedded += texts
-        return embed(texts)
+        return np.asarray(self.factor * embed(texts), np.float32)
 
     async def _embed_soon(self, texts: Sequence[str]) -> Matrix:
         await asyncio.sleep(0)
@@ -145,4 +149,71 @@ async def test_segments_are_merged_beside_writes(desk: Desk, monkeypatch: pytest
     assert len(generation.parts) < 30
     assert sorted(one.id for one in generation.documents) == sorted(f"d{at}" for at in range(50))
     assert np.isfinite([score for _, score in desk.library.rank(key(*PLACE), query("card"), STAFF, 99).documents]).all()
+    await desk.base.close()
+
+
+async def test_a_write_that_comes_after_its_collection_was_dropped_holds_up_nobody(desk: Desk) -> None:
+    await desk.write(Create())
+    writing = asyncio.create_task(desk.write(Put(document("a", "card"))))
+    dropping = asyncio.create_task(desk.base.write(PLACE, [Drop()]))
+    outcomes = await asyncio.gather(writing, dropping, return_exceptions=True)
+    assert any(isinstance(one, UnknownCollection) for one in outcomes) or desk.store.last() == 3
+    other = ("other", "help")
+    await desk.base.write(other, [Create(), Put(document("b", "fee"))])
+    assert desk.library.generation(key(*other)).find("b") is not None
+
+
+async def test_vectors_that_are_no_unit_vectors_are_not_written(desk: Desk) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    last = desk.store.last()
+    for wrong in (0.5, np.nan):
+        desk.factor = wrong
+        with pytest.raises(InferenceFailed, match="not of unit length"):
+            await desk.write(Put(document("b", "card")))
+    desk.factor = 1.0
+    assert desk.store.last() == last
+    await desk.write(Put(document("c", "card")))
+    assert sorted(desk.found()) == ["a", "c"]
+
+
+async def test_what_cannot_be_embedded_yet_is_masked_and_holds_up_nothing(desk: Desk, tmp_path: Path) -> None:
+    await desk.write(Create(), Put(document("a", "card")), Put(document("b", "card")))
+    other = Desk(tmp_path, "maxi")
+    other.is_broken = True
+    await desk.write(Put(document("a", "card", is_secret=True)), Remove("b"))
+    await desk.write(Put(document("c", "card")))
+    await other.base.follow()
+    assert other.found() == []  # neither what was, nor what is not embedded yet
+    other.is_broken = False
+    await desk.write(Put(document("d", "card")))
+    await other.base.follow()
+    assert (sorted(other.found()), other.found(principal=NOBODY).count("a")) == (["a", "c", "d"], 0)
+    other.store.close()
+
+
+async def test_a_question_that_leaves_does_not_stop_a_catching_up(desk: Desk, tmp_path: Path) -> None:
+    other = Desk(tmp_path, "maxi")
+    await desk.write(Create(), Put(document("a", "card")))
+    leaving = asyncio.create_task(other.base.follow())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await other.base.follow()
+    assert other.found() == ["a"]
+    other.store.close()
+
+
+async def test_what_another_encoder_has_embedded_once_is_kept(desk: Desk, tmp_path: Path) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+    for embedded in (2, 0):
+        other = Desk(tmp_path, "maxi")
+        assert (len(other.embedded), other.found()) == (embedded, ["a"])
+        other.store.close()
+
+
+async def test_large_segments_get_a_graph_after_the_start(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.knowledge.base.EXACT_UP_TO", 10)
+    await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
+    desk.base.start()
+    await asyncio.gather(*desk.base.merging)
+    assert sorted(desk.found()) == sorted(f"d{at}" for at in range(20))
     await desk.base.close()

@@ -41,7 +41,7 @@ def test_what_must_not_happen_is_said_and_fails(
     async def made(plan: knowledge.Plan, folder: Path) -> dict[str, Any]:
         taken = {"p50": 1.0, "p99": 2.0}
         sound = {"passages": 2, "writes": 40, "seen": 40, "kills": 2, "acknowledged": 9, "lost": 0, "torn": 0}
-        more = {"write_ms": taken, "search_ms": taken, "recall": 1.0, "restart_seconds": 0.1}
+        more = {"write_ms": taken, "search_ms": taken, "recall": 1.0, "restart_seconds": 0.1, "full_speed_seconds": 0.2}
         return {**sound, **more, "ingest_passages_per_second": 1.0, **changes}
 
     monkeypatch.setattr(knowledge_command, "measured", made)

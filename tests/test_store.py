@@ -9,15 +9,15 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gateway.errors import KeyReused, StoreFailed, Unavailable, VersionConflict
+from gateway.errors import KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
-from gateway.knowledge.store import FILE, Batch, Change, Create, Drop, Put, Receipt, Remove, Store
+from gateway.knowledge.store import CHECKPOINT_BATCHES, FILE, Batch, Change, Create, Drop, Put, Receipt, Remove, Store
 from gateway.types import Document
 
 KILLS = 20
@@ -33,9 +33,15 @@ def document(name: str, text: str = "By post.", groups: frozenset[str] = frozens
 CARD = document("card")
 
 
+BEGUN = 2
+"""Changes that the fixture has made: a collection of each of two tenants."""
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
     store = Store(tmp_path)
+    for tenant in ("acme", "other"):
+        await write(store, Create(), tenant=tenant)
     yield store
     store.close()
 
@@ -45,19 +51,19 @@ async def write(store: Store, *changes: Change, key: str = "", tenant: str = "ac
 
 
 async def test_what_is_written_is_there_and_numbered(store: Store) -> None:
-    assert (await write(store, Create())).versions == (1,)
-    assert (await write(store, Put(CARD), Put(document("fee")))).versions == (2, 3)
-    assert [(one.document.id, one.version) for one in store.documents("acme", "help")] == [("card", 2), ("fee", 3)]
+    assert (await write(store, Put(CARD), Put(document("fee")))).versions == (3, 4)
+    assert [(one.document.id, one.version) for one in store.documents("acme", "help")] == [("card", 3), ("fee", 4)]
     assert store.documents("acme", "help")[0].document == CARD
-    assert [(one.seq, one.op, one.document_id) for one in store.changes(1)] == [(2, "put", "card"), (3, "put", "fee")]
-    assert store.last() == 3
+    assert store.documents("acme", "help", has_text=False)[0].document.text == ""
+    changes = [(one.seq, one.op, one.document_id) for one in store.changes(BEGUN)]
+    assert changes == [(3, "put", "card"), (4, "put", "fee")]
+    assert store.last() == 4
 
 
 async def test_another_tenant_has_nothing_of_it(store: Store) -> None:
-    await write(store, Create(), Put(CARD))
+    await write(store, Put(CARD))
     assert store.documents("other", "help") == []
     assert store.document("other", "help", "card") is None
-    assert store.collections() == [("acme", "help")]
 
 
 async def test_earlier_versions_are_kept_and_told_apart(store: Store) -> None:
@@ -68,18 +74,18 @@ async def test_earlier_versions_are_kept_and_told_apart(store: Store) -> None:
     assert now is not None
     assert (old.document.answer, old.gone, now.document.answer, now.gone) == ("By post.", second, "By courier.", 0)
     (third,) = (await write(store, Remove("card"))).versions
-    assert store.document("acme", "help", "card") is None
-    ended = store.document("acme", "help", "card", second)
+    ended = store.document("acme", "help", "card")
     assert ended is not None
-    assert ended.gone == third
+    assert (ended.version, ended.gone) == (second, third)
+    assert store.documents("acme", "help") == []
 
 
 async def test_to_delete_what_is_not_there_changes_nothing(store: Store) -> None:
     assert (await write(store, Remove("card"))).versions == (0,)
-    assert store.last() == 0
+    assert store.last() == BEGUN
 
 
-@pytest.mark.parametrize(("expected", "is_written"), [(None, True), (1, True), (0, False), (2, False)])
+@pytest.mark.parametrize(("expected", "is_written"), [(None, True), (3, True), (0, False), (2, False)])
 async def test_a_change_may_expect_a_version(store: Store, expected: int | None, is_written: bool) -> None:
     await write(store, Put(CARD))
     for change in (Put(document("card", "New."), expected), Remove("card", expected)):
@@ -87,7 +93,7 @@ async def test_a_change_may_expect_a_version(store: Store, expected: int | None,
             await write(store, change)
             await write(store, Put(CARD))
             return
-        with pytest.raises(VersionConflict, match=f"card is at version 1, and the change expects {expected}"):
+        with pytest.raises(VersionConflict, match=f"card is at version 3, and the change expects {expected}"):
             await write(store, Put(document("fee")), change)
     assert [one.document for one in store.documents("acme", "help")] == [CARD]  # nothing of the batch was done
 
@@ -123,17 +129,21 @@ async def test_receipts_come_in_order(store: Store) -> None:
         seen.extend((await write(store, Put(document(f"d{at}")))).versions)
 
     await asyncio.gather(*(one(at) for at in range(200)))
-    assert seen == list(range(1, 201))
+    assert seen == list(range(BEGUN + 1, BEGUN + 201))
 
 
 async def test_collections_begin_and_end(store: Store) -> None:
-    await write(store, Create(), Put(CARD))
-    assert (await write(store, Create())).versions == (0,)
+    (version,) = (await write(store, Put(CARD), key="k")).versions
     await write(store, Drop())
-    assert (store.collections(), store.documents("acme", "help")) == ([], [])
+    assert (store.collections(), store.documents("acme", "help")) == ([("other", "help")], [])
     assert (await write(store, Drop())).versions == (0,)
+    with pytest.raises(UnknownCollection):
+        await write(store, Put(CARD))
     await write(store, Create())
-    assert (store.collections(), store.documents("acme", "help")) == ([("acme", "help")], [])
+    assert (await write(store, Create())).versions == (0,)
+    assert (store.collections(), store.documents("acme", "help")) == ([("acme", "help"), ("other", "help")], [])
+    assert store.document("acme", "help", "card", version) is None  # of the one that was there before
+    assert (await write(store, Put(CARD), key="k")).is_repeat is False
 
 
 async def test_vectors_are_kept_by_encoder(store: Store) -> None:
@@ -158,14 +168,14 @@ async def test_two_processes_write_one_after_the_other(store: Store, tmp_path: P
     other = Store(tmp_path)
     receipts = await asyncio.gather(*(write((store, other)[at % 2], Put(document(f"d{at}"))) for at in range(60)))
     other.close()
-    assert sorted(version for one in receipts for version in one.versions) == list(range(1, 61))
+    assert sorted(version for one in receipts for version in one.versions) == list(range(BEGUN + 1, BEGUN + 61))
 
 
 async def test_a_snapshot_is_the_whole_at_one_moment(store: Store, tmp_path: Path) -> None:
-    await write(store, Create(), Put(CARD))
+    await write(store, Put(CARD))
     folder = tmp_path / "copy"
     folder.mkdir()
-    assert store.snapshot(folder / FILE) == 2
+    assert store.snapshot(folder / FILE) == BEGUN + 1
     await write(store, Put(document("fee")))
     with pytest.raises(StoreFailed, match="is there already"):
         store.snapshot(folder / FILE)
@@ -211,7 +221,7 @@ async def test_where_nothing_more_can_be_written_reading_goes_on(store: Store, s
     with pytest.raises(StoreFailed):
         await write(store, *(Put(document(f"d{at}", "x" * 9000)) for at in range(200)))
     assert [one.document for one in store.documents("acme", "help")] == [CARD]
-    assert (await write(store, Put(document("fee")))).versions == (2,)
+    assert (await write(store, Put(document("fee")))).versions == (BEGUN + 2,)
     assert store.check() == []
 
 
@@ -220,11 +230,13 @@ async def test_where_nothing_more_can_be_written_reading_goes_on(store: Store, s
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from gateway.knowledge.store import Batch, Put, Store
+from gateway.knowledge.store import Batch, Create, Put, Store
 from gateway.types import Document
 
 async def main():
     store = Store(Path(sys.argv[1]))
+    if not store.collections():
+        await store.write(Batch("t", "c", (Create(),)))
     at = int(sys.argv[2])
     while True:
         two = [Document(f"d{at}-{half}", "T", "", "", "A.", "A." * 300) for half in "ab"]
@@ -278,8 +290,13 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(("name", "pairs"), [("before-commit", 0), ("after-commit", 1)])
-def test_a_process_that_dies_at_the_worst_moment_leaves_all_or_nothing(tmp_path: Path, name: str, pairs: int) -> None:
+async def test_a_process_that_dies_at_the_worst_moment_leaves_all_or_nothing(
+    tmp_path: Path, name: str, pairs: int
+) -> None:
     assert name in failpoints.NAMES
+    store = Store(tmp_path)
+    await store.write(Batch("t", "c", (Create(),)))
+    store.close()
     assert killed(tmp_path, 0, name) == 0  # it acknowledged nothing
     assert check_pairs(tmp_path, 0) == pairs
 
@@ -287,6 +304,7 @@ def test_a_process_that_dies_at_the_worst_moment_leaves_all_or_nothing(tmp_path:
 @pytest.mark.parametrize("seed", range(8))
 async def test_a_torn_log_leaves_a_state_that_there_was(tmp_path: Path, seed: int) -> None:
     store = Store(tmp_path)
+    await write(store, Create())
     for at in range(10):
         await write(store, Put(document(f"d{at}", "x" * 3000)), Put(document(f"e{at}")))
     wal = tmp_path / f"{FILE}-wal"
@@ -310,3 +328,14 @@ async def test_a_torn_log_leaves_a_state_that_there_was(tmp_path: Path, seed: in
     ids = {one.document.id for one in left.documents("acme", "help")}
     assert ids in [{f"{kind}{at}" for at in range(count) for kind in "de"} for count in range(11)]
     left.close()
+
+
+async def test_a_reader_with_a_snapshot_holds_up_no_write(store: Store, tmp_path: Path) -> None:
+    reader = sqlite3.connect(tmp_path / FILE, isolation_level=None)
+    reader.execute("BEGIN")
+    assert reader.execute("SELECT count(*) FROM document").fetchone() == (0,)
+    async with asyncio.timeout(5):
+        for at in range(2 * CHECKPOINT_BATCHES):
+            await write(store, Put(document(f"d{at}")))
+    assert reader.execute("SELECT count(*) FROM document").fetchone() == (0,)
+    reader.close()

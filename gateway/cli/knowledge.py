@@ -70,7 +70,7 @@ def import_(folder: Path, collection: str, prune: bool, **where: Any) -> None:
             for some in _parts(changed):
                 # As they are now: nobody's change of the last seconds is written over.
                 expected = [there[one.id].version if one.id in there else 0 for one in some]
-                editor.upsert(collection, some, expected=expected, idempotency_key=_key(some, expected))
+                editor.upsert(collection, some, expected=expected, idempotency_key=_key(collection, some, expected))
                 progress.advance(task, len(some))
         gone = sorted(there.keys() - {one.id for one in read}) if prune and not bad else []
         for ids in _parts(gone):
@@ -183,10 +183,10 @@ def _is_same(document: Document, there: Kept | None, editor: Editor, collection:
     return editor.get(collection, document.id).document == document
 
 
-def _key(some: Iterable[Document], expected: Sequence[int]) -> str:
+def _key(collection: str, some: Iterable[Document], expected: Sequence[int]) -> str:
     """The same for the same documents in the place of the same ones."""
     seen = [[one.id, one.title, one.uri, one.updated, one.text, sorted(one.groups)] for one in some]
-    return "import-" + hashlib.sha256(json.dumps([seen, list(expected)]).encode()).hexdigest()[:32]
+    return "import-" + hashlib.sha256(json.dumps([collection, seen, list(expected)]).encode()).hexdigest()[:32]
 
 
 T = TypeVar("T")

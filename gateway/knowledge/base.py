@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.errors import InvalidQuestion, UnknownCollection
+from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.library import Library
 from gateway.knowledge.segment import Embed, Entry, Segment, entries
 from gateway.knowledge.store import Batch, Change, Changed, Put, Receipt, Store, Stored
+from gateway.knowledge.vectors import EXACT_UP_TO
 from gateway.types import Document, Matrix
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,9 @@ EmbedSoon = Callable[[Sequence[str]], Awaitable[Matrix]]
 """Unit embeddings [texts, dim] of texts, made beside questions."""
 SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
+TOGETHER = 64
+"""Documents that are embedded together at a start."""
+UNIT_TOLERANCE = 1e-3
 FAN = 8
 """Segments of about one size that are merged into one."""
 
@@ -56,6 +60,7 @@ class KnowledgeBase:
         self._applied = 0
         self._stamp = 0
         self._catching_up = asyncio.Lock()
+        self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
         self._merges: dict[Place, asyncio.Task[None]] = {}
 
     @property
@@ -73,19 +78,32 @@ class KnowledgeBase:
         return self._merges.values()
 
     def load(self) -> None:
-        """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come."""
+        """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come.
+
+        Searched by scan at first: graphs are built after `start`.
+        """
         self._stamp, self._applied = self._store.stamp(), self._store.last()
         for place in self._store.collections():
             stored = self._store.documents(*place)
             vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in stored])
-            found = [(one, _entry(one, vectors)) for one in stored]
-            known = [entry for _, entry in found if entry]
-            new = [one.document for one, entry in found if entry is None]
-            given = [*known, *(entries(new, self._encoder.embed) if new else [])]
+            found = {one.version: entry for one in stored if (entry := _entry(one, vectors))}
+            new = [one for one in stored if one.version not in found]
+            for at in range(0, len(new), TOGETHER):
+                some = new[at : at + TOGETHER]
+                made = entries([one.document for one in some], self._encoder.embed)
+                found |= {one.version: entry for one, entry in zip(some, made, strict=True)}
+                self._store.keep(self._encoder.name, {one.version: found[one.version].vectors for one in some})
+            given = [found[one.version] for one in stored]
             self._show(place, Generation(self._applied, ()).changed(self._applied, given))
 
-    def _generation(self, place: Place) -> Generation:
-        return self._libraries[0].generation(key(*place))
+    def start(self) -> None:
+        """Build graphs where a scan takes long, beside questions."""
+        for place in self._store.collections():
+            if (generation := self._generation(place)) is not None:
+                self._merge_if_due(place, generation)
+
+    def _generation(self, place: Place) -> Generation | None:
+        return self._libraries[0].find(key(*place))
 
     def _show(self, place: Place, generation: Generation | None) -> None:
         for library in self._libraries:
@@ -115,73 +133,101 @@ class KnowledgeBase:
         return replace(change, encoder=self._encoder.name, vectors=known[id(change.document)].vectors)
 
     async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
+        """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
         divided = [tuple(passages(one)) for one in documents]
         for at, some in enumerate(divided):
             if not some:
                 raise InvalidQuestion(f"documents[{at}]", "has no text")
         texts = [passage.plain for some in divided for passage in some]
         vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
+        if not _are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
+            raise InferenceFailed("the encoder's vectors are not of unit length")
         ends = np.cumsum([len(some) for some in divided]).tolist()
         return [
-            Entry(document, some, vectors[end - len(some) : end])
+            Entry.of(document, some, vectors[end - len(some) : end])
             for document, some, end in zip(documents, divided, ends, strict=True)
         ]
 
-    async def catch_up(self, known: Mapping[int, Entry] | None = None) -> None:
-        """Show what has been written by now, by whomever. `known`: documents by their versions that are at hand."""
-        async with self._catching_up:
-            self._stamp = self._store.stamp()
-            while changes := self._store.changes(self._applied):
-                await self._apply(changes, known or {})
-
     async def follow(self) -> None:
-        """Catch up if another process has written. Microseconds if none has."""
+        """Catch up if another process has written, or is being caught up with. Microseconds if none has."""
         if self._store.stamp() != self._stamp:
             await self.catch_up()
 
-    async def _apply(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> None:
+    async def catch_up(self, known: Mapping[int, Entry] | None = None) -> None:
+        """Show what has been written by now, by whomever. `known`: documents by their versions that are at hand.
+
+        It goes on if who waits for it leaves: others wait too.
+        """
+        await asyncio.shield(asyncio.create_task(self._catch_up(known or {})))
+
+    async def _catch_up(self, known: Mapping[int, Entry]) -> None:
+        async with self._catching_up:
+            stamp = self._store.stamp()
+            while changes := self._store.changes(self._applied):
+                self._apply(changes, known)
+            await self._embed_foreign()
+            self._stamp = stamp
+
+    def _apply(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> None:
+        """Show the changes, all at once, as a batch is seen whole. Documents that this encoder has not embedded are
+        masked and noted, and come when they are embedded: nobody sees what they were."""
         last: dict[Place, dict[str, Changed]] = {}
         for one in changes:
             if one.op in ("create", "drop"):
                 last[one.tenant, one.collection] = {"": one}
             else:
                 last.setdefault((one.tenant, one.collection), {})[one.document_id] = one
+        version = changes[-1].seq
         shown: dict[Place, Generation | None] = {}
         for place, by_id in last.items():
             whole = by_id.pop("", None)
-            put = [one for one in by_id.values() if one.op == "put"]
-            new = await self._entries(place, put, known)
-            if whole is not None and whole.op == "drop":
+            before = Generation(0, ()) if whole and whole.op == "create" else self._generation(place)
+            if before is None or (whole and whole.op == "drop"):
                 shown[place] = None
                 continue
-            before = Generation(0, ()) if whole else self._generation(place)
-            gone = {one.document_id for one in by_id.values() if one.op == "remove"}
-            shown[place] = before.changed(changes[-1].seq, new, gone)
-        # All at once: a batch is seen whole.
+            new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
+            gone = by_id.keys() - {one.document.id for one in new}
+            self._foreign |= {(place, one.version): one for one in foreign}
+            shown[place] = before.changed(version, new, gone)
         for place, generation in shown.items():
             self._show(place, generation)
             if generation is not None:
                 self._merge_if_due(place, generation)
-        self._applied = changes[-1].seq
+        self._applied = version
 
-    async def _entries(self, place: Place, put: Sequence[Changed], known: Mapping[int, Entry]) -> list[Entry]:
-        """Of documents as their changes left them; those that have been changed again come with that change."""
+    def _entries(
+        self, place: Place, put: Sequence[Changed], known: Mapping[int, Entry]
+    ) -> tuple[list[Entry], list[Stored]]:
+        """Of documents as their changes left them, and those that are not embedded yet."""
         found = [known[one.seq] for one in put if one.seq in known]
         unknown = [one for one in put if one.seq not in known]
-        if not unknown:
-            return found
         vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.seq for one in unknown])
         foreign = []
         for one in unknown:
             stored = self._store.document(*place, one.document_id, one.seq)
-            if stored is None:  # superseded, and cleared away
+            if stored is None or stored.gone:  # changed again since: that change comes too
                 continue
             entry = _entry(stored, vectors)
             if entry is not None:
                 found.append(entry)
             else:
-                foreign.append(stored.document)
-        return found + (await self._embedded(foreign) if foreign else [])
+                foreign.append(stored)
+        return found, foreign
+
+    async def _embed_foreign(self) -> None:
+        """What another encoder's process wrote. What cannot be embedded now is tried again with the next change; it
+        holds up nothing else."""
+        for (place, version), stored in list(self._foreign.items()):
+            try:
+                (entry,) = await self._embedded([stored.document])
+            except GatewayError as error:
+                log.error("document %s at version %d is not shown yet: %s", stored.document.id, version, error)
+                continue
+            del self._foreign[place, version]
+            now = self._store.document(*place, stored.document.id)
+            generation = self._generation(place)
+            if generation is not None and now is not None and now.version == version and not now.gone:
+                self._show(place, generation.changed(generation.version, [entry]))
 
     # -- segments -----------------------------------------------------------------------------------------------------
 
@@ -193,14 +239,16 @@ class KnowledgeBase:
                 self._merges[place] = asyncio.create_task(self._merge(place, parts))
 
     async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
-        into = await asyncio.to_thread(lambda: Segment.build([one for part in parts for one in part.entries()]))
-        try:
-            now = self._generation(place)
-        except UnknownCollection:  # dropped meanwhile
-            return
-        generation = now.merged(parts, into)
-        self._show(place, generation)
-        log.info("%s: %d segments merged into one of %d passages", key(*place), len(parts), len(into.passages))
+        """And again, until nothing is due: writes may come faster than graphs are built."""
+        while parts:
+            into = await asyncio.to_thread(_built, parts)
+            generation = self._generation(place)
+            if generation is None or not generation.has(parts):  # dropped meanwhile, and perhaps begun again
+                return
+            generation = generation.merged(parts, into)
+            self._show(place, generation)
+            log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.passages))
+            parts = due(generation)
 
     async def close(self) -> None:
         for task in self._merges.values():
@@ -209,11 +257,22 @@ class KnowledgeBase:
 
 
 def due(generation: Generation) -> list[Part]:
-    """Parts that are to be merged: FAN of about one size, the smallest such; none if there are not so many."""
+    """Parts to be made one: FAN or more of about one size, the smallest such; else one that has no graph and is large;
+    none if there is nothing to do."""
     by_size: dict[int, list[Part]] = {}
     for part in generation.parts:
-        by_size.setdefault(len(part.segment.passages).bit_length() // 3, []).append(part)
-    return next((parts for _, parts in sorted(by_size.items()) if len(parts) >= FAN), [])
+        if part.numbers():
+            by_size.setdefault(len(part.segment.passages).bit_length() // 3, []).append(part)
+    many = next((parts for _, parts in sorted(by_size.items()) if len(parts) >= FAN), None)
+    if many:
+        return many
+    large = (part for parts in by_size.values() for part in parts if len(part.segment.passages) > EXACT_UP_TO)
+    return next(([part] for part in large if part.segment.index.is_exact), [])
+
+
+def _built(parts: Sequence[Part]) -> Segment:
+    """One segment of what counts in these."""
+    return Segment.build([one for part in parts for one in part.entries()], EXACT_UP_TO)
 
 
 def key(tenant: str, collection: str) -> str:
@@ -222,7 +281,14 @@ def key(tenant: str, collection: str) -> str:
 
 
 def _entry(stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
-    """None where its vectors are not there, or are of other passages than it has today."""
-    divided = tuple(passages(stored.document))
+    """None where its vectors are not there, or are none of the passages that it has today."""
+    divided = passages(stored.document)
     found = vectors.get(stored.version)
-    return Entry(stored.document, divided, found) if found is not None and len(found) == len(divided) else None
+    if found is None or not _are_sound(found, len(divided), found.shape[-1]):
+        return None
+    return Entry.of(stored.document, divided, found)
+
+
+def _are_sound(vectors: Matrix, rows: int, dim: int) -> bool:
+    lengths = np.linalg.norm(vectors, axis=-1)
+    return vectors.shape == (rows, dim) and bool(np.all(np.abs(lengths - 1) < UNIT_TOLERANCE))  # not for NaN either

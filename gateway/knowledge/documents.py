@@ -23,8 +23,9 @@ PASSAGES_VERSION = 1
 _REQUIRED = ("id", "title", "uri", "updated", "answer")
 _BLOCK = re.compile(r"\S(?:.|\n(?!\s*(?:\n|\Z)))*")  # a run of lines without a blank one
 _SENTENCE = re.compile(r"\S.*?(?:[.!?](?=\s)|$)", re.DOTALL)
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
-_MARKUP = re.compile(r"(?m)^\s*(?:#{1,6}|[-*+]|\d+\.)\s+|[*_`]{1,3}")
+# Both bounded and of one line: a text of brackets or of blank lines would take its length squared.
+_LINK = re.compile(r"\[([^\]\[\n]{0,500})\]\([^)\n]{0,2000}\)")
+_MARKUP = re.compile(r"(?m)^[ \t]*(?:#{1,6}|[-*+]|\d+\.)\s+|[*_`]{1,3}")
 
 LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """libyaml's where it is there, five times faster: articles are read anew beside questions, when a bundle is swapped."""

@@ -7,6 +7,7 @@ until segments are merged. Searches keep the generation that they began with.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 
@@ -117,12 +118,17 @@ class Generation:
             parts.pop()
             new = [*last.entries(), *new]
         if new:
-            parts.append(Part(Segment.build(new)))
+            # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
+            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize)))
         return Generation(version, tuple(parts))
 
     @staticmethod
     def _is_open(part: Part) -> bool:
         return len(part.segment.passages) < OPEN_ROWS and part.segment.index.is_exact
+
+    def has(self, parts: Sequence[Part]) -> bool:
+        """Whether the segments of all of these are still in it."""
+        return {id(part.segment) for part in parts} <= {id(part.segment) for part in self.parts}
 
     def merged(self, merged: Sequence[Part], into: Segment) -> Generation:
         """The same documents, with one segment in the place of several: `into` was built of what counted in `merged`,

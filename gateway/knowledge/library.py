@@ -22,12 +22,15 @@ class Library:
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
 
+    def find(self, collection: str) -> Generation | None:
+        return self._collections.get(collection)
+
     def generation(self, collection: str) -> Generation:
         """Raises UnknownCollection."""
-        try:
-            return self._collections[collection]
-        except KeyError:
-            raise UnknownCollection(f"no collection {collection!r}; there is {', '.join(self._collections)}") from None
+        found = self._collections.get(collection)
+        if found is None:  # and no word of others: they may be another tenant's
+            raise UnknownCollection("no such collection here")
+        return found
 
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""

@@ -24,11 +24,17 @@ nearest passage is not among the first may still win by its average."""
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document on its way into a segment, with its passages and their unit `vectors` [passages, dim]."""
+    """A document on its way into a segment, with its content hash, its passages and their unit `vectors` [passages,
+    dim]."""
 
     document: Document
+    content_hash: str
     passages: tuple[Passage, ...]
     vectors: Matrix
+
+    @classmethod
+    def of(cls, document: Document, divided: Sequence[Passage], vectors: Matrix) -> Entry:
+        return cls(document, document.content_hash, tuple(divided), vectors)
 
 
 def entries(documents: Iterable[Document], embed: Embed) -> list[Entry]:
@@ -38,7 +44,7 @@ def entries(documents: Iterable[Document], embed: Embed) -> list[Entry]:
     vectors = embed([passage.plain for some in divided for passage in some])
     ends = np.cumsum([len(some) for some in divided])
     return [
-        Entry(document, some, vectors[end - len(some) : end])
+        Entry.of(document, some, vectors[end - len(some) : end])
         for document, some, end in zip(documents, divided, ends.tolist(), strict=True)
     ]
 
@@ -81,7 +87,7 @@ class Segment:
         rights = list(dict.fromkeys(one.document.groups for one in given))
         return Segment(
             documents=tuple(one.document for one in given),
-            hashes=tuple(one.document.content_hash for one in given),
+            hashes=tuple(one.content_hash for one in given),
             passages=tuple(passage for one in given for passage in one.passages),
             owner=np.repeat(np.arange(len(given)), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
@@ -95,8 +101,9 @@ class Segment:
 
     def entry(self, number: int) -> Entry:
         """A document as it was put in."""
-        rows = self.rows(number)
-        return Entry(self.documents[number], self.passages[rows[0] : rows[-1] + 1], self.index.vectors(rows))
+        first, end = int(self.first_passage[number]), int(self.first_passage[number + 1])
+        vectors = self.index.vectors(slice(first, end))
+        return Entry(self.documents[number], self.hashes[number], self.passages[first:end], vectors)
 
     def readable(self, principal: Principal) -> Mask | None:
         """[documents] that the principal may read; None where all may read all."""

@@ -6,7 +6,7 @@ it: the knowledge version. One thread writes, and takes what waits into one tran
 and costs the same for many. A write is acknowledged once that transaction is on disk (WAL, synchronous FULL): neither a
 killed process nor a power cut loses it, if the disk is honest.
 
-Several processes may open one file: their writers take turns by a lock beside it, which is held through the checkpoint
+Several processes may open one file: their writers take turns by a lock beside it, for checkpoints
 too. SQLite before 3.51.3 can spoil its log when two connections write and checkpoint at once.
 """
 
@@ -17,32 +17,40 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import logging
 import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from gateway.errors import KeyReused, StoreFailed, StoreFull, Unavailable, VersionConflict
+from gateway.errors import KeyReused, StoreFailed, StoreFull, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
 from gateway.types import Document, Matrix
+
+log = logging.getLogger(__name__)
 
 FILE = "knowledge.db"
 LOCK = "knowledge.lock"
 SCHEMA = 1
 MOST_AT_ONCE = 64
 """Batches that share a transaction."""
-CHECKPOINT_BYTES = 4 << 20
-"""Of the write-ahead log, after which the writer moves it into the file."""
+CHECKPOINT_BATCHES = 256
+"""After so many the writer moves the write-ahead log into the file."""
+LOG_BYTES = 64 << 20
+"""To which the log is cut when it begins anew."""
 BUSY_SECONDS = 10.0
+LOCK_POLL = 0.002
 
 TABLES = """
 CREATE TABLE meta(name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE collection(
+    tenant TEXT NOT NULL, name TEXT NOT NULL, since INTEGER NOT NULL, PRIMARY KEY (tenant, name)) WITHOUT ROWID;
 CREATE TABLE change(
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     tenant TEXT NOT NULL, collection TEXT NOT NULL, op TEXT NOT NULL, document TEXT NOT NULL, at REAL NOT NULL);
@@ -57,11 +65,13 @@ CREATE TABLE embedding(
     encoder TEXT NOT NULL, version INTEGER NOT NULL, vectors BLOB NOT NULL,
     PRIMARY KEY (encoder, version)) WITHOUT ROWID;
 CREATE TABLE request(
-    tenant TEXT NOT NULL, key TEXT NOT NULL, content BLOB NOT NULL, versions TEXT NOT NULL, at REAL NOT NULL,
-    PRIMARY KEY (tenant, key)) WITHOUT ROWID;
+    tenant TEXT NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL,
+    content BLOB NOT NULL, versions TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (tenant, collection, key)) WITHOUT ROWID;
 """
-"""A document's `version` is the number of the change that wrote it, and `gone` of the one that ended it. `embedding`
-has the float32 vectors of its passages, end to end. `request` remembers what a key was used for and what came of it."""
+"""`collection` has those that there are, each since the change that began it. A document's `version` is the number of
+the change that wrote it, and `gone` of the one that ended it. `embedding` has the float32 vectors of its passages, end
+to end. `request` remembers what a key was used for and what came of it."""
 
 DOCUMENT = "id, version, title, uri, updated, answer, text, groups"
 
@@ -175,6 +185,7 @@ class Store:
         self._read_lock = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._is_closed = False
+        self._unmoved = 0
         self._thread = threading.Thread(target=self._write, name="knowledge", daemon=True)
         self._thread.start()
 
@@ -190,13 +201,7 @@ class Store:
 
     def collections(self) -> list[tuple[str, str]]:
         """(tenant, name) of those that there are."""
-        found: dict[tuple[str, str], None] = {}
-        for tenant, name, op in self._all("SELECT tenant, collection, op FROM change WHERE op IN ('create', 'drop')"):
-            if op == "create":
-                found[tenant, name] = None
-            else:
-                found.pop((tenant, name), None)
-        return list(found)
+        return [(tenant, name) for tenant, name in self._all("SELECT tenant, name FROM collection")]
 
     def changes(self, after: int, most: int = 10_000) -> list[Changed]:
         """The log after that number, in order."""
@@ -207,10 +212,13 @@ class Store:
         )
         return [Changed(*row) for row in rows]
 
-    def documents(self, tenant: str, collection: str, after: str = "", most: int = -1) -> list[Stored]:
-        """Current ones in the order of their ids, those after that one."""
+    def documents(
+        self, tenant: str, collection: str, after: str = "", most: int = -1, has_text: bool = True
+    ) -> list[Stored]:
+        """Current ones in the order of their ids, those after that one. Texts are long: left out if not `has_text`."""
+        columns = DOCUMENT if has_text else DOCUMENT.replace("text", "''")
         rows = self._all(
-            f"SELECT {DOCUMENT} FROM document WHERE tenant = ? AND collection = ? AND gone IS NULL AND id > ? "  # noqa: S608
+            f"SELECT {columns} FROM document WHERE tenant = ? AND collection = ? AND gone IS NULL AND id > ? "  # noqa: S608
             "ORDER BY id LIMIT ?",
             tenant,
             collection,
@@ -220,15 +228,17 @@ class Store:
         return [_stored(row) for row in rows]
 
     def document(self, tenant: str, collection: str, document_id: str, version: int = 0) -> Stored | None:
-        """The current one, or that version of it if it is still kept."""
-        which = "version = ?" if version else "gone IS NULL AND 0 = ?"
+        """The last one, which may be gone, or that version of it; nothing from before the collection was begun."""
         rows = self._all(
             f"SELECT {DOCUMENT}, coalesce(gone, 0) FROM document "  # noqa: S608 - of our own words
-            f"WHERE tenant = ? AND collection = ? AND id = ? AND {which}",
+            "WHERE tenant = ? AND collection = ? AND id = ? AND version = coalesce(?, version) AND version > "
+            "(SELECT since FROM collection WHERE tenant = ? AND name = ?) ORDER BY version DESC LIMIT 1",
             tenant,
             collection,
             document_id,
-            version,
+            version or None,
+            tenant,
+            collection,
         )
         return _stored(rows[0][:-1], rows[0][-1]) if rows else None
 
@@ -247,6 +257,17 @@ class Store:
                 if len(blob) % (4 * dim) == 0:
                     found[version] = np.frombuffer(blob, np.float32).reshape(-1, dim)
         return found
+
+    def keep(self, encoder: str, vectors: Mapping[int, Matrix]) -> None:
+        """Keep what was embedded anew, by the versions of the documents. Of no harm where it fails."""
+        rows = [(encoder, version, np.ascontiguousarray(one, np.float32).tobytes()) for version, one in vectors.items()]
+        try:
+            with self._alone(), contextlib.closing(self._opened()) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+                connection.execute("COMMIT")
+        except (OSError, sqlite3.Error, StoreFailed) as error:
+            log.warning("%s: %d embeddings could not be kept, and are made again: %s", self.path, len(rows), error)
 
     def check(self) -> list[str]:
         """What is wrong with the file; nothing if it is sound. Reads all of it."""
@@ -276,7 +297,8 @@ class Store:
     async def write(self, batch: Batch) -> Receipt:
         """Do all of it, and return once it is on disk. Receipts come in the order of their numbers.
 
-        Raises VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch is done then.
+        Raises UnknownCollection, VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch
+        is done then.
         """
         if self._is_closed:
             raise Unavailable("the knowledge base is closed")
@@ -311,6 +333,7 @@ class Store:
             for one, outcome in zip(jobs, outcomes, strict=True):
                 with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
                     one.loop.call_soon_threadsafe(_settle, one.future, outcome)
+            self._checkpoint(len(jobs))
             if is_last:
                 return
 
@@ -328,16 +351,15 @@ class Store:
                         self._writing.execute("ROLLBACK")
                     raise
                 failpoints.reached("after-commit")
-                self._checkpoint()
         except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
-            return [self._failure(error)] * len(batches)
+            return [error if isinstance(error, StoreFailed) else self._failure(error)] * len(batches)
         return outcomes
 
     def _tried(self, batch: Batch) -> Receipt | Exception:
         self._writing.execute("SAVEPOINT batch")
         try:
             receipt = self._done(batch)
-        except (VersionConflict, KeyReused) as error:
+        except (VersionConflict, KeyReused, UnknownCollection) as error:
             self._writing.execute("ROLLBACK TO batch")
             self._writing.execute("RELEASE batch")
             return error
@@ -348,7 +370,8 @@ class Store:
         write = self._writing.execute
         if batch.key:
             before = write(
-                "SELECT content, versions FROM request WHERE tenant = ? AND key = ?", (batch.tenant, batch.key)
+                "SELECT content, versions FROM request WHERE tenant = ? AND collection = ? AND key = ?",
+                (batch.tenant, batch.collection, batch.key),
             ).fetchone()
             if before and before[0] != batch.fingerprint():
                 raise KeyReused(f"idempotency key {batch.key!r} was used for something else")
@@ -356,8 +379,11 @@ class Store:
                 return Receipt(tuple(json.loads(before[1])), is_repeat=True)
         versions = tuple(self._change(batch, change) for change in batch.changes)
         if batch.key:
-            values = (batch.tenant, batch.key, batch.fingerprint(), json.dumps(versions), time.time())
-            write("INSERT INTO request VALUES (?, ?, ?, ?, ?)", values)
+            place = (batch.tenant, batch.collection, batch.key)
+            write(
+                "INSERT INTO request VALUES (?, ?, ?, ?, ?, ?)",
+                (*place, batch.fingerprint(), json.dumps(versions), time.time()),
+            )
         return Receipt(versions)
 
     def _change(self, batch: Batch, change: Change) -> int:
@@ -365,6 +391,8 @@ class Store:
             return self._change_collection(batch, change)
         document_id = change.document.id if isinstance(change, Put) else change.document_id
         place = (batch.tenant, batch.collection, document_id)
+        if not self._since(place[:2]):
+            raise UnknownCollection("no such collection any more")
         now = self._version(place)
         if change.expected is not None and change.expected != now:
             raise VersionConflict(document_id, change.expected, now)
@@ -382,19 +410,25 @@ class Store:
 
     def _change_collection(self, batch: Batch, change: Create | Drop) -> int:
         place = (batch.tenant, batch.collection)
-        row = self._writing.execute(
-            "SELECT op FROM change WHERE tenant = ? AND collection = ? AND op IN ('create', 'drop') "
-            "ORDER BY seq DESC LIMIT 1",
-            place,
-        ).fetchone()
-        is_there = bool(row) and row[0] == "create"
-        if is_there is isinstance(change, Create):
+        if bool(self._since(place)) is isinstance(change, Create):
             return 0
-        seq = self._logged("create" if isinstance(change, Create) else "drop", (*place, ""))
-        self._writing.execute(
-            "UPDATE document SET gone = ? WHERE tenant = ? AND collection = ? AND gone IS NULL", (seq, *place)
-        )
+        if isinstance(change, Create):
+            seq = self._logged("create", (*place, ""))
+            self._writing.execute("INSERT INTO collection VALUES (?, ?, ?)", (*place, seq))
+            return seq
+        seq = self._logged("drop", (*place, ""))
+        for statement in (
+            "UPDATE document SET gone = ?1 WHERE tenant = ?2 AND collection = ?3 AND gone IS NULL",
+            "DELETE FROM collection WHERE ?1 AND tenant = ?2 AND name = ?3",
+            "DELETE FROM request WHERE ?1 AND tenant = ?2 AND collection = ?3",
+        ):
+            self._writing.execute(statement, (seq, *place))
         return seq
+
+    def _since(self, place: tuple[str, str]) -> int:
+        """The change that began the collection; 0 if there is none."""
+        row = self._writing.execute("SELECT since FROM collection WHERE tenant = ? AND name = ?", place).fetchone()
+        return int(row[0]) if row else 0
 
     def _version(self, place: tuple[str, str, str]) -> int:
         row = self._writing.execute(
@@ -428,7 +462,12 @@ class Store:
             self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, cached_statements=64
         )
         try:
-            for setting in ("journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0"):
+            for setting in (
+                "journal_mode = WAL",
+                "synchronous = FULL",
+                "wal_autocheckpoint = 0",
+                f"journal_size_limit = {LOG_BYTES}",
+            ):
                 connection.execute(f"PRAGMA {setting}")
         except sqlite3.Error:
             connection.close()
@@ -447,16 +486,27 @@ class Store:
         if not found or found[0] != str(SCHEMA):
             raise StoreFailed(f"{self.path}: was written by another version: schema {found}, and this reads {SCHEMA}")
 
-    def _checkpoint(self) -> None:
-        log = self.path.with_name(f"{FILE}-wal")
-        with contextlib.suppress(OSError, sqlite3.Error):  # the next one does
-            if log.stat().st_size > CHECKPOINT_BYTES:
-                self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    def _checkpoint(self, batches: int) -> None:
+        """Move what is in the log into the file, now and then, where no reader and no other process is in the way."""
+        self._unmoved += batches
+        if self._unmoved < CHECKPOINT_BATCHES:
+            return
+        with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._alone(patience=0.0):
+            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            self._unmoved = 0
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        """No other process writes meanwhile."""
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+    def _alone(self, patience: float = BUSY_SECONDS) -> Iterator[None]:
+        """No other process writes meanwhile. Raises StoreFailed where one does for so many seconds."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= until:
+                    raise StoreFailed(f"{self.path}: another process has been writing for {patience:g} s") from None
+                time.sleep(LOCK_POLL)
         try:
             yield
         finally:

@@ -32,7 +32,7 @@ class VectorIndex:
         self._vectors = _checked(vectors, "vectors")
         self._graph: hnswlib.Index | None = None
         # [dim, rows], laid out so: see `cascade.calibration.columns`.
-        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= exact_up_to else None
+        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else self._vectors.T
         if len(vectors) > exact_up_to:
             graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
             graph.init_index(max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=1)
@@ -71,13 +71,12 @@ class VectorIndex:
         self._check(query)
         return np.asarray(self._vectors[rows] @ query, np.float32)
 
-    def vectors(self, rows: Rows) -> Matrix:
+    def vectors(self, rows: slice) -> Matrix:
         """[rows, dim]"""
         return self._vectors[rows]
 
     def cosines(self, queries: Matrix) -> Matrix:
         """[queries, rows]: cosines of `queries` [queries, dim] with all rows, if `is_exact`. Raises as `search`."""
-        assert self._columns is not None
         self._check(queries, dims=2)
         return np.asarray(queries @ self._columns, np.float32)
 

@@ -18,7 +18,8 @@ from gateway.v1 import gateway_pb2 as pb
 
 SERVICE = "gateway.v1.Knowledge"
 MOST_DOCUMENTS = 256
-MAX_ID, MAX_TITLE, MAX_ANSWER, MAX_BODY, MAX_URI, MAX_KEY = 128, 500, 10_000, 1_000_000, 2_000, 128
+MAX_ID, MAX_TITLE, MAX_ANSWER, MAX_BODY, MAX_URI, MAX_KEY = 128, 500, 10_000, 200_000, 2_000, 128
+MAX_VERSION = 2**63 - 1
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
@@ -73,7 +74,7 @@ class Editing:
         return _written(await self._there().write(place, [Drop()]))
 
     async def list_collections(self, request: pb.ListCollectionsRequest, call: Call) -> pb.ListCollectionsResponse:
-        theirs = self._edited.collections_of(call.caller.principal.tenant) if self._edited else ()
+        theirs = (await self._current()).collections_of(call.caller.principal.tenant) if self._edited else ()
         return pb.ListCollectionsResponse(
             collections=[
                 *(_collection(one, is_stored=False) for one in self._gateway.describe().collections),
@@ -82,15 +83,25 @@ class Editing:
         )
 
     async def get(self, request: pb.GetRequest, call: Call) -> pb.StoredDocument:
-        edited, tenant = self._there(), call.caller.principal.tenant
+        edited, tenant = await self._current(), call.caller.principal.tenant
         self._check_stored(tenant, request.collection)
         _check_id("document_id", request.document_id)
-        found = edited.store.document(tenant, request.collection, request.document_id, request.version)
-        if found is None or not may_read(found.document, call.caller.principal):
+        if request.version > MAX_VERSION:
+            raise InvalidQuestion("version", "is none")
+        last = edited.store.document(tenant, request.collection, request.document_id)
+        found = last
+        if request.version:
+            found = edited.store.document(tenant, request.collection, request.document_id, request.version)
+        # A right that was taken away is so for what the document was before, too.
+        is_shown = last is not None and may_read(last.document, call.caller.principal)
+        if found is None or not is_shown or (found.gone and not request.version):
+            raise UnknownDocument(f"no document {request.document_id!r} in {request.collection!r}")
+        if not may_read(found.document, call.caller.principal):
             raise UnknownDocument(f"no document {request.document_id!r} in {request.collection!r}")
         return _stored(found)
 
     async def list(self, request: pb.ListRequest, call: Call) -> pb.ListResponse:
+        await self._current()
         self._check_stored(call.caller.principal.tenant, request.collection)
         if request.page_size > MAX_PAGE:
             raise InvalidQuestion("page_size", f"is {request.page_size}, limit {MAX_PAGE}")
@@ -105,7 +116,7 @@ class Editing:
         """One more than a page, if there are so many that the principal may read."""
         found: list[Stored] = []
         while len(found) <= size:
-            page = self._there().store.documents(principal.tenant, collection, after, size + 1)
+            page = self._there().store.documents(principal.tenant, collection, after, size + 1, has_text=False)
             found += [one for one in page if may_read(one.document, principal)]
             if len(page) <= size:
                 break
@@ -114,10 +125,17 @@ class Editing:
 
     async def _write(self, call: Call, collection: str, changes: Sequence[Change], key: str) -> pb.WriteResponse:
         tenant = call.caller.principal.tenant
+        await self._current()
         self._check_stored(tenant, collection)
         if not _KEY.fullmatch(key):
             raise InvalidQuestion("idempotency_key", f"must be at most {MAX_KEY} printable ASCII characters")
         return _written(await self._there().write((tenant, collection), changes, key))
+
+    async def _current(self) -> Edited:
+        """With all that others have written by now."""
+        edited = self._there()
+        await edited.follow()
+        return edited
 
     def _there(self) -> Edited:
         if self._edited is None:

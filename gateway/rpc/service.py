@@ -69,6 +69,10 @@ class Gateway(Protocol):
         """
         ...
 
+    async def follow(self) -> None:
+        """See what has been written by others. Called before a question's collection is looked up; microseconds."""
+        ...
+
     def waiting(self) -> int:
         """Questions that wait for the model now. Called from any thread, at every scrape."""
         ...
@@ -164,6 +168,10 @@ class Edited(Protocol):
 
     def stored(self, tenant: str, name: str) -> str:
         """What that tenant's collection is searched by; empty if there is none."""
+        ...
+
+    async def follow(self) -> None:
+        """See `Gateway`."""
         ...
 
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:

@@ -91,6 +91,7 @@ class Answers:
     async def _answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
         started = self._clock()
         try:
+            await self._gateway.follow()
             question = question_of(request, call.caller.principal, self._rules, path)
             with self._admission.admit(call.caller, len(question.text), call.deadline) as ticket:
                 answer = await self._gateway.answer(_within(question, ticket), call.deadline)
@@ -125,6 +126,7 @@ class Knowledge:
         return [Method(KNOWLEDGE, "Search", pb.SearchRequest, self.search)]
 
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
+        await self._gateway.follow()
         lookup = lookup_of(request, call.caller.principal.tenant, self._rules)
         with self._admission.admit(call.caller, len(lookup.text), call.deadline):
             evidence = await self._gateway.search(
