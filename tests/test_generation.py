@@ -102,8 +102,11 @@ def test_what_is_named_is_ranked_however_far_in_whichever_part(monkeypatch: pyte
     assert [one for one, _ in library.rank("x", query("card"), STAFF, 1, ("d3",)).documents][2:] == ["d3"]
 
 
-def test_parts_of_one_size_are_merged_when_there_are_many() -> None:
+def test_parts_of_one_size_are_merged_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     small = [Part(Segment.build(entries([document(f"d{at}", "card")], embed))) for at in range(FAN)]
     large = Part(Segment.build(entries([document(f"e{at}", "fee") for at in range(40)], embed)))
+    monkeypatch.setattr(generations, "OPEN_ROWS", 1)
     assert due(Generation(1, (large, *small[1:]))) == []
     assert due(Generation(1, (large, *small))) == small
+    monkeypatch.setattr(generations, "OPEN_ROWS", 3)
+    assert due(Generation(1, (large, *small))) == []  # the last one takes in what is new

@@ -243,11 +243,12 @@ class KnowledgeBase:
         while parts:
             into = await asyncio.to_thread(_built, parts)
             generation = self._generation(place)
-            if generation is None or not generation.has(parts):  # dropped meanwhile, and perhaps begun again
+            if generation is None:  # dropped meanwhile
                 return
-            generation = generation.merged(parts, into)
-            self._show(place, generation)
-            log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.passages))
+            if generation.has(parts):  # not if it was begun again
+                generation = generation.merged(parts, into)
+                self._show(place, generation)
+                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.passages))
             parts = due(generation)
 
     async def close(self) -> None:
@@ -258,10 +259,10 @@ class KnowledgeBase:
 
 def due(generation: Generation) -> list[Part]:
     """Parts to be made one: FAN or more of about one size, the smallest such; else one that has no graph and is large;
-    none if there is nothing to do."""
+    none if there is nothing to do. Not one that still takes in what is new."""
     by_size: dict[int, list[Part]] = {}
-    for part in generation.parts:
-        if part.numbers():
+    for part in generation.sealed():
+        if part.alive is None or part.alive.any():
             by_size.setdefault(len(part.segment.passages).bit_length() // 3, []).append(part)
     many = next((parts for _, parts in sorted(by_size.items()) if len(parts) >= FAN), None)
     if many:

@@ -126,6 +126,10 @@ class Generation:
     def _is_open(part: Part) -> bool:
         return len(part.segment.passages) < OPEN_ROWS and part.segment.index.is_exact
 
+    def sealed(self) -> tuple[Part, ...]:
+        """All parts but the one that takes in what is new."""
+        return self.parts[:-1] if self.parts and self._is_open(self.parts[-1]) else self.parts
+
     def has(self, parts: Sequence[Part]) -> bool:
         """Whether the segments of all of these are still in it."""
         return {id(part.segment) for part in parts} <= {id(part.segment) for part in self.parts}
