@@ -31,7 +31,7 @@ SEPARATOR = "/"
 TOGETHER = 64
 """Documents that are embedded together at a start."""
 UNIT_TOLERANCE = 1e-3
-FAN = 8
+FAN = 4
 """Segments of about one size that are merged into one."""
 
 Place = tuple[str, str]

@@ -137,10 +137,9 @@ class Segment:
 
     def _by_index(self, embedding: Vector, allowed: Mask | None, least: int) -> NDArray[np.int64]:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
-        rows_allowed = None if allowed is None else allowed[self.owner]
         count = least * PASSAGES_PER_DOCUMENT
         while True:
-            rows, _ = self.index.search(embedding, count, rows_allowed)
+            rows, _ = self.index.search(embedding, count, allowed, self.owner)
             owners = np.unique(self.owner[rows])
             if len(owners) >= least or len(rows) < count:
                 return owners

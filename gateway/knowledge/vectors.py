@@ -53,18 +53,23 @@ class VectorIndex:
         """Whether every search is a scan of all rows."""
         return self._graph is None
 
-    def search(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None) -> tuple[Rows, Vector]:
-        """(rows, similarities), nearest first, at most `count`, only where `allowed` [rows] is true.
+    def search(
+        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None, owner: Rows | None = None
+    ) -> tuple[Rows, Vector]:
+        """(rows, similarities), nearest first, at most `count`, only where `allowed` [rows] is true, or with `owner`
+        [rows] where that of a row's owner is.
 
         Raises SearchFailed for a query that is not float32 [dim] and finite.
         """
         self._check(query)
-        available = len(self) if allowed is None else int(np.count_nonzero(allowed))
-        count = min(count, available)
-        if count <= 0:
+        share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(1, len(allowed))
+        if count <= 0 or not share:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        found = self._by_graph(query, count, allowed) if self._graph is not None and 2 * available > len(self) else None
-        return found if found is not None else self._exact(query, count, allowed)
+        if self._graph is not None and 2 * share > 1:
+            found = self._by_graph(query, min(count, len(self)), allowed, owner)
+            if found is not None:
+                return found
+        return self._exact(query, count, allowed if allowed is None or owner is None else allowed[owner])
 
     def similarities(self, query: Vector, rows: Rows) -> Vector:
         """The cosines of `query` with just these rows. Raises as `search`."""
@@ -93,12 +98,18 @@ class VectorIndex:
         similarity = self._vectors @ query
         if allowed is not None:
             similarity = np.where(allowed, similarity, np.float32(-np.inf))
+        count = min(count, len(self) if allowed is None else int(np.count_nonzero(allowed)))
+        if not count:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
         rows = np.argpartition(-similarity, count - 1)[:count]
         rows = rows[np.argsort(-similarity[rows], kind="stable")]
         return rows, np.asarray(similarity[rows], np.float32)
 
-    def _by_graph(self, query: Vector, count: int, allowed: NDArray[np.bool_] | None) -> tuple[Rows, Vector] | None:
-        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL per visit."""
+    def _by_graph(
+        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None, owner: Rows | None
+    ) -> tuple[Rows, Vector] | None:
+        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL at each visit,
+        and a mask of all rows costs as much as the walk."""
         assert self._graph is not None
         fetch = count if allowed is None else min(len(self), 2 * count + 32)
         try:
@@ -107,7 +118,7 @@ class VectorIndex:
             return None
         rows, similarity = labels[0].astype(np.int64), (1 - distances[0]).astype(np.float32)
         if allowed is not None:
-            kept = allowed[rows]
+            kept = allowed[rows if owner is None else owner[rows]]
             rows, similarity = rows[kept], similarity[kept]
         return (rows[:count], similarity[:count]) if len(rows) >= count else None
 
