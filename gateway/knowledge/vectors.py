@@ -108,8 +108,8 @@ class VectorIndex:
     def _by_graph(
         self, query: Vector, count: int, allowed: NDArray[np.bool_] | None, owner: Rows | None
     ) -> tuple[Rows, Vector] | None:
-        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL at each visit,
-        and a mask of all rows costs as much as the walk."""
+        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL at each
+        visit, and a mask of all rows costs as much as the walk."""
         assert self._graph is not None
         fetch = count if allowed is None else min(len(self), 2 * count + 32)
         try:
