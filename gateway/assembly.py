@@ -21,11 +21,12 @@ from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Pre
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
 from gateway.knowledge.base import SEPARATOR, Encoder, KnowledgeBase, key
+from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
-from gateway.knowledge.store import Change, Receipt, Store
+from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
@@ -208,7 +209,12 @@ class Assembled:
 async def build(config: Config, observe: Observe = lambda _, __: None) -> Swapping:
     """Load, verify, index and start; `observe` hears of a shadow. Raises errors.GatewayError, naming what is wrong."""
     store = Store(config.knowledge.data) if config.knowledge.data else None
-    gateway = assemble(config, store=store)
+    try:
+        gateway = assemble(config, store=store)
+    except BaseException:
+        if store is not None:
+            store.close()
+        raise
     gateway.start()
 
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:

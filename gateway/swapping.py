@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
-from gateway.knowledge.store import Change, Receipt, Store
+from gateway.knowledge.changes import Change, Receipt
+from gateway.knowledge.store import Store
 from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import CollectionDescription, Description, Startable

@@ -20,9 +20,10 @@ import numpy as np
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.changes import Batch, Create, Put
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
-from gateway.knowledge.store import Batch, Create, Put, Store
+from gateway.knowledge.store import Store
 from gateway.types import Document, Matrix, Prediction, Principal
 
 PLACE = ("tenant", "help")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.deadline import Deadline
-from gateway.knowledge.store import Change, Receipt
+from gateway.knowledge.changes import Change, Receipt
 from gateway.rpc.service import CollectionDescription, Description
 from gateway.types import (
     Answer,

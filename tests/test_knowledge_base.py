@@ -11,8 +11,9 @@ import pytest
 
 from gateway.errors import InferenceFailed, InvalidQuestion, UnknownCollection, VersionConflict
 from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.library import Library
-from gateway.knowledge.store import Change, Create, Drop, Put, Remove, Store
+from gateway.knowledge.store import Store
 from gateway.types import Matrix, Principal
 from tests.test_generation import NOBODY, STAFF, document, embed, query
 

@@ -17,7 +17,8 @@ import pytest
 
 from gateway.errors import KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
-from gateway.knowledge.store import CHECKPOINT_BATCHES, FILE, Batch, Change, Create, Drop, Put, Receipt, Remove, Store
+from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
+from gateway.knowledge.store import CHECKPOINT_BATCHES, FILE, Store
 from gateway.types import Document
 
 KILLS = 20
@@ -230,7 +231,8 @@ async def test_where_nothing_more_can_be_written_reading_goes_on(store: Store, s
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from gateway.knowledge.store import Batch, Create, Put, Store
+from gateway.knowledge.changes import Batch, Create, Put
+from gateway.knowledge.store import Store
 from gateway.types import Document
 
 async def main():

@@ -69,6 +69,23 @@ class CallFailed(Exception):
         self.reason = reason
 
 
+class Connected:
+    """Holds a channel until it is closed."""
+
+    _channel: grpc.Channel
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
 class AsyncClient:
     """For asyncio. One channel, which reconnects by itself; make it inside the running loop and close it."""
 
@@ -198,7 +215,7 @@ class AsyncClient:
         await self.close()
 
 
-class Client:
+class Client(Connected):
     """For everyone else; safe to share between threads. Same methods but for streams, same errors."""
 
     def __init__(
@@ -256,17 +273,6 @@ class Client:
         except grpc.RpcError as error:
             raise failure(error) from None
         return [found_from_proto(hit) for hit in response.hits]
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def as_json(answer: Answer, request_id: str = "") -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import grpc
 
-from gateway.client.client import OPTIONS, failure, metadata_of, within
+from gateway.client.client import OPTIONS, Connected, failure, metadata_of, within
 from gateway.rpc.convert import document_from_proto, document_to_proto
 from gateway.types import Document, Principal
 from gateway.v1 import gateway_pb2 as pb
@@ -50,7 +49,7 @@ class Collection:
     is_stored: bool
 
 
-class Editor:
+class Editor(Connected):
     """Safe to share between threads. All methods raise CallFailed; `timeout` is in seconds, of each call."""
 
     def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
@@ -117,17 +116,6 @@ class Editor:
             return method(request, **within(self._timeout, self._metadata))
         except grpc.RpcError as error:
             raise failure(error) from None
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _written(message: pb.WriteResponse) -> Written:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
+from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.library import Library
 from gateway.knowledge.segment import Embed, Entry, Segment, entries
-from gateway.knowledge.store import Batch, Change, Changed, Put, Receipt, Store, Stored
+from gateway.knowledge.store import Store
 from gateway.knowledge.vectors import EXACT_UP_TO
 from gateway.types import Document, Matrix
 
@@ -62,10 +63,6 @@ class KnowledgeBase:
         self._catching_up = asyncio.Lock()
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
         self._merges: dict[Place, asyncio.Task[None]] = {}
-
-    @property
-    def store(self) -> Store:
-        return self._store
 
     @property
     def version(self) -> int:

@@ -6,8 +6,8 @@ it: the knowledge version. One thread writes, and takes what waits into one tran
 and costs the same for many. A write is acknowledged once that transaction is on disk (WAL, synchronous FULL): neither a
 killed process nor a power cut loses it, if the disk is honest.
 
-Several processes may open one file: their writers take turns by a lock beside it, for checkpoints
-too. SQLite before 3.51.3 can spoil its log when two connections write and checkpoint at once.
+Several processes may open one file: their writers take turns by a lock beside it, and take it for checkpoints too.
+SQLite before 3.51.3 can spoil its log when two connections write and checkpoint at once.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import hashlib
 import json
 import logging
 import queue
@@ -25,12 +24,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from gateway.errors import KeyReused, StoreFailed, StoreFull, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
+from gateway.knowledge.changes import Batch, Change, Changed, Create, Drop, Put, Receipt, Remove, Stored, row_of
 from gateway.types import Document, Matrix
 
 log = logging.getLogger(__name__)
@@ -74,87 +74,6 @@ the change that wrote it, and `gone` of the one that ended it. `embedding` has t
 to end. `request` remembers what a key was used for and what came of it."""
 
 DOCUMENT = "id, version, title, uri, updated, answer, text, groups"
-
-
-@dataclass(frozen=True, slots=True)
-class Put:
-    """Write a document. `vectors` [passages, dim] are kept beside it for `encoder`. `expected`: the version that it
-    must have now, 0 for one that must not be there; None: any."""
-
-    document: Document
-    expected: int | None = None
-    encoder: str = ""
-    vectors: Matrix | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Remove:
-    """Delete a document; one that is not there stays so. `expected` as in `Put`."""
-
-    document_id: str
-    expected: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    """Begin the collection; one that is there stays as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """End the collection and all that is in it; nothing where there is none."""
-
-
-Change = Put | Remove | Create | Drop
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Changes of one collection that happen together. `key`: of the caller's; a batch that is sent again under the same
-    key is not done again, and gets the same receipt."""
-
-    tenant: str
-    collection: str
-    changes: tuple[Change, ...]
-    key: str = ""
-
-    def fingerprint(self) -> bytes:
-        """Of what is asked for; not of vectors, which follow from it."""
-        asked = [
-            [*_row(one.document), one.expected] if isinstance(one, Put) else [type(one).__name__, repr(one)]
-            for one in self.changes
-        ]
-        return hashlib.sha256(json.dumps([self.collection, asked]).encode()).digest()
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """What is on disk now: the change number of each change of the batch, 0 for a deletion of what was not there.
-    `is_repeat`: it had been done before."""
-
-    versions: tuple[int, ...]
-    is_repeat: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A document at a version; `gone`: of the change that ended it, 0 while it is current."""
-
-    document: Document
-    version: int
-    gone: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Changed:
-    """One line of the log."""
-
-    seq: int
-    tenant: str
-    collection: str
-    op: Literal["put", "remove", "create", "drop"]
-    document_id: str
-    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -399,7 +318,7 @@ class Store:
         if isinstance(change, Remove):
             return self._logged("remove", place) if now else 0
         seq = self._logged("put", place)
-        _, *content = _row(change.document)
+        _, *content = row_of(change.document)
         self._writing.execute(
             "INSERT INTO document VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)", (*place, seq, *content)
         )
@@ -520,11 +439,6 @@ def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> No
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
-
-
-def _row(document: Document) -> tuple[str, ...]:
-    groups = json.dumps(sorted(document.groups))
-    return (document.id, document.title, document.uri, document.updated, document.answer, document.text, groups)
 
 
 def _stored(row: Sequence[object], gone: object = 0) -> Stored:

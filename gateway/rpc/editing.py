@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import InvalidQuestion, UnknownCollection, UnknownDocument
+from gateway.knowledge.changes import Change, Create, Drop, Put, Receipt, Remove, Stored
 from gateway.knowledge.library import may_read
-from gateway.knowledge.store import Change, Create, Drop, Put, Receipt, Remove, Stored
 from gateway.rpc.convert import document_from_proto, document_to_proto
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.service import CollectionDescription, Edited, Gateway
@@ -92,11 +92,10 @@ class Editing:
         found = last
         if request.version:
             found = edited.store.document(tenant, request.collection, request.document_id, request.version)
+        elif last is not None and last.gone:
+            found = None
         # A right that was taken away is so for what the document was before, too.
-        is_shown = last is not None and may_read(last.document, call.caller.principal)
-        if found is None or not is_shown or (found.gone and not request.version):
-            raise UnknownDocument(f"no document {request.document_id!r} in {request.collection!r}")
-        if not may_read(found.document, call.caller.principal):
+        if not (last and found and all(may_read(one.document, call.caller.principal) for one in (last, found))):
             raise UnknownDocument(f"no document {request.document_id!r} in {request.collection!r}")
         return _stored(found)
 

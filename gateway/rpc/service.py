@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.knowledge.store import Change, Receipt, Store
+from gateway.knowledge.changes import Change, Receipt
+from gateway.knowledge.store import Store
 from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
 
 
