@@ -96,6 +96,14 @@ def test_a_heading_that_heads_nothing_any_more_goes_with_the_answer(tmp_path: Pa
     assert body(deeper) == "## Summary\n\n### Details\n\nLong."
 
 
+def test_an_answer_says_something(tmp_path: Path) -> None:
+    items = "- a list that is long enough to be taken for a paragraph of text"
+    document = one(tmp_path / "a.md", f"Home > Help\n\n# Set `my_key`\n\nNote\n\n{items}\n\nSo.")
+    assert (document.title, document.answer) == ("Set my_key", "So.")
+    assert body(document) == f"Home > Help\n\nNote\n\n{items}"
+    assert one(tmp_path / "a.md", "Note\n\n- item").answer == "Note"
+
+
 def test_what_is_fenced_is_no_heading(tmp_path: Path) -> None:
     document = one(tmp_path / "my-notes.md", "First.\n\n```\n# a comment\n\nx = 1\n```\n")
     assert (document.title, document.answer) == ("my notes", "First.")

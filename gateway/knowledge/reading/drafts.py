@@ -20,7 +20,7 @@ SHORT_ANSWER = 600
 LONGEST_NAME = 200
 """Of titles and ids that are made of what was found: every passage is embedded with its title."""
 _LONGEST_ID = 100  # of ids that are made: the API's bound with room for a hash
-_LEAD_IN = 60
+LEAD_IN = 60
 """A first paragraph of fewer characters ("Key points") is no answer yet."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -122,9 +122,9 @@ def shortened(text: str) -> tuple[str, str]:
     ends = [match.end() for match in _SENTENCE_END.finditer(text, 0, SHORT_ANSWER + 1) if match.end() <= SHORT_ANSWER]
     paragraph = _PARAGRAPH_END.search(text)
     end = paragraph.start() if paragraph else len(text)
-    if _LEAD_IN <= end <= SHORT_ANSWER and end in ends:
+    if LEAD_IN <= end <= SHORT_ANSWER and end in ends:
         return text[:end], text[end:].strip()
-    if ends and ends[-1] >= _LEAD_IN:
+    if ends and ends[-1] >= LEAD_IN:
         return text[: ends[-1]], text[ends[-1] :].strip()
     return cut(text, SHORT_ANSWER), text
 

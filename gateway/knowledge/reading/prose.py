@@ -8,9 +8,10 @@ from pathlib import Path
 
 from gateway.errors import DocumentInvalid
 from gateway.knowledge import documents
-from gateway.knowledge.reading.drafts import LONGEST_NAME, Fields, Found, Where, cleaned, cut, found, shortened
+from gateway.knowledge.reading.drafts import LEAD_IN, LONGEST_NAME, Fields, Found, Where, cleaned, cut, found, shortened
 
 _HEADING = re.compile(r"#{1,6}[ \t]+(?P<title>\S.*?)[ \t#]*")
+_LAID_OUT = re.compile(r"[ \t]*(?:[-*+] |\d+[.)] |\||>|```|~~~)")
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
 
 
@@ -30,9 +31,10 @@ def plain(where: Where, name: str, content: bytes) -> Found:
 def prose(where: Where, name: str, text: str, title: str = "") -> Found:
     """Without a `title` the first heading is it, or the file's name. Raises DocumentInvalid where there is no text."""
     blocks = _blocks(text)
-    at = next((at for at, block in enumerate(blocks) if not _HEADING.fullmatch(block)), None)
-    if at is None:
+    running = [at for at, block in enumerate(blocks) if not _HEADING.fullmatch(block)]
+    if not running:
         raise DocumentInvalid("has no text: nothing but headings, if any")
+    at = next((at for at in running if _says_something(blocks[at])), running[0])
     if not title:
         headings = [at for at, block in enumerate(blocks) if _HEADING.fullmatch(block)]
         title = _heading(blocks[headings[0]]) if headings else title_of(where.path)
@@ -72,6 +74,11 @@ def _blocks(text: str) -> list[str]:
     return ["\n".join(block) for block in blocks if block]
 
 
+def _says_something(block: str) -> bool:
+    """And is no list, table or code, and no crumb of what a page has around its text."""
+    return not _LAID_OUT.match(block) and (len(block) >= LEAD_IN or block.endswith((".", "!", "?")))
+
+
 def _without_bare(before: Sequence[str], after: Sequence[str], rest: str) -> list[str]:
     """All but headings that stand before nothing now that the answer is taken out."""
     kept = list(before)
@@ -89,7 +96,8 @@ def _level(heading: str) -> int:
 def _heading(block: str) -> str:
     match = _HEADING.fullmatch(block)
     assert match
-    return documents.plain_text(match["title"]) or match["title"]
+    # Underscores stay: they are in names more often than around words.
+    return re.sub(r"[*`]+", "", documents.link_words(match["title"])).strip() or match["title"]
 
 
 def title_of(path: Path) -> str:
