@@ -307,3 +307,8 @@ async def test_several_paths_are_imported_and_bad_ones_keep_all_that_is_there(ta
     emptied = await run(target, "import", str(folder), "--prune")
     assert "0 deleted, 1 not read" in emptied.output
     assert "holds no file that can be read" in emptied.output
+    (tmp_path / "b.jsonl").write_text("")
+    empty = await run(target, "import", path, "--prune")
+    assert empty.exit_code == 1
+    assert "nothing was read, and so none deleted" in empty.output
+    assert len((await run(target, "export")).stdout.splitlines()) == 2

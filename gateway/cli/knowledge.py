@@ -69,19 +69,22 @@ def import_(
     reading = Reading(paths)
     # Who gives a group the right to read must see what it has.
     where["groups"] = (*where["groups"], *all_groups)
-    with _editor(**where) as editor, Shown() as shown:
+    shown = Shown()
+    with _editor(**where) as editor:
         doing = Import(editor, collection, groups=frozenset(all_groups), is_dry=dry_run, tell=shown.tell)
         deleted = 0
         try:
-            if not dry_run:
-                editor.create(collection)
-            doing.look(may_be_new=dry_run)
-            doing.run(shown.counted(reading))
-            gone = sorted(doing.there.keys() - reading.seen) if prune and not doing.counts.bad else []
-            for ids in _parts(gone):
+            with shown:
                 if not dry_run:
-                    editor.delete(collection, ids)
-                deleted += len(ids)
+                    editor.create(collection)
+                doing.look(may_be_new=dry_run)
+                doing.run(shown.counted(reading))
+                # Not where nothing was read: an empty file is more likely a mistake than a wish to delete everything.
+                is_pruned = prune and not doing.counts.bad and reading.seen
+                for ids in _parts(sorted(doing.there.keys() - reading.seen) if is_pruned else []):
+                    if not dry_run:
+                        editor.delete(collection, ids)
+                    deleted += len(ids)
         finally:
             # Also of what was cut short: it is kept, and the next import goes on from there.
             click.echo(doing.counts.summary(deleted) + dry_run * " (dry run: nothing was done)")
