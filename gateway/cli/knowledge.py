@@ -94,6 +94,8 @@ def import_(
     counts = doing.counts
     if counts.bad:
         raise Failure(f"{counts.bad} of {counts.done} documents were not read" + prune * ", and so none deleted")
+    if prune and not reading.seen:
+        raise Failure("nothing was read, and so none deleted: `gateway knowledge drop` ends a collection")
 
 
 @knowledge.command()
