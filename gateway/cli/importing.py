@@ -24,8 +24,8 @@ from gateway.types import Document
 TOGETHER = 16
 CHARACTERS = 60_000
 """Of a call: so few documents, and so much text, that it is embedded within its deadline on a small machine."""
-PAUSES = (1.0, 2.0, 4.0)
-"""Seconds before a call that was refused for lack of room is made again."""
+PAUSES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Seconds before a call that was refused for lack of room, or of quota, is made again."""
 SLOW = 3
 """Documents in a row that alone take too long: then it is the server."""
 
