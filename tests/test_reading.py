@@ -8,12 +8,15 @@ import importlib.util
 import io
 import json
 import tempfile
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.errors import InvalidQuestion
 from gateway.knowledge.documents import passages
 from gateway.knowledge.reading import drafts, files
 from gateway.knowledge.reading.drafts import Bad, identifier, shortened
@@ -462,11 +465,18 @@ def test_an_answer_that_is_too_long_for_the_api_is_shortened_wherever_it_comes_f
     assert body(long).endswith("mill.\n\nB.")
 
 
-def test_the_bound_of_an_answer_is_the_apis() -> None:
-    assert drafts.LONGEST_ANSWER == editing.MAX_ANSWER
-    assert editing.MAX_ID >= drafts._LONGEST_ID + 13
-    assert editing.MAX_TITLE >= drafts.LONGEST_NAME
-    assert drafts._ID.pattern == editing._ID.pattern
+def test_the_bounds_here_are_the_apis() -> None:
+    longest = "a" * drafts.LONGEST_ANSWER
+    where, fields = drafts.Where(Path("a")), drafts.Fields("T" * drafts.LONGEST_NAME, longest)
+    made = drafts.found(where, "", "a" * 500, fields)
+    editing.document_of(document_to_proto(made.under_spare().document))
+    with pytest.raises(InvalidQuestion, match="answer: has 10001 characters, limit 10000"):
+        editing.document_of(document_to_proto(replace(made.document, answer=longest + "a")))
+    for given_id in ("A.b-1_" + "x" * 122, "A" * 129, ".a", "a b"):
+        is_kept = drafts.found(where, given_id, "T", fields).document.id == given_id
+        message = document_to_proto(replace(made.document, id=given_id))
+        with nullcontext() if is_kept else pytest.raises(InvalidQuestion, match="id: must be"):
+            editing.document_of(message)
 
 
 # What the API takes: a document in its own words.
