@@ -46,6 +46,8 @@ HOMES: dict[str, set[str]] = {
     "sqlite3": {"knowledge"},
     "prometheus_client": {"telemetry"},
     "uvloop": {"cli.replica"},
+    "pypdf": {"knowledge.reading.pdf"},
+    "selectolax": {"knowledge.reading.webpage"},
     "torch": {"forge"},
     "transformers": {"forge"},
     "onnx": {"forge"},

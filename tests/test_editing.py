@@ -314,7 +314,7 @@ async def test_a_folder_is_imported_again_and_again(target: str, tmp_path: Path)
         article(folder, "a", answer)
         assert "1 written, 2 unchanged" in (await run(*arguments)).output
     (folder / "b.md").unlink()
-    (folder / "bad.md").write_text("no front matter")
+    (folder / "bad.md").write_text("---\nno front matter")
     failed = await run(*arguments, "--prune")
     assert failed.exit_code == 1
     assert "0 written, 2 unchanged, 0 deleted, 1 not read" in failed.output

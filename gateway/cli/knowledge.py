@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,20 +11,17 @@ from typing import Any, TypeVar
 import click
 from rich import box
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from gateway.cli.ask import explained
 from gateway.cli.main import Failure
 from gateway.client import CallFailed
-from gateway.client.editor import Editor, Kept
-from gateway.errors import DocumentInvalid
-from gateway.knowledge import documents
-from gateway.types import Document, Principal
+from gateway.client.editor import Editor
+from gateway.types import Principal
 
 Command = TypeVar("Command", bound=Callable[..., object])
-TOGETHER = 16
-"""Documents of a call: few enough for its deadline where each has many passages."""
+TOGETHER = 256
+"""Deletions of a call."""
 
 OPTIONS = (
     click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT"),
@@ -50,37 +46,56 @@ def knowledge() -> None:
 
 
 @knowledge.command("import")
-@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True), metavar="PATH...")
 @click.option("--collection", required=True)
-@click.option("--prune", is_flag=True, help="Delete what the collection has and the folder has not.")
+@click.option("--group-all", "all_groups", multiple=True, help="Who may read what names no groups; may be repeated.")
+@click.option("--prune", is_flag=True, help="Delete what the collection has and the PATHs have not.")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do none of it.")
 @given
-def import_(folder: Path, collection: str, prune: bool, **where: Any) -> None:
-    """Write every article (*.md with front matter) in FOLDER into a collection, which is created if it is not there.
+def import_(
+    paths: tuple[Path, ...], collection: str, all_groups: tuple[str, ...], prune: bool, dry_run: bool, **where: Any
+) -> None:
+    """Write every document in each PATH, a file or a folder, into a collection, which is created if it is not there.
 
-    An article that cannot be read is named, and the others go in; the exit code is then 1. What is there already as it
-    is in the folder is left alone, so that an import can be done again at any time.
+    Formats go by suffix: Markdown (.md), text (.txt), web pages (.html), .pdf, JSON lines (.jsonl, as `export` prints
+    them, or question and answer) and tables (.csv, .tsv); .gz of each. A document that cannot be read is named, and the
+    others go in; the exit code is then 1. What is there already as it was read is left alone, so that an import can be
+    done again at any time.
     """
-    read, bad = _read(folder)
+    # As slow as all of the other commands, which do without.
+    from gateway.cli.importing import Import, Shown
+    from gateway.knowledge.reading.files import Reading
+
+    reading = Reading(paths)
+    # Who gives a group the right to read must see what it has.
+    where["groups"] = (*where["groups"], *all_groups)
+    shown = Shown()
     with _editor(**where) as editor:
-        editor.create(collection)
-        there = {one.document.id: one for one in editor.list(collection)}
-        changed = [one for one in read if not _is_same(one, there.get(one.id), editor, collection)]
-        with Progress(console=Console(stderr=True), transient=True) as progress:
-            task = progress.add_task("import", total=len(changed))
-            for some in _parts(changed):
-                # As they are now: nobody's change of the last seconds is written over.
-                expected = [there[one.id].version if one.id in there else 0 for one in some]
-                editor.upsert(collection, some, expected=expected, idempotency_key=_key(collection, some, expected))
-                progress.advance(task, len(some))
-        gone = sorted(there.keys() - {one.id for one in read}) if prune and not bad else []
-        for ids in _parts(gone):
-            editor.delete(collection, ids)
-    unchanged = len(read) - len(changed)
-    click.echo(f"{len(changed)} written, {unchanged} unchanged, {len(gone)} deleted, {len(bad)} not read")
-    for reason in bad:
-        click.echo(reason, err=True)
-    if bad:
-        raise Failure(f"{len(bad)} of {len(bad) + len(read)} articles were not read" + prune * ", and so none deleted")
+        doing = Import(editor, collection, groups=frozenset(all_groups), is_dry=dry_run, tell=shown.tell)
+        deleted = 0
+        try:
+            with shown:
+                if not dry_run:
+                    editor.create(collection)
+                doing.look(may_be_new=dry_run)
+                doing.run(shown.counted(reading))
+                # Not where nothing was read: an empty file is more likely a mistake than a wish to delete everything.
+                is_pruned = prune and not doing.counts.bad and reading.seen
+                for ids in _parts(sorted(doing.there.keys() - reading.seen) if is_pruned else []):
+                    if not dry_run:
+                        editor.delete(collection, ids)
+                    deleted += len(ids)
+        finally:
+            # Also of what was cut short: it is kept, and the next import goes on from there.
+            click.echo(doing.counts.summary(deleted) + dry_run * " (dry run: nothing was done)")
+    if reading.left_out:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(reading.left_out.items()))
+        click.echo(f"left out, of other formats: {kinds}", err=True)
+    counts = doing.counts
+    if counts.bad:
+        raise Failure(f"{counts.bad} of {counts.done} documents were not read" + prune * ", and so none deleted")
+    if prune and not reading.seen:
+        raise Failure("nothing was read, and so none deleted: `gateway knowledge drop` ends a collection")
 
 
 @knowledge.command()
@@ -152,41 +167,6 @@ def _editor(target: str, tenant: str, groups: tuple[str, ...], timeout_ms: int) 
             yield editor
         except CallFailed as error:
             raise explained(error, target) from None
-
-
-def _read(folder: Path) -> tuple[list[Document], list[str]]:
-    """The articles, and why some are not among them."""
-    read: dict[str, Document] = {}
-    bad = []
-    for path in sorted(folder.glob("*.md")):
-        if path.name == "README.md":
-            continue
-        try:
-            document = documents.read(path)
-        except DocumentInvalid as error:
-            bad.append(str(error))
-            continue
-        if document.id in read:
-            bad.append(f"{path}: its id {document.id} is another article's")
-            continue
-        read[document.id] = document
-    return list(read.values()), bad
-
-
-def _is_same(document: Document, there: Kept | None, editor: Editor, collection: str) -> bool:
-    """`there` has no body."""
-    if there is None:
-        return False
-    kept = there.document
-    if (kept.title, kept.answer, kept.groups) != (document.title, document.answer, document.groups):
-        return False
-    return editor.get(collection, document.id).document == document
-
-
-def _key(collection: str, some: Iterable[Document], expected: Sequence[int]) -> str:
-    """The same for the same documents in the place of the same ones."""
-    seen = [[one.id, one.title, one.uri, one.updated, one.text, sorted(one.groups)] for one in some]
-    return "import-" + hashlib.sha256(json.dumps([collection, seen, list(expected)]).encode()).hexdigest()[:32]
 
 
 T = TypeVar("T")

@@ -31,11 +31,13 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A document at a version; `ended`: at which knowledge version it was replaced or deleted, 0 while it is there."""
+    """A document at a version; `ended`: at which knowledge version it was replaced or deleted, 0 while it is there.
+    `content_hash`: the document's, of its body too where that was left out; empty from a server that gives none."""
 
     document: Document
     version: int
     ended: int = 0
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +125,4 @@ def _written(message: pb.WriteResponse) -> Written:
 
 
 def _kept(message: pb.StoredDocument) -> Kept:
-    return Kept(document_from_proto(message.document), message.version, message.ended)
+    return Kept(document_from_proto(message.document), message.version, message.ended, message.content_hash)

@@ -51,6 +51,11 @@ def read(path: Path) -> Document:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DocumentInvalid(f"{path}: not readable: {error}") from error
+    return article(path, content)
+
+
+def article(path: Path, content: str) -> Document:
+    """One article of that content. Raises DocumentInvalid, naming the file and the field."""
     parts = content.split("---\n", 2)
     if len(parts) != 3 or parts[0].strip():
         raise DocumentInvalid(f"{path}: must open with front matter between two lines of ---")
@@ -95,7 +100,12 @@ def passages(document: Document) -> list[Passage]:
 
 def plain_text(markdown: str) -> str:
     """The words of a piece of Markdown on one line."""
-    return " ".join(_MARKUP.sub(" ", _LINK.sub(r"\1", markdown)).split())
+    return " ".join(_MARKUP.sub(" ", link_words(markdown)).split())
+
+
+def link_words(markdown: str) -> str:
+    """Links to their words."""
+    return _LINK.sub(r"\1", markdown)
 
 
 def slug(label: str) -> str:

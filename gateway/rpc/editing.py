@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,7 @@ MOST_DOCUMENTS = 256
 MAX_ID, MAX_TITLE, MAX_ANSWER, MAX_BODY, MAX_URI, MAX_KEY = 128, 500, 10_000, 200_000, 2_000, 128
 MAX_VERSION = 2**63 - 1
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
+LISTED_TOGETHER = 64
 
 _ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID - 1}}}")
 _KEY = re.compile(rf"[\x20-\x7e]{{0,{MAX_KEY}}}")
@@ -46,7 +48,10 @@ class Editing:
 
     async def upsert(self, request: pb.UpsertRequest, call: Call) -> pb.WriteResponse:
         changes = [
-            Put(_document(one, f"documents[{at}]."), one.expected_version if one.HasField("expected_version") else None)
+            Put(
+                document_of(one, f"documents[{at}]."),
+                one.expected_version if one.HasField("expected_version") else None,
+            )
             for at, one in enumerate(request.documents)
         ]
         _check_different([one.document.id for one in changes], "documents")
@@ -105,19 +110,20 @@ class Editing:
         if request.page_size > MAX_PAGE:
             raise InvalidQuestion("page_size", f"is {request.page_size}, limit {MAX_PAGE}")
         size = request.page_size or DEFAULT_PAGE
-        found = self._listed(call.caller.principal, request.collection, request.page_token, size)
-        documents = [_stored(one, has_body=False) for one in found[:size]]
+        # Texts are read and hashed: beside questions, not between them.
+        place = (request.collection, request.page_token)
+        found = await asyncio.to_thread(self._listed, call.caller.principal, *place, size)
         return pb.ListResponse(
-            documents=documents, next_page_token=found[size - 1].document.id if len(found) > size else ""
+            documents=found[:size], next_page_token=found[size - 1].document.id if len(found) > size else ""
         )
 
-    def _listed(self, principal: Principal, collection: str, after: str, size: int) -> Sequence[Stored]:
-        """One more than a page, if there are so many that the principal may read."""
-        found: list[Stored] = []
+    def _listed(self, principal: Principal, collection: str, after: str, size: int) -> Sequence[pb.StoredDocument]:
+        """One more than a page, if there are so many that the principal may read. Few texts are in memory at a time."""
+        found: list[pb.StoredDocument] = []
         while len(found) <= size:
-            page = self._there().store.documents(principal.tenant, collection, after, size + 1, has_text=False)
-            found += [one for one in page if may_read(one.document, principal)]
-            if len(page) <= size:
+            page = self._there().store.documents(principal.tenant, collection, after, LISTED_TOGETHER)
+            found += [_stored(one, has_body=False) for one in page if may_read(one.document, principal)]
+            if len(page) < LISTED_TOGETHER:
                 break
             after = page[-1].document.id
         return found[: size + 1]
@@ -154,7 +160,7 @@ def _documents_in(request: pb.UpsertRequest) -> Sequence[pb.Document]:
     return request.documents
 
 
-def _document(given: pb.Document, path: str) -> Document:
+def document_of(given: pb.Document, path: str = "") -> Document:
     """Raises InvalidQuestion."""
     _check_id(f"{path}id", given.id)
     check_text(f"{path}title", given.title, MAX_TITLE)
@@ -198,5 +204,8 @@ def _collection(one: CollectionDescription, is_stored: bool) -> pb.Collection:
 
 def _stored(found: Stored, has_body: bool = True) -> pb.StoredDocument:
     return pb.StoredDocument(
-        document=document_to_proto(found.document, has_body), version=found.version, ended=found.gone
+        document=document_to_proto(found.document, has_body),
+        version=found.version,
+        ended=found.gone,
+        content_hash=found.document.content_hash,
     )

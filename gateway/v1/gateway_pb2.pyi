@@ -306,14 +306,16 @@ class GetRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
 
 class StoredDocument(_message.Message):
-    __slots__ = ("document", "version", "ended")
+    __slots__ = ("document", "version", "ended", "content_hash")
     DOCUMENT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ENDED_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_HASH_FIELD_NUMBER: _ClassVar[int]
     document: Document
     version: int
     ended: int
-    def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., version: _Optional[int] = ..., ended: _Optional[int] = ...) -> None: ...
+    content_hash: str
+    def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., version: _Optional[int] = ..., ended: _Optional[int] = ..., content_hash: _Optional[str] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token")
