@@ -25,6 +25,7 @@ from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
+from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
@@ -159,7 +160,7 @@ class Assembled:
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
-        evidence = library.search(collection, prediction, principal, limit, EVIDENCE_DEPTH)
+        evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
     def start(self) -> None:
@@ -231,16 +232,21 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: St
     go_on()
     engine = load_engine(config)
     go_on()
+    language = config.knowledge.language
     collections = served(config.knowledge, engine.bundle)
-    library = load_library(engine, collections, cache_folder(), go_on=go_on)
-    spare_library = load_library(engine, collections, cache_folder(), engine.spare, go_on) if engine.spare else None
+    library = load_library(engine, collections, cache_folder(), language, go_on=go_on)
+    spare_library = None
+    if engine.spare:
+        spare_library = load_library(engine, collections, cache_folder(), language, engine.spare, go_on)
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
-    base = load_base(engine, store, library, spare_library) if store else None
+    base = load_base(engine, store, library, spare_library, language) if store else None
     return Assembled(engine, library, default, cache, spare_library, base)
 
 
-def load_base(engine: Engine, store: Store, library: Library, spare_library: Library | None) -> KnowledgeBase:
+def load_base(
+    engine: Engine, store: Store, library: Library, spare_library: Library | None, language: str = LANGUAGE
+) -> KnowledgeBase:
     """The stored collections, by the encoder of the session that answers first. Where that is lost, its spare searches
     what that one has embedded: their cosines are alike."""
     session = engine.session
@@ -250,7 +256,7 @@ def load_base(engine: Engine, store: Store, library: Library, spare_library: Lib
         lambda texts: engine.embed(texts, session),
         engine.embed_soon,
     )
-    base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder)
+    base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder, language)
     base.load()
     return base
 
@@ -296,6 +302,7 @@ def load_library(
     engine: Engine,
     collections: dict[str, Path],
     cache: Path,
+    language: str = LANGUAGE,
     session: Session | None = None,
     go_on: Callable[[], None] = lambda: None,
 ) -> Library:
@@ -317,8 +324,8 @@ def load_library(
     for name, folder in collections.items():
         # The folder too: two collections of one name must not drop each other's texts.
         embed = EmbeddingCache(embedded, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
-        built[name] = Generation.build(documents.read_folder(folder), embed)
-    return Library(built)
+        built[name] = Generation.build(documents.read_folder(folder), embed, language=language)
+    return Library(built, language)
 
 
 def cache_folder() -> Path:

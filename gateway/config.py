@@ -141,6 +141,9 @@ class KnowledgeSection(_Section):
     """Folder of stored collections, which are written by `Knowledge.Upsert` and kept; it is made if it is not there.
     None: nothing can be written."""
 
+    language: str = "english"
+    """What documents and questions are written in, for the search by words: a language that Snowball stems, or none."""
+
     @field_validator("collections", mode="before")
     @classmethod
     def _none_by_an_empty_variable(cls, given: object) -> object:

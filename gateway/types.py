@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
@@ -58,6 +59,14 @@ class Policy(enum.StrEnum):
     RETRIEVAL_ONLY = "retrieval_only"
 
 
+class Ranker(enum.StrEnum):
+    """What a search goes by: meaning (embeddings), words (BM25), or both."""
+
+    HYBRID = "hybrid"
+    DENSE = "dense"
+    LEXICAL = "lexical"
+
+
 class Criticality(enum.StrEnum):
     """How much a question matters to its caller, most first: what is shed first when there is too much."""
 
@@ -77,7 +86,10 @@ class CertificateStatus(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One article. `text` is the short answer, a blank line, and the body; spans of citations count its characters."""
+    """One article. `text` is the short answer, a blank line, and the body; spans of citations count its characters.
+
+    It is found from `effective` on and no more from `expires` on, both in seconds since 1970.
+    """
 
     id: str
     title: str
@@ -86,6 +98,8 @@ class Document:
     answer: str
     text: str
     groups: frozenset[str] = frozenset()
+    effective: float = 0.0
+    expires: float = math.inf
 
     @property
     def content_hash(self) -> str:
@@ -244,7 +258,8 @@ class Standing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage shown as evidence; `quote` is `document.text[start:end]`, verified."""
+    """A passage shown as evidence; `quote` is `document.text[start:end]`, verified. `version`: the stored document's, 0
+    for one from a folder."""
 
     document_id: str
     title: str
@@ -255,6 +270,7 @@ class Citation:
     quote: str
     quote_sha256: str
     similarity: float
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

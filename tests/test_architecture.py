@@ -51,6 +51,7 @@ HOMES: dict[str, set[str]] = {
     "torch": {"forge"},
     "transformers": {"forge"},
     "onnx": {"forge"},
+    "Stemmer": {"knowledge"},
     "safetensors": {"forge"},
     "scipy": {"forge"},
     "huggingface_hub": {"forge"},

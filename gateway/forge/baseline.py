@@ -13,6 +13,7 @@ from gateway.forge.encoder import from_base
 from gateway.forge.evaluate import Case
 from gateway.forge.measure import all_layers, outputs
 from gateway.forge.recipes import BaseSection
+from gateway.knowledge import documents
 from gateway.knowledge.generation import Generation
 from gateway.model.bundle import Bundle
 
@@ -28,7 +29,12 @@ def retrieval(bundle: Bundle, generation: Generation, wanted: Sequence[Case], ca
     student = from_base(base, all_layers(base), 2).eval()
     asked = [case for case in wanted if case.document_id]
     (segment,) = [part.segment for part in generation.parts]
-    passages = outputs(student, base, [passage.plain for passage in segment.passages], most)[1]
+    passages = outputs(
+        student,
+        base,
+        [passage.plain for each in segment.documents for passage in documents.passages(each)],
+        most,
+    )[1]
     cosines = outputs(student, base, [case.text for case in asked], most)[1] @ passages.T
     of_document = [cosines[:, segment.rows(number)] for number in range(len(segment.documents))]
     scores = {

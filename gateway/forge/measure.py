@@ -82,8 +82,8 @@ def _first(generation: Generation, embeddings: NDArray[np.float32], documents: S
     library = Library({"measure": generation})
     forward = Pass(np.zeros((len(embeddings), 1), np.float32), embeddings)
     asked = [Prediction(forward, row, 0, {}) for row in range(len(forward))]
-    hits = [library.search("measure", one, Principal(), 1, 1).hits for one in asked]
-    right = [bool(found) and found[0].document.id == wanted for found, wanted in zip(hits, documents, strict=True)]
+    ranked = [library.rank("measure", one, Principal(), 1).documents for one in asked]
+    right = [bool(found) and found[0][0] == wanted for found, wanted in zip(ranked, documents, strict=True)]
     return float(np.mean(right))
 
 

@@ -17,8 +17,9 @@ from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
 from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
+from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.library import Library
-from gateway.knowledge.segment import Embed, Entry, Segment, entries
+from gateway.knowledge.segment import Embed, Entry, Segment, entries, spans_of
 from gateway.knowledge.store import Store
 from gateway.knowledge.vectors import EXACT_UP_TO
 from gateway.types import Document, Matrix
@@ -53,11 +54,12 @@ class Encoder:
 class KnowledgeBase:
     """All methods but `load` on one event loop."""
 
-    def __init__(self, store: Store, libraries: Sequence[Library], encoder: Encoder) -> None:
-        """Collections are kept in all of the `libraries`, by `key`."""
+    def __init__(self, store: Store, libraries: Sequence[Library], encoder: Encoder, language: str = LANGUAGE) -> None:
+        """Collections are kept in all of the `libraries`, by `key`. `language`: see `lexical.Analyzer`."""
         self._store = store
         self._libraries = libraries
         self._encoder = encoder
+        self._language = language
         self._applied = 0
         self._stamp = 0
         self._catching_up = asyncio.Lock()
@@ -83,13 +85,15 @@ class KnowledgeBase:
         for place in self._store.collections():
             stored = self._store.documents(*place)
             vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in stored])
-            found = {one.version: entry for one in stored if (entry := _entry(one, vectors))}
+            found = {one.version: entry for one in stored if (entry := self._entry(one, vectors))}
             new = [one for one in stored if one.version not in found]
             for at in range(0, len(new), TOGETHER):
                 some = new[at : at + TOGETHER]
-                made = entries([one.document for one in some], self._encoder.embed)
-                found |= {one.version: entry for one, entry in zip(some, made, strict=True)}
-                self._store.keep(self._encoder.name, {one.version: found[one.version].vectors for one in some})
+                made = entries(
+                    [one.document for one in some], self._encoder.embed, [one.version for one in some], self._language
+                )
+                found |= {one.version: one for one in made}
+                self._store.keep(self._encoder.name, {one.version: _kept(one) for one in made})
             given = [found[one.version] for one in stored]
             self._show(place, Generation(self._applied, ()).changed(self._applied, given))
 
@@ -117,7 +121,7 @@ class KnowledgeBase:
         batch = Batch(*place, tuple(self._with_vectors(one, by_document) for one in changes), idempotency_key)
         receipt = await self._store.write(batch)
         known = {
-            version: by_document[id(one.document)]
+            version: replace(by_document[id(one.document)], version=version)
             for one, version in zip(changes, receipt.versions, strict=True)
             if isinstance(one, Put)
         }
@@ -127,7 +131,7 @@ class KnowledgeBase:
     def _with_vectors(self, change: Change, known: Mapping[int, Entry]) -> Change:
         if not isinstance(change, Put):
             return change
-        return replace(change, encoder=self._encoder.name, vectors=known[id(change.document)].vectors)
+        return replace(change, encoder=self._encoder.name, vectors=_kept(known[id(change.document)]))
 
     async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
         """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
@@ -136,14 +140,32 @@ class KnowledgeBase:
             if not some:
                 raise InvalidQuestion(f"documents[{at}]", "has no text")
         texts = [passage.plain for some in divided for passage in some]
+        texts += [one.title for one in documents]
         vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
         if not _are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
             raise InferenceFailed("the encoder's vectors are not of unit length")
+        titles = len(texts) - len(documents)
         ends = np.cumsum([len(some) for some in divided]).tolist()
         return [
-            Entry.of(document, some, vectors[end - len(some) : end])
-            for document, some, end in zip(documents, divided, ends, strict=True)
+            Entry(
+                document,
+                0,
+                spans_of(some),
+                vectors[end - len(some) : end],
+                vectors[titles + at],
+                analyzer(self._language).document(document),
+            )
+            for at, (document, some, end) in enumerate(zip(documents, divided, ends, strict=True))
         ]
+
+    def _entry(self, stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
+        """None where its vectors are not there, or are none of the passages that it has today."""
+        divided = passages(stored.document)
+        found = vectors.get(stored.version)
+        if found is None or not _are_sound(found, len(divided) + 1, found.shape[-1]):
+            return None
+        words = analyzer(self._language).document(stored.document)
+        return Entry(stored.document, stored.version, spans_of(divided), found[:-1], found[-1], words)
 
     async def follow(self) -> None:
         """Catch up if another process has written, or is being caught up with. Microseconds if none has."""
@@ -204,7 +226,7 @@ class KnowledgeBase:
             stored = self._store.document(*place, one.document_id, one.seq)
             if stored is None or stored.gone:  # changed again since: that change comes too
                 continue
-            entry = _entry(stored, vectors)
+            entry = self._entry(stored, vectors)
             if entry is not None:
                 found.append(entry)
             else:
@@ -217,6 +239,7 @@ class KnowledgeBase:
         for (place, version), stored in list(self._foreign.items()):
             try:
                 (entry,) = await self._embedded([stored.document])
+                entry = replace(entry, version=version)
             except GatewayError as error:
                 log.error("document %s at version %d is not shown yet: %s", stored.document.id, version, error)
                 continue
@@ -245,7 +268,7 @@ class KnowledgeBase:
             if generation.has(parts):  # not if it was begun again
                 generation = generation.merged(parts, into)
                 self._show(place, generation)
-                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.passages))
+                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.spans))
             parts = due(generation)
 
     async def close(self) -> None:
@@ -260,11 +283,11 @@ def due(generation: Generation) -> list[Part]:
     by_size: dict[int, list[Part]] = {}
     for part in generation.sealed():
         if part.alive is None or part.alive.any():
-            by_size.setdefault(len(part.segment.passages).bit_length() // 3, []).append(part)
+            by_size.setdefault(len(part.segment.spans).bit_length() // 3, []).append(part)
     many = next((parts for _, parts in sorted(by_size.items()) if len(parts) >= FAN), None)
     if many:
         return many
-    large = (part for parts in by_size.values() for part in parts if len(part.segment.passages) > EXACT_UP_TO)
+    large = (part for parts in by_size.values() for part in parts if len(part.segment.spans) > EXACT_UP_TO)
     return next(([part] for part in large if part.segment.index.is_exact), [])
 
 
@@ -278,13 +301,9 @@ def key(tenant: str, collection: str) -> str:
     return f"{tenant}{SEPARATOR}{collection}"
 
 
-def _entry(stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
-    """None where its vectors are not there, or are none of the passages that it has today."""
-    divided = passages(stored.document)
-    found = vectors.get(stored.version)
-    if found is None or not _are_sound(found, len(divided), found.shape[-1]):
-        return None
-    return Entry.of(stored.document, divided, found)
+def _kept(entry: Entry) -> Matrix:
+    """What is stored of an entry's vectors: its passages', then its title's."""
+    return np.concatenate([entry.vectors, entry.title[None]])
 
 
 def _are_sound(vectors: Matrix, rows: int, dim: int) -> bool:

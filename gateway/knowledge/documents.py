@@ -17,8 +17,9 @@ MAX_WORDS = 60
 """Passages are cut at about this many words: short enough that one passage is about one thing, and that a whole batch
 of them fits the encoder's window with the title in front."""
 
-PASSAGES_VERSION = 1
-"""Of the way in which documents are divided: vectors that are kept of passages are of no use to another one."""
+PASSAGES_VERSION = 2
+"""Of the way in which documents are divided and embedded (since 2 the title by itself, too): vectors that are kept of
+passages are of no use to another one."""
 
 _REQUIRED = ("id", "title", "uri", "updated", "answer")
 _BLOCK = re.compile(r"\S(?:.|\n(?!\s*(?:\n|\Z)))*")  # a run of lines without a blank one

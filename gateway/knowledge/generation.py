@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.segment import Embed, Entry, Mask, Segment, entries
 from gateway.knowledge.vectors import EXACT_UP_TO
 from gateway.types import Document, Prediction, Principal
@@ -30,15 +31,15 @@ class Part:
     segment: Segment
     alive: Mask | None = None
 
-    def allowed(self, principal: Principal) -> Mask | None:
-        """[documents] that count and that the principal may read; None where that is all."""
-        readable = self.segment.readable(principal)
-        if readable is None or self.alive is None:
-            return self.alive if readable is None else readable
-        return np.logical_and(readable, self.alive)
+    def allowed(self, principal: Principal, now: float) -> Mask | None:
+        """[documents] that count at that time and that the principal may read; None where that is all."""
+        masks = [
+            one for one in (self.alive, self.segment.readable(principal), self.segment.in_time(now)) if one is not None
+        ]
+        return np.logical_and.reduce(masks) if len(masks) > 1 else masks[0] if masks else None
 
     def number(self, document_id: str) -> int | None:
-        """Of a document that counts."""
+        """Of a document that is there, whether it is its time or not."""
         number = self.segment.by_id.get(document_id)
         return None if number is None or (self.alive is not None and not self.alive[number]) else number
 
@@ -57,7 +58,7 @@ class Part:
         return list(every) if self.alive is None else np.flatnonzero(self.alive).tolist()
 
     def entries(self) -> Iterator[Entry]:
-        return map(self.segment.entry, self.numbers())
+        return self.segment.entries(self.numbers())
 
 
 Found = tuple[Part, int]
@@ -73,10 +74,14 @@ class Generation:
 
     @staticmethod
     def build(
-        documents: Iterable[Document], embed: Embed, version: int = 1, exact_up_to: int = EXACT_UP_TO
+        documents: Iterable[Document],
+        embed: Embed,
+        version: int = 1,
+        exact_up_to: int = EXACT_UP_TO,
+        language: str = LANGUAGE,
     ) -> Generation:
         """Divide, embed and index. Raises SearchFailed if the encoder gives anything but unit vectors."""
-        return Generation(version, (Part(Segment.build(entries(documents, embed), exact_up_to)),))
+        return Generation(version, (Part(Segment.build(entries(documents, embed, (), language), exact_up_to)),))
 
     @property
     def documents(self) -> Iterator[Document]:
@@ -97,10 +102,10 @@ class Generation:
         return None
 
     def ranked(
-        self, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
+        self, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = (), now: float = 0.0
     ) -> list[tuple[Part, int, float]]:
         """Documents with how near they are, nearest first: at least `least` if there are, and `also` these."""
-        ranked = [each for part in self.parts for each in _ranked(part, prediction, principal, least, also)]
+        ranked = [each for part in self.parts for each in _ranked(part, prediction, principal, least, also, now)]
         if len(self.parts) == 1:
             return ranked
         ranked.sort(key=lambda one: -one[2])
@@ -112,19 +117,19 @@ class Generation:
         """The next one, with `new` documents in the place of those of the same ids, and without `gone`. A document
         without a passage cannot be found, and is left out."""
         parts = [part.without(gone | {one.document.id for one in new}) for part in self.parts]
-        new = [one for one in new if one.passages]
+        new = [one for one in new if len(one.spans)]
         last = parts[-1] if parts and self._is_open(parts[-1]) else None
         if last is not None and (new or last.alive is not None):
             parts.pop()
             new = [*last.entries(), *new]
         if new:
             # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
-            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize)))
+            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=True)))
         return Generation(version, tuple(parts))
 
     @staticmethod
     def _is_open(part: Part) -> bool:
-        return len(part.segment.passages) < OPEN_ROWS and part.segment.index.is_exact
+        return len(part.segment.spans) < OPEN_ROWS and part.segment.index.is_exact
 
     def sealed(self) -> tuple[Part, ...]:
         """All parts but the one that takes in what is new."""
@@ -150,10 +155,10 @@ class Generation:
 
 
 def _ranked(
-    part: Part, prediction: Prediction, principal: Principal, least: int, also: Sequence[str]
+    part: Part, prediction: Prediction, principal: Principal, least: int, also: Sequence[str], now: float
 ) -> list[tuple[Part, int, float]]:
     """One part's, as `Generation.ranked`."""
-    segment, allowed = part.segment, part.allowed(principal)
+    segment, allowed = part.segment, part.allowed(principal, now)
     named = [number for one in also if (number := part.number(one)) is not None]
     named = [number for number in named if (allowed is None or allowed[number]) and segment.lengths[number]]
     numbers, scores = segment.nearest(prediction, allowed, least, named)

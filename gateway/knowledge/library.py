@@ -1,4 +1,5 @@
-"""The knowledge tier: collections of documents in memory, searched by embedding, as the caller may see them.
+"""The knowledge tier: collections of documents in memory, searched by meaning and by words, as the caller may see
+them.
 
 A collection is one immutable generation: replacing it is one assignment, and a search keeps the one that it started
 with. Reading rights are checked inside the search, never on its results alone.
@@ -6,18 +7,29 @@ with. Reading rights are checked inside the search, never on its results alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from gateway.errors import UnknownCollection
+from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
-from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranking, Standing
+from gateway.knowledge.lexical import LANGUAGE, analyzer
+from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
 
 
 class Library:
-    """Collections by name."""
+    """Collections by name. `language`: what their documents are written in, see `lexical.Analyzer`; `now` tells which
+    documents it is the time of, in seconds since 1970."""
 
-    def __init__(self, collections: dict[str, Generation]) -> None:
+    def __init__(
+        self,
+        collections: dict[str, Generation],
+        language: str = LANGUAGE,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._collections = dict(collections)
+        self._analyzer = analyzer(language)
+        self._now = now
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
@@ -50,18 +62,26 @@ class Library:
         nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
-        ranked = generation.ranked(prediction, principal, least, also)
+        ranked = generation.ranked(prediction, principal, least, also, self._now())
         return Ranking(
             tuple([(part.segment.documents[number].id, score) for part, number, score in ranked]), generation.version
         )
 
     def search(
-        self, collection: str, prediction: Prediction, principal: Principal, limit: int, citations: int
+        self,
+        collection: str,
+        text: str,
+        prediction: Prediction,
+        principal: Principal,
+        limit: int,
+        citations: int,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
-        """The `limit` nearest documents, ranked as `rank` does, each with its `citations` nearest passages."""
+        """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        ranked = generation.ranked(prediction, principal, limit)[:limit]
-        hits = [part.segment.hit(prediction, number, citations, score) for part, number, score in ranked]
+        terms = self._analyzer.question(text)
+        ranked = hybrid.search(generation, prediction, terms, principal, limit, self._now(), ranker)
+        hits = [part.segment.hit(prediction, number, citations, near) for part, number, _, near in ranked]
         return Evidence(tuple(hit for hit in hits if hit), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
@@ -70,9 +90,11 @@ class Library:
         if found is None:
             return Standing.WITHDRAWN
         part, number = found
+        if not self._is_in_time(part.segment.documents[number]):
+            return Standing.WITHDRAWN
         if not may_read(part.segment.documents[number], principal):
             return Standing.FORBIDDEN
-        is_known = not known_hash or part.segment.hashes[number] == known_hash
+        is_known = not known_hash or part.segment.content_hash(number) == known_hash
         return Standing.CURRENT if is_known else Standing.CHANGED
 
     def read(
@@ -83,9 +105,13 @@ class Library:
         if found is None:
             return None
         part, number = found
-        if not may_read(part.segment.documents[number], principal):
+        document = part.segment.documents[number]
+        if not (may_read(document, principal) and self._is_in_time(document)):
             return None
         return part.segment.hit(prediction, number, citations)
+
+    def _is_in_time(self, document: Document) -> bool:
+        return document.effective <= self._now() < document.expires
 
 
 def may_read(document: Document, principal: Principal) -> bool:

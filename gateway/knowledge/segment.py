@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import cast
 
 import numpy as np
@@ -11,12 +13,16 @@ from numpy.typing import NDArray
 
 from gateway.errors import SearchFailed
 from gateway.knowledge.documents import passages
+from gateway.knowledge.lexical import LANGUAGE, LexicalIndex, Words, analyzer
 from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
 from gateway.types import Citation, Document, Hit, Matrix, Pass, Passage, Prediction, Principal, Vector
 
 Embed = Callable[[Sequence[str]], Matrix]
 """Unit embeddings [texts, dim] of texts."""
 Mask = NDArray[np.bool_]
+Spans = NDArray[np.int32]
+ALWAYS = (0.0, math.inf)
+"""From when until when most documents count."""
 PASSAGES_PER_DOCUMENT = 10
 """Passages fetched for each document wanted: several of the nearest may be of one document, and a document whose
 nearest passage is not among the first may still win by its average."""
@@ -24,29 +30,42 @@ nearest passage is not among the first may still win by its average."""
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A document on its way into a segment, with its content hash, its passages and their unit `vectors` [passages,
-    dim]."""
+    """A document on its way into a segment.
+
+    `spans` [passages, 2] are where its passages begin and end in its text, `vectors` [passages, dim] their unit
+    embeddings, `title` [dim] that of its title alone, `words` what it says literally. `version` is the change that
+    wrote it; 0 where none did.
+    """
 
     document: Document
-    content_hash: str
-    passages: tuple[Passage, ...]
+    version: int
+    spans: Spans
     vectors: Matrix
-
-    @classmethod
-    def of(cls, document: Document, divided: Sequence[Passage], vectors: Matrix) -> Entry:
-        return cls(document, document.content_hash, tuple(divided), vectors)
+    title: Vector
+    words: Words
 
 
-def entries(documents: Iterable[Document], embed: Embed) -> list[Entry]:
+def entries(
+    documents: Iterable[Document], embed: Embed, versions: Sequence[int] = (), language: str = LANGUAGE
+) -> list[Entry]:
     """The documents divided and embedded, all texts at once."""
     documents = list(documents)
-    divided = [tuple(passages(document)) for document in documents]
-    vectors = embed([passage.plain for some in divided for passage in some])
-    ends = np.cumsum([len(some) for some in divided])
-    return [
-        Entry.of(document, some, vectors[end - len(some) : end])
-        for document, some, end in zip(documents, divided, ends.tolist(), strict=True)
-    ]
+    divided = [passages(document) for document in documents]
+    texts = [passage.plain for some in divided for passage in some]
+    vectors = embed([*texts, *(document.title for document in documents)])
+    at, found = 0, []
+    for number, (document, some) in enumerate(zip(documents, divided, strict=True)):
+        end = at + len(some)
+        title = vectors[len(texts) + number]
+        words = analyzer(language).document(document)
+        version = versions[number] if versions else 0
+        found.append(Entry(document, version, spans_of(some), vectors[at:end], title, words))
+        at = end
+    return found
+
+
+def spans_of(divided: Sequence[Passage]) -> Spans:
+    return np.array([(one.start, one.end) for one in divided], np.int32).reshape(-1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +79,18 @@ class Scan:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """`owner` [passages] numbers each passage's document. Each document has `lengths` [documents] passages from
-    `first_passage` on; `filled` are the numbers of those that have any.
+    """`owner` [passages] numbers each passage's document, `spans` [passages, 2] is where it lies in its text. Each
+    document has `lengths` [documents] passages from `first_passage` on; `filled` are the numbers of those that have
+    any. `titles` [documents, dim] are unit embeddings, `sources` [documents] hashes of where a document is from: those
+    of one page have the same.
 
-    `hashes` are the documents' content hashes, kept because the ensemble asks for those of all labels. `rights` are the
-    different sets of groups, of which each document has the one that `right` [documents] numbers.
+    `rights` are the different sets of groups, of which each document has the one that `right` [documents] numbers.
+    `valid` [documents, 2] is from when until when a document counts, in seconds since 1970; None where all always do.
     """
 
     documents: tuple[Document, ...]
-    hashes: tuple[str, ...]
-    passages: tuple[Passage, ...]
+    versions: tuple[int, ...]
+    spans: Spans
     owner: NDArray[np.int64]
     first_passage: NDArray[np.int64]
     lengths: Vector
@@ -77,38 +98,71 @@ class Segment:
     by_id: dict[str, int]
     rights: tuple[frozenset[str], ...]
     right: NDArray[np.int64]
+    valid: NDArray[np.float64] | None
     index: VectorIndex
+    titles: Matrix
+    sources: NDArray[np.uint64]
+    words: LexicalIndex
+    _hashes: dict[int, str] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def build(given: Sequence[Entry], exact_up_to: int = EXACT_UP_TO) -> Segment:
-        """Of documents with different ids and at least one passage. Raises SearchFailed for anything but unit
-        vectors."""
-        counts = [len(one.passages) for one in given]
-        rights = list(dict.fromkeys(one.document.groups for one in given))
+    def build(given: Sequence[Entry], exact_up_to: int = EXACT_UP_TO, is_open: bool = False) -> Segment:
+        """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. Raises
+        SearchFailed for anything but unit vectors."""
+        counts = [len(one.spans) for one in given]
+        numbers: dict[frozenset[str], int] = {}
+        right = [numbers.setdefault(one.document.groups, len(numbers)) for one in given]
+        valid = np.array([(one.document.effective, one.document.expires) for one in given])
         return Segment(
             documents=tuple(one.document for one in given),
-            hashes=tuple(one.content_hash for one in given),
-            passages=tuple(passage for one in given for passage in one.passages),
+            versions=tuple(one.version for one in given),
+            spans=np.concatenate([one.spans for one in given]),
             owner=np.repeat(np.arange(len(given)), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
             lengths=np.array(counts, np.float32),
             filled=np.flatnonzero(counts),
             by_id={one.document.id: number for number, one in enumerate(given)},
-            rights=tuple(rights),
-            right=np.array([rights.index(one.document.groups) for one in given], np.int64),
+            rights=tuple(numbers),
+            right=np.array(right, np.int64),
+            valid=valid if (valid != ALWAYS).any() else None,
             index=VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to),
+            titles=np.stack([one.title for one in given]),
+            sources=np.array([_source(one.document) for one in given], np.uint64),
+            words=LexicalIndex([one.words for one in given], is_sorted=not is_open),
         )
 
-    def entry(self, number: int) -> Entry:
-        """A document as it was put in."""
-        first, end = int(self.first_passage[number]), int(self.first_passage[number + 1])
-        vectors = self.index.vectors(slice(first, end))
-        return Entry(self.documents[number], self.hashes[number], self.passages[first:end], vectors)
+    def entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
+        """Documents as they were put in."""
+        words, bounds = self.words.words(), self.first_passage.tolist()
+        for number in numbers:
+            rows = slice(bounds[number], bounds[number + 1])
+            yield Entry(
+                self.documents[number],
+                self.versions[number],
+                self.spans[rows],
+                self.index.vectors(rows),
+                self.titles[number],
+                words[number],
+            )
+
+    def content_hash(self, number: int) -> str:
+        """Of a document. Kept, because the ensemble asks for those of all labels with every question."""
+        known = self._hashes.get(number)
+        if known is None:
+            known = self._hashes[number] = self.documents[number].content_hash
+        return known
 
     def readable(self, principal: Principal) -> Mask | None:
         """[documents] that the principal may read; None where all may read all."""
         may = [not groups or bool(groups & principal.groups) for groups in self.rights]
         return None if all(may) else np.array(may)[self.right]
+
+    def in_time(self, now: float) -> Mask | None:
+        """[documents] that count at that time; None where all do."""
+        if self.valid is None:
+            return None
+        found = np.logical_and(self.valid[:, 0] <= now, now < self.valid[:, 1])
+        return None if found.all() else found
 
     def rows(self, number: int) -> NDArray[np.int64]:
         """The passages of a document."""
@@ -171,7 +225,10 @@ class Segment:
             return None
         document, first = self.documents[number], int(self.first_passage[number])
         best = sorted(range(len(cosines)), key=cosines.__getitem__, reverse=True)[: max(citations, 1)]
-        cited = tuple([cite(document, self.passages[first + at], cosines[at]) for at in best])
+        spans = self.spans[[first + at for at in best]].tolist()
+        version = self.versions[number]
+        shown = zip(spans, best, strict=True)
+        cited = tuple([cite(document, version, start, end, cosines[at]) for (start, end), at in shown])
         return Hit(document, cosines[best[0]] if similarity is None else similarity, cited)
 
 
@@ -184,22 +241,29 @@ def _scores(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matr
     return np.asarray((np.maximum.reduceat(cosines, starts, axis=-1) + means) / 2, np.float32)
 
 
-def cite(document: Document, passage: Passage, similarity: float) -> Citation:
-    """The passage as evidence.
+def cite(document: Document, version: int, start: int, end: int, similarity: float) -> Citation:
+    """A span of the document as evidence.
 
-    Raises SearchFailed if its span is not in the stored text: never show what is not there.
+    Raises SearchFailed if it is not in the stored text: never show what is not there.
     """
-    quote = document.text[passage.start : passage.end]
-    if not quote or len(quote) != passage.end - passage.start:
-        raise SearchFailed(f"{document.id}: passage {passage.number} lies outside of the document's text")
+    quote = document.text[start:end]
+    if not quote or len(quote) != end - start:
+        raise SearchFailed(f"{document.id}: characters {start} to {end} lie outside of the document's text")
     return Citation(
         document_id=document.id,
         title=document.title,
         uri=document.uri,
         updated=document.updated,
-        start=passage.start,
-        end=passage.end,
+        start=start,
+        end=end,
         quote=quote,
-        quote_sha256=passage.sha256,
+        quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
         similarity=round(similarity, 6),
+        version=version,
     )
+
+
+def _source(document: Document) -> int:
+    """Documents of one page vouch for each other; one that is from nowhere is alone."""
+    name = f"uri\0{document.uri}" if document.uri else f"id\0{document.id}"
+    return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little")

@@ -1,0 +1,119 @@
+"""Search by meaning and by words at once, in one generation and under one mask of rights.
+
+Each leg gives its best documents; then both legs score all of them, so that no document is worse off for having been
+found by one alone. The score is a sum, `cosine + LEXICAL_SHARE * coverage`: both are on scales that do not depend on
+what else was found, so it says the same for a question with one good document and for one with fifty.
+
+Words count for all documents of a source that the caller may read: which page a question is about is often said in
+one document of it, and answered in another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.knowledge import lexical
+from gateway.knowledge.generation import Generation, Part
+from gateway.knowledge.lexical import Hashes
+from gateway.knowledge.segment import Mask
+from gateway.types import Prediction, Principal, Ranker, Vector
+
+DENSE_LEG, LEXICAL_LEG = 20, 100
+"""Documents that each leg puts forward at least. Fewer of those found by meaning: to walk a graph to ten passages of
+each is what costs most."""
+LEXICAL_SHARE = 1.0
+"""On 150 questions about MedQuAD: see the README."""
+
+Numbers = NDArray[np.int64]
+Ranked = list[tuple[Part, int, float, float]]
+"""Documents with their scores and with how near they are (cosine), best first."""
+
+
+def search(
+    generation: Generation,
+    prediction: Prediction,
+    terms: Hashes,
+    principal: Principal,
+    limit: int,
+    now: float,
+    ranker: Ranker = Ranker.HYBRID,
+) -> Ranked:
+    """The `limit` best documents that the principal may read. `terms`: what the question says, by the analyzer of the
+    collection."""
+    allowed = [part.allowed(principal, now) for part in generation.parts]
+    coverage = _coverage(generation.parts, terms, allowed, ranker) if ranker is not Ranker.DENSE else None
+    found: Ranked = []
+    for at, part in enumerate(generation.parts):
+        numbers = _candidates(part, prediction, allowed[at], coverage[at] if coverage else None, limit, ranker)
+        if not len(numbers):
+            continue
+        near = dense(part, prediction.embedding, numbers)
+        said = coverage[at][numbers] if coverage else np.zeros(len(numbers), np.float32)
+        score = {Ranker.DENSE: near, Ranker.LEXICAL: said, Ranker.HYBRID: near + np.float32(LEXICAL_SHARE) * said}[
+            ranker
+        ]
+        best = np.argsort(-score, kind="stable")[:limit]
+        found += [
+            (part, *each)
+            for each in zip(numbers[best].tolist(), score[best].tolist(), near[best].tolist(), strict=True)
+        ]
+    # By id where scores are the same: the order must not depend on where documents lie.
+    return sorted(found, key=lambda one: (-one[2], one[0].segment.documents[one[1]].id))[:limit]
+
+
+def dense(part: Part, embedding: Vector, numbers: Numbers) -> Vector:
+    """How near documents are: the mean of what their passages and their titles are. A title alone is what a question is
+    most like, where it is one, and tells the documents of one page apart."""
+    segment = part.segment
+    return np.asarray((segment.scores(embedding, numbers) + segment.titles[numbers] @ embedding) / 2, np.float32)
+
+
+def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:
+    """[documents] for each part: 0 where they are not allowed, else the best of their source's."""
+    found = lexical.coverage([part.segment.words for part in parts], terms)
+    covered = [
+        one if mask is None else np.where(mask, one, np.float32(0)) for one, mask in zip(found, allowed, strict=True)
+    ]
+    return covered if ranker is Ranker.LEXICAL else _by_source(parts, covered)
+
+
+def _by_source(parts: Sequence[Part], covered: Sequence[Vector]) -> list[Vector]:
+    """Each document's, or that of the best one of its source, in whichever part."""
+    hits = [np.flatnonzero(one) for one in covered]
+    if not any(len(one) for one in hits):
+        return list(covered)
+    sources = np.concatenate([part.segment.sources[some] for part, some in zip(parts, hits, strict=True)])
+    values = np.concatenate([one[some] for one, some in zip(covered, hits, strict=True)])
+    order = np.lexsort((values, sources))
+    last = np.append(np.flatnonzero(np.diff(sources[order])), len(order) - 1)
+    known, best = sources[order][last], values[order][last]
+    shared = []
+    for part in parts:
+        at = np.minimum(np.searchsorted(known, part.segment.sources), len(known) - 1)
+        shared.append(np.where(known[at] == part.segment.sources, best[at], np.float32(0)))
+    return shared
+
+
+def _candidates(
+    part: Part, prediction: Prediction, allowed: Mask | None, coverage: Vector | None, limit: int, ranker: Ranker
+) -> Numbers:
+    """Numbers of documents that each leg puts forward, all of them allowed."""
+    legs = []
+    if ranker is not Ranker.LEXICAL:
+        most = max(limit, DENSE_LEG)
+        numbers, scores = part.segment.nearest(prediction, allowed, most, ())
+        legs.append(numbers[_best(scores, most)])
+    if coverage is not None:
+        said = coverage if allowed is None else np.where(allowed, coverage, np.float32(0))
+        numbers = np.flatnonzero(said)
+        legs.append(numbers[_best(said[numbers], max(limit, LEXICAL_LEG))])
+    return np.unique(np.concatenate(legs))
+
+
+def _best(scores: Vector, most: int) -> Numbers:
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    return np.argpartition(-scores, most)[:most]

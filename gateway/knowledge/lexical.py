@@ -1,0 +1,181 @@
+"""Words: what documents say literally, scored by BM25. Names, codes and rare words are what an embedding blurs.
+
+Words are folded (case, accents), stemmed, and known by a 32-bit hash, so there is no vocabulary to keep, to share or to
+grow: that two words of one collection meet in a hash is less likely than a typing error, and costs as little.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+import unicodedata
+import zlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import Stemmer
+from numpy.typing import NDArray
+
+from gateway.errors import ConfigInvalid
+from gateway.knowledge.stopwords import STOPWORDS
+from gateway.types import Document, Vector
+
+Hashes = NDArray[np.uint32]
+Numbers = NDArray[np.int64]
+
+SATURATION, LENGTH_SHARE = 1.2, 0.75
+"""k1 and b. On 150 questions of laypeople about MedQuAD, others as they are used found no more."""
+TITLE_WEIGHT = 3
+"""How often the words of a title count."""
+MOST_FREQUENT = 0.2
+"""Words in more than this share of all documents tell nothing where rarer ones are asked for, and cost most."""
+
+LANGUAGE = "english"
+
+_WORD = re.compile(r"[^\W_]+")
+_ACCENT = re.compile("[\u0300-\u036f]")
+LANGUAGES = ("none", *Stemmer.algorithms())
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Of one text: different `terms` in ascending order, and how often each is there, at most 255 times."""
+
+    terms: Hashes
+    counts: NDArray[np.uint8]
+
+    @property
+    def length(self) -> int:
+        return int(self.counts.sum(dtype=np.int64))
+
+
+class Analyzer:
+    """Text to terms, for one language: documents and questions need the same one. "none" stems nothing."""
+
+    def __init__(self, language: str = LANGUAGE) -> None:
+        self.language = language
+        self._stems: Callable[[list[str]], list[str]] = (
+            (lambda words: words) if language == "none" else Stemmer.Stemmer(language).stemWords
+        )
+        self._unsaid = frozenset(self._stems(sorted(STOPWORDS.get(language, ()))))
+
+    def document(self, document: Document) -> Words:
+        """What it says, its title TITLE_WEIGHT times."""
+        counts = Counter(self._words(document.text))
+        for word in self._words(document.title):
+            counts[word] += TITLE_WEIGHT
+        return _words_of(counts)
+
+    def question(self, text: str) -> Hashes:
+        """The terms to look for: without words that people put around any question, unless there are no others. A
+        collection of articles does not have them, so that they would count as rare ones."""
+        words = set(self._words(text))
+        return _words_of(Counter(words - self._unsaid or words)).terms
+
+    def _words(self, text: str) -> list[str]:
+        # Stemmers know accents; who types a question often leaves them out.
+        words = self._stems(
+            _WORD.findall(text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower())
+        )
+        return words if text.isascii() else [_ACCENT.sub("", unicodedata.normalize("NFKD", word)) for word in words]
+
+
+@functools.cache
+def analyzer(language: str) -> Analyzer:
+    """Raises ConfigInvalid for a language that there is no stemmer for."""
+    if language not in LANGUAGES:
+        raise ConfigInvalid(f"knowledge.language is {language!r}, and must be one of {', '.join(LANGUAGES)}")
+    return Analyzer(language)
+
+
+def _words_of(counts: Counter[str]) -> Words:
+    terms = np.array([zlib.crc32(word.encode()) for word in counts], np.uint32)
+    often = np.minimum(np.fromiter(counts.values(), np.int64, len(counts)), 255).astype(np.uint8)
+    order = np.argsort(terms, kind="stable")
+    return Words(terms[order], often[order])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Postings:
+    """Documents that have a term, by number, and how often."""
+
+    documents: NDArray[np.int32]
+    counts: NDArray[np.uint8]
+
+
+class LexicalIndex:
+    """An inverted index that never changes. While few documents are in it, and it is made anew for each change, it lies
+    in their order and is searched by scan; else by terms (`is_sorted`)."""
+
+    def __init__(self, words: Sequence[Words], is_sorted: bool) -> None:
+        sizes = [len(one.terms) for one in words]
+        self.lengths = np.array([one.length for one in words], np.float32)
+        """[documents]: words in each."""
+        self._terms = np.concatenate([one.terms for one in words]) if words else np.empty(0, np.uint32)
+        self._counts = np.concatenate([one.counts for one in words]) if words else np.empty(0, np.uint8)
+        self._documents = np.repeat(np.arange(len(words), dtype=np.int32), sizes)
+        self._starts: Numbers | None = None
+        self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+        if is_sorted:
+            order = np.argsort(self._terms, kind="stable")
+            self._documents, self._counts = self._documents[order], self._counts[order]
+            self._terms, starts = np.unique(self._terms[order], return_index=True)
+            self._starts = np.append(starts, len(order))
+
+    def postings(self, term: int) -> Postings:
+        if self._starts is None:
+            at: Numbers | slice = np.flatnonzero(self._terms == term)
+        else:
+            number = int(np.searchsorted(self._terms, term))
+            if number == len(self._terms) or self._terms[number] != term:
+                at = slice(0)
+            else:
+                at = slice(int(self._starts[number]), int(self._starts[number + 1]))
+        return Postings(self._documents[at], self._counts[at])
+
+    def words(self) -> list[Words]:
+        """Of each document, as they were put in."""
+        terms, counts = self._terms, self._counts
+        if self._starts is not None:
+            order = np.argsort(self._documents, kind="stable")
+            terms, counts = np.repeat(terms, np.diff(self._starts))[order], counts[order]
+        bounds = self._bounds.tolist()
+        return [Words(terms[at:end], counts[at:end]) for at, end in itertools.pairwise(bounds)]
+
+
+def coverage(indexes: Sequence[LexicalIndex], terms: Hashes) -> list[Vector]:
+    """A question's terms against several indexes that are one collection: [documents] of each.
+
+    That is the BM25 score as a share of what a document can have at most, which says all of the terms again and again.
+    So it is 0 to 1, whatever the question and the collection. Frequencies and lengths are the collection's, not each
+    index's: where a document lies changes nothing.
+    """
+    total = sum(len(one.lengths) for one in indexes)
+    mean = max(1.0, sum(float(one.lengths.sum()) for one in indexes) / max(1, total))
+    found = [[one.postings(term) for one in indexes] for term in terms.tolist()]
+    often = np.array([sum(len(one.documents) for one in each) for each in found], np.float64)
+    rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
+    ideal = float(rarity.sum()) * (SATURATION + 1)
+    counting = [at for at, one in enumerate(often) if one] if ideal else []
+    telling = [at for at in counting if often[at] <= MOST_FREQUENT * total]
+    covered = []
+    for number, index in enumerate(indexes):
+        hits = [(float(rarity[at]), found[at][number]) for at in telling or counting]
+        covered.append(_scored(index, hits, mean) / np.float32(ideal or 1))
+    return covered
+
+
+def _scored(index: LexicalIndex, hits: Sequence[tuple[float, Postings]], mean: float) -> Vector:
+    """[documents]"""
+    hits = [(rarity, one) for rarity, one in hits if len(one.documents)]
+    if not hits:
+        return np.zeros(len(index.lengths), np.float32)
+    documents = np.concatenate([one.documents for _, one in hits])
+    counts = np.concatenate([one.counts for _, one in hits]).astype(np.float32)
+    rarity = np.repeat([one for one, _ in hits], [len(one.documents) for _, one in hits])
+    long = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE / mean * index.lengths)
+    weights = rarity * (SATURATION + 1) * counts / (counts + long[documents])
+    return np.bincount(documents, weights, len(index.lengths)).astype(np.float32)
