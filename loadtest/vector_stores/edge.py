@@ -24,6 +24,7 @@ class Qdrant:
         "the searches"
     )
     promise = "fsync: update() and then flush(); update() alone is not on disk"
+    is_durable = True
 
     def __init__(self, folder: Path, world: World) -> None:
         self._world = world

@@ -17,6 +17,7 @@ LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 100  # as ours
 class Naive:
     settings = f"hnswlib: M {LINKS}, ef_construction {BUILD_BREADTH}, ef {SEARCH_BREADTH}, filter in Python"
     promise = "nothing: in memory alone"
+    is_durable = False
 
     def __init__(self, folder: Path, world: World) -> None:
         self._world = world

@@ -41,6 +41,7 @@ class Rows(Texts):
 class Ours:
     settings = "a collection for each tenant, in process, ranked by Library.rank; a passage is a document of its own"
     promise = "fsync of the log (SQLite, WAL, synchronous FULL), and the next search sees it"
+    is_durable = True
 
     def __init__(self, folder: Path, world: World) -> None:
         self._world = world

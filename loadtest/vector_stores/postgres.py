@@ -56,6 +56,7 @@ class Vectors(Dumper):
 
 class Postgres:
     promise = "commit: fsync of the log (synchronous_commit on)"
+    is_durable = True
 
     def __init__(self, folder: Path, world: World, parts: bool = False) -> None:
         """`parts`: each tenant is a partition with a graph of its own."""
