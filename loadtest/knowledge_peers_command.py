@@ -147,4 +147,4 @@ def _pair(percentiles: Mapping[str, float]) -> str:
 
 def _ratio(found: Mapping[str, Any], store: str, name: str) -> str:
     value = found["ratios"].get(store, {}).get(name) if store != OURS else None
-    return "" if value is None else f", x {value:.2f}"
+    return "" if value is None else f", x {value:.3g}"
