@@ -23,6 +23,7 @@ from loadtest.cross_check_command import cross_check
 from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
+from loadtest.knowledge_peers_command import knowledge_beside_peers
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
@@ -50,6 +51,7 @@ for command in (
     report_files,
     gpu,
     knowledge,
+    knowledge_beside_peers,
 ):
     main.add_command(command)
 

@@ -6,7 +6,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-KINDS = ("run", "capacity", "sweep", "peers", "comparison", "cross-check", "kept", "gpu", "knowledge")
+KINDS = (
+    "run",
+    "capacity",
+    "sweep",
+    "peers",
+    "comparison",
+    "cross-check",
+    "kept",
+    "gpu",
+    "knowledge",
+    "knowledge-peers",
+)
 
 
 class NotAResult(ValueError):

@@ -81,8 +81,8 @@ def document(number: int, version: int = 0) -> Document:
 class Desk:
     """One process's view of a folder."""
 
-    def __init__(self, folder: Path) -> None:
-        texts = Texts()
+    def __init__(self, folder: Path, texts: Texts | None = None) -> None:
+        texts = texts or Texts()
         started = time.perf_counter()
         self.store = Store(folder)
         self.library = Library({})

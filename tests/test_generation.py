@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.knowledge import generation as generations
-from gateway.knowledge.base import FAN, due
+from gateway.knowledge.base import due
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.library import Library
 from gateway.knowledge.segment import Segment, entries
@@ -102,11 +102,43 @@ def test_what_is_named_is_ranked_however_far_in_whichever_part(monkeypatch: pyte
     assert [one for one, _ in library.rank("x", query("card"), STAFF, 1, ("d3",)).documents][2:] == ["d3"]
 
 
-def test_parts_of_one_size_are_merged_when_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = [Part(Segment.build(entries([document(f"d{at}", "card")], embed))) for at in range(FAN)]
-    large = Part(Segment.build(entries([document(f"e{at}", "fee") for at in range(40)], embed)))
+def parts(*sizes: int) -> list[Part]:
+    """Of documents of two passages."""
+    return [
+        Part(Segment.build(entries([document(f"p{at}-{one}", "card") for one in range(size)], embed), 8 * size))
+        for at, size in enumerate(sizes)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "merged"),
+    [
+        ((9,), []),
+        ((9, 4), []),  # more than twice as large
+        ((9, 5), [9, 5]),
+        ((40, 2, 2), [2, 2]),
+        ((40, 12, 3, 2, 1), [12, 3, 2, 1]),
+        ((36, 12, 3, 2, 1), [36, 12, 3, 2, 1]),
+    ],
+)
+def test_the_smallest_parts_are_merged_as_long_as_the_next_is_not_far_larger(
+    sizes: tuple[int, ...], merged: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(generations, "OPEN_ROWS", 1)
-    assert due(Generation(1, (large, *small[1:]))) == []
-    assert due(Generation(1, (large, *small))) == small
-    monkeypatch.setattr(generations, "OPEN_ROWS", 3)
-    assert due(Generation(1, (large, *small))) == []  # the last one takes in what is new
+    some = parts(*sizes)
+    assert sorted(part.rows for part in due(Generation(1, tuple(some)))) == sorted(2 * one for one in merged)
+
+
+def test_a_part_that_takes_in_what_is_new_is_not_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    some = parts(4, 4)
+    monkeypatch.setattr(generations, "OPEN_ROWS", 9)
+    assert due(Generation(1, tuple(some))) == []
+
+
+def test_a_part_of_which_most_is_gone_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generations, "OPEN_ROWS", 1)
+    (part,) = parts(9)
+    (left,) = [part.without({f"p0-{at}" for at in range(gone)}) for gone in (5,)]
+    assert due(Generation(1, (part.without({"p0-0"}),))) == []
+    assert due(Generation(1, (left,))) == [left]
+    assert Generation(1, (left,)).merged([left], None).parts == ()

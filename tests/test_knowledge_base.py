@@ -212,7 +212,7 @@ async def test_what_another_encoder_has_embedded_once_is_kept(desk: Desk, tmp_pa
 
 
 async def test_large_segments_get_a_graph_after_the_start(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.knowledge.base.EXACT_UP_TO", 10)
+    monkeypatch.setattr("gateway.knowledge.base.GRAPH_FROM", 10)
     await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
     desk.base.start()
     await asyncio.gather(*desk.base.merging)

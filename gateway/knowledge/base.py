@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,7 +24,6 @@ from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.library import Library
 from gateway.knowledge.segment import Embed, Entry, Segment, entries, spans_of
 from gateway.knowledge.store import Store
-from gateway.knowledge.vectors import EXACT_UP_TO
 from gateway.types import Document, Matrix
 
 log = logging.getLogger(__name__)
@@ -33,8 +35,9 @@ SEPARATOR = "/"
 TOGETHER = 64
 """Documents that are embedded together at a start."""
 UNIT_TOLERANCE = 1e-3
-FAN = 4
-"""Segments of about one size that are merged into one."""
+GRAPH_FROM = 2048
+"""Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
+LOWEST_PRIORITY = 19
 
 Place = tuple[str, str]
 """Tenant and collection."""
@@ -64,6 +67,8 @@ class KnowledgeBase:
         self._stamp = 0
         self._catching_up = asyncio.Lock()
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
+        self._is_closing = False
+        self._builder = ThreadPoolExecutor(1, "knowledge-merge", _give_way)
         self._merges: dict[Place, asyncio.Task[None]] = {}
 
     @property
@@ -261,39 +266,58 @@ class KnowledgeBase:
     async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
         """And again, until nothing is due: writes may come faster than graphs are built."""
         while parts:
-            into = await asyncio.to_thread(_built, parts)
+            into = await asyncio.get_running_loop().run_in_executor(self._builder, self._built, parts)
             generation = self._generation(place)
             if generation is None:  # dropped meanwhile
                 return
             if generation.has(parts):  # not if it was begun again
                 generation = generation.merged(parts, into)
                 self._show(place, generation)
-                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), len(into.spans))
+                rows = len(into.spans) if into else 0
+                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), rows)
             parts = due(generation)
 
+    def _built(self, parts: Sequence[Part]) -> Segment | None:
+        """One segment of what counts in these; None if that is nothing. In the builder's thread."""
+
+        def go_on() -> None:
+            if self._is_closing:
+                raise asyncio.CancelledError
+
+        some = [one for part in parts for one in part.entries()]
+        return Segment.build(some, GRAPH_FROM, go_on=go_on) if some else None
+
     async def close(self) -> None:
+        self._is_closing = True
+        self._builder.shutdown(wait=False, cancel_futures=True)
         for task in self._merges.values():
             task.cancel()
         await asyncio.gather(*self._merges.values(), return_exceptions=True)
 
 
 def due(generation: Generation) -> list[Part]:
-    """Parts to be made one: FAN or more of about one size, the smallest such; else one that has no graph and is large;
-    none if there is nothing to do. Not one that still takes in what is new."""
-    by_size: dict[int, list[Part]] = {}
-    for part in generation.sealed():
-        if part.alive is None or part.alive.any():
-            by_size.setdefault(len(part.segment.spans).bit_length() // 3, []).append(part)
-    many = next((parts for _, parts in sorted(by_size.items()) if len(parts) >= FAN), None)
-    if many:
-        return many
-    large = (part for parts in by_size.values() for part in parts if len(part.segment.spans) > EXACT_UP_TO)
-    return next(([part] for part in large if part.segment.index.is_exact), [])
+    """Parts to be made one: the smallest, as long as the next one is at most twice as large as all of them together; so
+    each that stays is larger than that, and there are few. Else one that is large and has no graph, or is of little
+    but what does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
+    sealed = sorted(generation.sealed(), key=lambda part: part.rows)
+    smallest, rows = sealed[:1], sum(part.rows for part in sealed[:1])
+    for part in sealed[1:]:
+        if part.rows > 2 * rows:
+            break
+        smallest.append(part)
+        rows += part.rows
+    if len(smallest) > 1:
+        return smallest
+    return next(([part] for part in sealed if part.is_mostly_gone or _wants_graph(part)), [])
 
 
-def _built(parts: Sequence[Part]) -> Segment:
-    """One segment of what counts in these."""
-    return Segment.build([one for part in parts for one in part.entries()], EXACT_UP_TO)
+def _wants_graph(part: Part) -> bool:
+    return part.rows > GRAPH_FROM and part.segment.index.is_exact
+
+
+def _give_way() -> None:
+    """This thread to those that answer questions."""
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def key(tenant: str, collection: str) -> str:

@@ -52,6 +52,16 @@ class Part:
         alive[gone] = False
         return replace(self, alive=alive)
 
+    @property
+    def rows(self) -> int:
+        """Passages that count."""
+        lengths = self.segment.lengths
+        return int((lengths if self.alive is None else lengths[self.alive]).sum())
+
+    @property
+    def is_mostly_gone(self) -> bool:
+        return 2 * self.rows < len(self.segment.spans)
+
     def numbers(self) -> list[int]:
         """Of all documents that count."""
         every = range(len(self.segment.documents))
@@ -139,11 +149,14 @@ class Generation:
         """Whether the segments of all of these are still in it."""
         return {id(part.segment) for part in parts} <= {id(part.segment) for part in self.parts}
 
-    def merged(self, merged: Sequence[Part], into: Segment) -> Generation:
+    def merged(self, merged: Sequence[Part], into: Segment | None) -> Generation:
         """The same documents, with one segment in the place of several: `into` was built of what counted in `merged`,
-        parts of an earlier generation. What has changed since then is not in it, or does not count."""
+        parts of an earlier generation; None if nothing did. What has changed since then is not in it, or does not
+        count."""
         segments = {id(part.segment) for part in merged}
         left = [part for part in self.parts if id(part.segment) not in segments]
+        if into is None:
+            return Generation(self.version, tuple(left))
         counting = {
             part.segment.documents[number].id
             for part in self.parts

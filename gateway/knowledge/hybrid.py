@@ -4,8 +4,8 @@ Each leg gives its best documents; then both legs score all of them, so that no 
 found by one alone. The score is a sum, `cosine + LEXICAL_SHARE * coverage`: both are on scales that do not depend on
 what else was found, so it says the same for a question with one good document and for one with fifty.
 
-Words count for all documents of a source that the caller may read: which page a question is about is often said in
-one document of it, and answered in another.
+Words count for all documents of a page, if the caller may read those that say them: which page a question is about is
+often said in one document of it, and answered in another.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from numpy.typing import NDArray
 from gateway.knowledge import lexical
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.lexical import Hashes
+from gateway.knowledge.pages import shared
 from gateway.knowledge.segment import Mask
 from gateway.types import Prediction, Principal, Ranker, Vector
 
 DENSE_LEG, LEXICAL_LEG = 20, 100
 """Documents that each leg puts forward at least. Fewer of those found by meaning: to walk a graph to ten passages of
 each is what costs most."""
+EACH = 5
+"""Passages that are looked at for each of the first."""
 LEXICAL_SHARE = 1.0
 """On 150 questions about MedQuAD: see the README."""
 
@@ -72,29 +75,12 @@ def dense(part: Part, embedding: Vector, numbers: Numbers) -> Vector:
 
 
 def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:
-    """[documents] for each part: 0 where they are not allowed, else the best of their source's."""
+    """[documents] for each part: 0 where they are not allowed, else the best of their page's."""
     found = lexical.coverage([part.segment.words for part in parts], terms)
     covered = [
         one if mask is None else np.where(mask, one, np.float32(0)) for one, mask in zip(found, allowed, strict=True)
     ]
-    return covered if ranker is Ranker.LEXICAL else _by_source(parts, covered)
-
-
-def _by_source(parts: Sequence[Part], covered: Sequence[Vector]) -> list[Vector]:
-    """Each document's, or that of the best one of its source, in whichever part."""
-    hits = [np.flatnonzero(one) for one in covered]
-    if not any(len(one) for one in hits):
-        return list(covered)
-    sources = np.concatenate([part.segment.sources[some] for part, some in zip(parts, hits, strict=True)])
-    values = np.concatenate([one[some] for one, some in zip(covered, hits, strict=True)])
-    order = np.lexsort((values, sources))
-    last = np.append(np.flatnonzero(np.diff(sources[order])), len(order) - 1)
-    known, best = sources[order][last], values[order][last]
-    shared = []
-    for part in parts:
-        at = np.minimum(np.searchsorted(known, part.segment.sources), len(known) - 1)
-        shared.append(np.where(known[at] == part.segment.sources, best[at], np.float32(0)))
-    return shared
+    return covered if ranker is Ranker.LEXICAL else shared([part.segment.pages for part in parts], covered)
 
 
 def _candidates(
@@ -104,7 +90,7 @@ def _candidates(
     legs = []
     if ranker is not Ranker.LEXICAL:
         most = max(limit, DENSE_LEG)
-        numbers, scores = part.segment.nearest(prediction, allowed, most, ())
+        numbers, scores = part.segment.nearest(prediction, allowed, most, each=EACH)
         legs.append(numbers[_best(scores, most)])
     if coverage is not None:
         said = coverage if allowed is None else np.where(allowed, coverage, np.float32(0))

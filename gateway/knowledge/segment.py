@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gateway.errors import SearchFailed
 from gateway.knowledge.documents import passages
 from gateway.knowledge.lexical import LANGUAGE, LexicalIndex, Words, analyzer
+from gateway.knowledge.pages import Pages
 from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
 from gateway.types import Citation, Document, Hit, Matrix, Pass, Passage, Prediction, Principal, Vector
 
@@ -21,6 +22,10 @@ Embed = Callable[[Sequence[str]], Matrix]
 """Unit embeddings [texts, dim] of texts."""
 Mask = NDArray[np.bool_]
 Spans = NDArray[np.int32]
+FEW_ROWS = 8192
+"""Up to so many passages that may be read, of many, are gathered and scanned: half a millisecond at most, and exact."""
+MOST_READERS = 64
+"""Sets of groups whose rights in a segment are kept."""
 ALWAYS = (0.0, math.inf)
 """From when until when most documents count."""
 PASSAGES_PER_DOCUMENT = 10
@@ -81,8 +86,7 @@ class Scan:
 class Segment:
     """`owner` [passages] numbers each passage's document, `spans` [passages, 2] is where it lies in its text. Each
     document has `lengths` [documents] passages from `first_passage` on; `filled` are the numbers of those that have
-    any. `titles` [documents, dim] are unit embeddings, `sources` [documents] hashes of where a document is from: those
-    of one page have the same.
+    any. `titles` [documents, dim] are unit embeddings, `pages` tells which are of one page.
 
     `rights` are the different sets of groups, of which each document has the one that `right` [documents] numbers.
     `valid` [documents, 2] is from when until when a document counts, in seconds since 1970; None where all always do.
@@ -101,14 +105,20 @@ class Segment:
     valid: NDArray[np.float64] | None
     index: VectorIndex
     titles: Matrix
-    sources: NDArray[np.uint64]
+    pages: Pages
     words: LexicalIndex
     _hashes: dict[int, str] = field(default_factory=dict, repr=False)
+    _readable: dict[frozenset[str], Mask | None] = field(default_factory=dict, repr=False)
 
     @staticmethod
-    def build(given: Sequence[Entry], exact_up_to: int = EXACT_UP_TO, is_open: bool = False) -> Segment:
+    def build(
+        given: Sequence[Entry],
+        exact_up_to: int = EXACT_UP_TO,
+        is_open: bool = False,
+        go_on: Callable[[], None] = lambda: None,
+    ) -> Segment:
         """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. Raises
-        SearchFailed for anything but unit vectors."""
+        SearchFailed for anything but unit vectors, and what `go_on` raises, which is called now and then."""
         counts = [len(one.spans) for one in given]
         numbers: dict[frozenset[str], int] = {}
         right = [numbers.setdefault(one.document.groups, len(numbers)) for one in given]
@@ -125,9 +135,9 @@ class Segment:
             rights=tuple(numbers),
             right=np.array(right, np.int64),
             valid=valid if (valid != ALWAYS).any() else None,
-            index=VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to),
+            index=VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
             titles=np.stack([one.title for one in given]),
-            sources=np.array([_source(one.document) for one in given], np.uint64),
+            pages=Pages(np.array([_page(one.document) for one in given], np.uint64)),
             words=LexicalIndex([one.words for one in given], is_sorted=not is_open),
         )
 
@@ -153,9 +163,14 @@ class Segment:
         return known
 
     def readable(self, principal: Principal) -> Mask | None:
-        """[documents] that the principal may read; None where all may read all."""
-        may = [not groups or bool(groups & principal.groups) for groups in self.rights]
-        return None if all(may) else np.array(may)[self.right]
+        """[documents] that the principal may read; None where all may read all. Kept: callers have few sets of groups,
+        and documents may have many."""
+        if principal.groups not in self._readable:
+            if len(self._readable) >= MOST_READERS:
+                self._readable.clear()
+            may = [not groups or bool(groups & principal.groups) for groups in self.rights]
+            self._readable[principal.groups] = None if all(may) else np.array(may)[self.right]
+        return self._readable[principal.groups]
 
     def in_time(self, now: float) -> Mask | None:
         """[documents] that count at that time; None where all do."""
@@ -168,16 +183,29 @@ class Segment:
         """The passages of a document."""
         return np.arange(self.first_passage[number], self.first_passage[number + 1])
 
-    def nearest(self, prediction: Prediction, allowed: Mask | None, least: int, named: Sequence[int]) -> Nearest:
+    def nearest(
+        self,
+        prediction: Prediction,
+        allowed: Mask | None,
+        least: int,
+        named: Sequence[int] = (),
+        each: int = PASSAGES_PER_DOCUMENT,
+    ) -> Nearest:
         """Documents [n] of those `allowed` with how near they are: at least `least` nearest ones if there are, and
-        `named`. All of them where the index is a scan anyway."""
+        `named`. All of them where the index is a scan anyway, or where few are allowed. `each`: passages to look at
+        for each of `least`."""
+        if allowed is not None:
+            few = np.flatnonzero(allowed)
+            few = few[self.lengths[few] > 0]
+            if 2 * len(few) < len(allowed) and float(self.lengths[few].sum()) <= FEW_ROWS:
+                return few, self.scores(prediction.embedding, few)
         if scan := self.scan(prediction):
             numbers, scores = self.filled, scan.scores[prediction.row]
             if allowed is not None:
                 is_kept = allowed[numbers]
                 numbers, scores = numbers[is_kept], scores[is_kept]
             return numbers, scores
-        found = self._by_index(prediction.embedding, allowed, least)
+        found = self._by_index(prediction.embedding, allowed, least, each)
         numbers = np.union1d(found, np.array(named, np.int64))
         return numbers, self.scores(prediction.embedding, numbers)
 
@@ -189,9 +217,9 @@ class Segment:
         cosines = self.index.cosines(forward.embeddings)
         return Scan(cosines, _scores(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
 
-    def _by_index(self, embedding: Vector, allowed: Mask | None, least: int) -> NDArray[np.int64]:
+    def _by_index(self, embedding: Vector, allowed: Mask | None, least: int, each: int) -> NDArray[np.int64]:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
-        count = least * PASSAGES_PER_DOCUMENT
+        count = least * each
         while True:
             rows, _ = self.index.search(embedding, count, allowed, self.owner)
             owners = np.unique(self.owner[rows])
@@ -263,7 +291,7 @@ def cite(document: Document, version: int, start: int, end: int, similarity: flo
     )
 
 
-def _source(document: Document) -> int:
-    """Documents of one page vouch for each other; one that is from nowhere is alone."""
+def _page(document: Document) -> int:
+    """A hash of where it is from; one that is from nowhere is alone."""
     name = f"uri\0{document.uri}" if document.uri else f"id\0{document.id}"
     return int.from_bytes(hashlib.blake2b(name.encode(errors="surrogatepass"), digest_size=8).digest(), "little")

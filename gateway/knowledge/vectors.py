@@ -8,6 +8,9 @@ from or saved to a file: vectors are rebuilt from the documents, which takes mil
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import hnswlib
 import numpy as np
 from numpy.typing import NDArray
@@ -21,14 +24,23 @@ EXACT_UP_TO = 1024
 """Up to this many rows a scan of all of them is faster than walking the graph, and misses nothing: 1,024 rows of 384
 take 22 us of a core where the walk to 50 of 566 takes 54 (Zen 4)."""
 
+LEAST_SHARE = 0.1
+"""Of the rows that are allowed, from which the graph is tried."""
+
+ADDED = 1024
+"""Rows that are added to a graph in one go: a third of a second."""
+
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 100  # M, ef_construction, ef
 
 
 class VectorIndex:
     """Nearest rows by cosine. Safe to search from several threads, since nothing changes after construction."""
 
-    def __init__(self, vectors: Matrix, exact_up_to: int = EXACT_UP_TO) -> None:
-        """`vectors`: float32 [rows, dim], each of unit length. Raises SearchFailed if they are not."""
+    def __init__(
+        self, vectors: Matrix, exact_up_to: int = EXACT_UP_TO, go_on: Callable[[], None] = lambda: None
+    ) -> None:
+        """`vectors`: float32 [rows, dim], each of unit length. Raises SearchFailed if they are not, and what `go_on`
+        raises, which is called now and then."""
         self._vectors = _checked(vectors, "vectors")
         self._graph: hnswlib.Index | None = None
         # [dim, rows], laid out so: see `cascade.calibration.columns`.
@@ -37,7 +49,10 @@ class VectorIndex:
             graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
             graph.init_index(max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=1)
             # One thread: with more, hnswlib starts and joins threads for each call.
-            graph.add_items(self._vectors, np.arange(len(vectors)), num_threads=1)
+            for at in range(0, len(vectors), ADDED):
+                go_on()
+                some = self._vectors[at : at + ADDED]
+                graph.add_items(some, np.arange(at, at + len(some)), num_threads=1)
             graph.set_ef(SEARCH_BREADTH)
             self._graph = graph
 
@@ -65,8 +80,8 @@ class VectorIndex:
         share = 1.0 if allowed is None else np.count_nonzero(allowed) / max(1, len(allowed))
         if count <= 0 or not share:
             return np.empty(0, np.int64), np.empty(0, np.float32)
-        if self._graph is not None and 2 * share > 1:
-            found = self._by_graph(query, min(count, len(self)), allowed, owner)
+        if self._graph is not None and share >= LEAST_SHARE:
+            found = self._by_graph(query, min(count, len(self)), share, allowed, owner)
             if found is not None:
                 return found
         return self._exact(query, count, allowed if allowed is None or owner is None else allowed[owner])
@@ -106,12 +121,13 @@ class VectorIndex:
         return rows, np.asarray(similarity[rows], np.float32)
 
     def _by_graph(
-        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None, owner: Rows | None
+        self, query: Vector, count: int, share: float, allowed: NDArray[np.bool_] | None, owner: Rows | None
     ) -> tuple[Rows, Vector] | None:
-        """Over-fetch, then keep the allowed; None if too few are left. A Python filter would hold the GIL at each
-        visit, and a mask of all rows costs as much as the walk."""
+        """Over-fetch, then keep the allowed: if enough are left, they are the nearest as far as the graph is right.
+        None if not, as where rights go by subject. (A Python filter would hold the GIL at each visit, and a mask of all
+        rows costs as much as the walk.)"""
         assert self._graph is not None
-        fetch = count if allowed is None else min(len(self), 2 * count + 32)
+        fetch = count if allowed is None else min(len(self), math.ceil(1.5 * count / share) + 32)
         try:
             labels, distances = self._graph.knn_query(query[None], k=fetch, num_threads=1)
         except RuntimeError:  # "Cannot return the results": fewer than k could be reached
