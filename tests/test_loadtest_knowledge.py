@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from loadtest import knowledge, knowledge_command
 from loadtest.__main__ import main
 
-SMALL = ("--passages", "3000", "--writes", "40", "--searches", "60", "--kills", "2")
+SMALL = ("--passages", "3000", "--writes", "40", "--searches", "60", "--kills", "2", "--tenants", "3")
 
 
 def test_everything_is_measured_and_kept(tmp_path: Path) -> None:
@@ -41,7 +41,15 @@ def test_what_must_not_happen_is_said_and_fails(
     async def made(plan: knowledge.Plan, folder: Path) -> dict[str, Any]:
         taken = {"p50": 1.0, "p99": 2.0}
         sound = {"passages": 2, "writes": 40, "seen": 40, "kills": 2, "acknowledged": 9, "lost": 0, "torn": 0}
-        more = {"write_ms": taken, "search_ms": taken, "recall": 1.0, "restart_seconds": 0.1, "full_speed_seconds": 0.2}
+        start = {"exact_seconds": 0.1, "full_speed_seconds": 0.2, "passages": 2, "private_bytes": 9, "mapped_bytes": 0}
+        more = {
+            "write_ms": taken,
+            "search_ms": taken,
+            "search_of_one_ms": taken,
+            "recall": 1.0,
+            "start": start,
+            "tenants": 1,
+        }
         return {**sound, **more, "ingest_passages_per_second": 1.0, **changes}
 
     monkeypatch.setattr(knowledge_command, "measured", made)

@@ -79,7 +79,7 @@ class Ours:
 
     def _document(self, number: int, row: int) -> Document:
         text = f"Row {row}."
-        return Document(str(number), "T", "", "2026-01-01", text, text, frozenset(self._world.groups(number)))
+        return Document(str(number), text, "", "2026-01-01", text, text, frozenset(self._world.groups(number)))
 
     def processes(self) -> list[int]:
         return [os.getpid()]
