@@ -126,13 +126,25 @@ class Assembled:
             if name.startswith(prefix)
         ]
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         assert self._base is not None
-        return await self._base.write(place, changes, key)
+        return await self._base.write(place, changes, key, writer.groups if writer else None)
 
     async def follow(self) -> None:
         if self._base is not None:
             await self._base.follow()
+
+    def version(self, collection: str) -> int:
+        tenant, is_stored, name = collection.partition(SEPARATOR)
+        if is_stored and self._base:
+            return self._base.seen((tenant, name))
+        return self.library.generation(collection).version if collection else 0
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        documents, passages = self.library.counts(collection, principal)
+        return replace(self._describe_collection(collection), documents=documents, passages=passages)
 
     async def catch_up(self) -> None:
         if self._base is not None:
@@ -198,7 +210,7 @@ class Assembled:
 
     def _describe_collection(self, name: str) -> CollectionDescription:
         now = self.library.generation(name)
-        return CollectionDescription(name, *now.counts(), now.version)
+        return CollectionDescription(name, *now.counts(), now.version, len(now.parts))
 
     async def close(self) -> None:
         if self._base is not None:

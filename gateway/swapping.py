@@ -84,9 +84,11 @@ class Swapping:
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
         return self._current.gateway.collections_of(tenant)
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         with self._current.used() as gateway:
-            receipt = await gateway.write(place, changes, key)
+            receipt = await gateway.write(place, changes, key, writer)
         # Another one may have taken its place meanwhile, just before this was written.
         await self._current.gateway.catch_up()
         return receipt
@@ -94,6 +96,12 @@ class Swapping:
     async def follow(self) -> None:
         if self._store is not None:
             await self._current.gateway.follow()
+
+    def version(self, collection: str) -> int:
+        return self._current.gateway.version(collection)
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        return self._current.gateway.seen_by(principal, collection)
 
     def waiting(self) -> int:
         return self._current.gateway.waiting()

@@ -244,7 +244,8 @@ class Standing(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A passage shown as evidence; `quote` is `document.text[start:end]`, verified."""
+    """A passage shown as evidence; `quote` is `document.text[start:end]`, verified. `version`: the stored document's, 0
+    for one from a folder."""
 
     document_id: str
     title: str
@@ -255,6 +256,7 @@ class Citation:
     quote: str
     quote_sha256: str
     similarity: float
+    version: int = 0
 
 
 @dataclass(frozen=True, slots=True)

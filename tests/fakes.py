@@ -142,8 +142,16 @@ class FakeGateway:
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
         return ()
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         raise NotImplementedError
+
+    def version(self, collection: str) -> int:
+        return 7
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        return CollectionDescription(collection, documents=3, passages=9, version=7)
 
     async def catch_up(self) -> None:
         pass

@@ -38,7 +38,7 @@ def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:
         confidence=answer.confidence,
         label=answer.label,
         document_id=answer.document_id,
-        citations=[_citation_to_proto(citation) for citation in answer.citations],
+        citations=[citation_to_proto(citation) for citation in answer.citations],
         handoff=pb.Handoff(document_ids=answer.suggestions) if answer.route is Route.ABSTAIN else None,
         policy=POLICY_TO_PROTO[answer.policy],
         model_confidence=answer.model_confidence,
@@ -62,7 +62,7 @@ def answer_from_proto(message: pb.AnswerResponse) -> Answer:
         text=message.text,
         label=message.label,
         document_id=message.document_id,
-        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+        citations=tuple(citation_from_proto(citation) for citation in message.citations),
         model_confidence=message.model_confidence if message.HasField("model_confidence") else None,
         retrieval_confidence=message.retrieval_confidence if message.HasField("retrieval_confidence") else None,
         threshold=message.threshold,
@@ -87,7 +87,7 @@ def found_from_proto(message: pb.SearchHit) -> Found:
         title=message.title,
         uri=message.uri,
         similarity=message.similarity,
-        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+        citations=tuple(citation_from_proto(citation) for citation in message.citations),
     )
 
 
@@ -123,11 +123,11 @@ def _hit_to_proto(hit: Hit) -> pb.SearchHit:
         title=hit.document.title,
         uri=hit.document.uri,
         similarity=hit.similarity,
-        citations=[_citation_to_proto(citation) for citation in hit.citations],
+        citations=[citation_to_proto(citation) for citation in hit.citations],
     )
 
 
-def _citation_to_proto(citation: Citation) -> pb.Citation:
+def citation_to_proto(citation: Citation) -> pb.Citation:
     return pb.Citation(
         document_id=citation.document_id,
         title=citation.title,
@@ -138,10 +138,11 @@ def _citation_to_proto(citation: Citation) -> pb.Citation:
         quote=citation.quote,
         quote_sha256=citation.quote_sha256,
         similarity=citation.similarity,
+        document_version=citation.version,
     )
 
 
-def _citation_from_proto(message: pb.Citation) -> Citation:
+def citation_from_proto(message: pb.Citation) -> Citation:
     return Citation(
         document_id=message.document_id,
         title=message.title,
@@ -152,6 +153,7 @@ def _citation_from_proto(message: pb.Citation) -> Citation:
         quote=message.quote,
         quote_sha256=message.quote_sha256,
         similarity=message.similarity,
+        version=message.document_version,
     )
 
 
