@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -22,6 +23,7 @@ from gateway.deadline import Deadline
 from gateway.knowledge import documents
 from gateway.knowledge.base import SEPARATOR, Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Receipt
+from gateway.knowledge.clearing import keep_clear
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 PART = 64
 """Texts that are embedded before somebody may change their mind: less than a second, and nothing is lost by it, since
 rows of several texts are filled from far fewer."""
+
+DAY = 86_400.0
 
 REHEARSAL_SECONDS = 60.0
 """The deadline of a rehearsed question: long enough for every step to be taken."""
@@ -234,7 +238,8 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
         return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on, store)
 
-    return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store)
+    clearing = asyncio.create_task(keep_clear(store, config.knowledge.keep_days * DAY, time.time)) if store else None
+    return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store, clearing)
 
 
 def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: Store | None = None) -> Assembled:

@@ -92,7 +92,9 @@ class QuotaExceeded(GatewayError):
     """The tenant asks more often than it may. `retry_after`: seconds until it may ask again."""
 
     def __init__(self, tenant: str, retry_after: float) -> None:
-        super().__init__(f"tenant {tenant} asks more often than it may; the next question in {retry_after:.3f} s")
+        super().__init__(
+            f"tenant {tenant} asks, or writes, more often than it may; it may go on in {retry_after:.3f} s"
+        )
         self.tenant = tenant
         self.retry_after = retry_after
 

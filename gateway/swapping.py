@@ -31,7 +31,7 @@ class Swapping:
 
     `gateway` was loaded from `folder` and started. `observe` hears what a shadow makes of its questions. `gently`: load
     at the lowest priority, which is wrong where sessions have threads of their own. `store`: of what is written, which
-    is closed with it; see `rpc.service.Edited`.
+    is closed with it; see `rpc.service.Edited`. `clearing`: what clears it, and ends before.
     """
 
     def __init__(
@@ -42,8 +42,10 @@ class Swapping:
         observe: Observe,
         gently: bool = True,
         store: Store | None = None,
+        clearing: asyncio.Task[None] | None = None,
     ) -> None:
         self._store = store
+        self._clearing = clearing
         self._current = _Tenure(gateway, folder)
         self._loader = Loader(load, gently)
         self._observe = observe
@@ -128,6 +130,8 @@ class Swapping:
         for tenure in self._leaving.values():
             tenure.hurry()
         await asyncio.gather(*self._leaving)
+        if self._clearing is not None:
+            self._clearing.cancel()
         if self._store is not None:
             await asyncio.to_thread(self._store.close)  # what waits is written first
 

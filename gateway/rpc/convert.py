@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.types import Answer, CertificateStatus, Citation, Document, Evidence, Found, Hit, Policy, Reason, Route
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Citation,
+    CitationState,
+    Document,
+    Evidence,
+    Found,
+    Hit,
+    Policy,
+    Reason,
+    Route,
+)
 from gateway.v1 import gateway_pb2 as pb
 
 TIMEOUT = "x-timeout-ms"
@@ -21,11 +33,15 @@ POLICY_TO_PROTO = {policy: _number(pb.Policy, f"POLICY_{policy.name}") for polic
 ROUTE_TO_PROTO = {route: _number(pb.Route, f"ROUTE_{route.name}") for route in Route}
 REASON_TO_PROTO = {reason: _number(pb.Reason, f"REASON_{reason.name}") for reason in Reason}
 CERTIFICATE_TO_PROTO = {status: _number(pb.Certificate, f"CERTIFICATE_{status.name}") for status in CertificateStatus}
+STATE_TO_PROTO = {state: _number(pb.CitationState, f"CITATION_STATE_{state.name}") for state in CitationState}
+WATCH_OP_TO_PROTO = {op: _number(pb.WatchOp, f"WATCH_OP_{op.upper()}") for op in ("put", "delete", "end", "seen")}
 
 POLICY_FROM_PROTO = {number: policy for policy, number in POLICY_TO_PROTO.items()}
 ROUTE_FROM_PROTO = {number: route for route, number in ROUTE_TO_PROTO.items()}
 REASON_FROM_PROTO = {number: reason for reason, number in REASON_TO_PROTO.items()}
 CERTIFICATE_FROM_PROTO = {number: status for status, number in CERTIFICATE_TO_PROTO.items()}
+STATE_FROM_PROTO = {number: state for state, number in STATE_TO_PROTO.items()}
+WATCH_OP_FROM_PROTO = {number: op for op, number in WATCH_OP_TO_PROTO.items()}
 
 
 def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:

@@ -59,7 +59,7 @@ class Answers:
                 pb.AnswerStreamRequest,
                 self.answer_streamed,
                 lambda request: request.timeout_ms / 1000 or None,
-                lambda request, refusal: pb.AnswerStreamResponse(
+                lambda request, refusal, _: pb.AnswerStreamResponse(
                     request_id=request.question.request_id, error=refusal.to_proto()
                 ),
             )
