@@ -25,9 +25,11 @@ def sent(
     call: Callable[[Iterator[Request]], Any], requests: Iterable[Request], outcome: Callable[[Any], Outcome]
 ) -> Iterator[Outcome]:
     """What comes of each request, in their order. `call` opens a stream that answers them so. They are taken in the
-    caller's own thread, so that what they raise is raised here. Raises CallFailed where the stream ends early."""
+    caller's own thread. Raises CallFailed where the stream ends early, and whatever `requests` raises, once those before
+    it are answered."""
     source, unanswered = iter(requests), deque[Request]()
     waits, is_at_end = _Waits(), False
+    broken: Exception | None = None
     while True:
         asked: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         stream = call(iter(asked.get, None))
@@ -36,7 +38,10 @@ def sent(
         try:
             while True:
                 while not is_at_end and len(unanswered) < ON_THE_WAY:
-                    following = next(source, None)
+                    try:
+                        following = next(source, None)
+                    except Exception as error:  # noqa: BLE001  # whatever it is, it is the caller's, and raised below
+                        following, broken = None, error
                     is_at_end = following is None
                     if following is not None:
                         unanswered.append(following)
@@ -45,6 +50,8 @@ def sent(
                     asked.put(None)
                     with contextlib.suppress(grpc.RpcError):  # everything is answered, however it ends
                         next(stream, None)
+                    if broken is not None:
+                        raise broken
                     return
                 answer = next(stream, None)
                 if answer is None:
