@@ -25,8 +25,8 @@ def sent(
     call: Callable[[Iterator[Request]], Any], requests: Iterable[Request], outcome: Callable[[Any], Outcome]
 ) -> Iterator[Outcome]:
     """What comes of each request, in their order. `call` opens a stream that answers them so. They are taken in the
-    caller's own thread. Raises CallFailed where the stream ends early, and whatever `requests` raises, once those before
-    it are answered."""
+    caller's own thread. Raises CallFailed where the stream ends early, and whatever `requests` raises, once what came
+    before it is answered."""
     source, unanswered = iter(requests), deque[Request]()
     waits, is_at_end = _Waits(), False
     broken: Exception | None = None

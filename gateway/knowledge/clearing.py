@@ -8,9 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+from collections.abc import Callable
 from typing import Protocol
 
-from gateway.deadline import Clock
 from gateway.errors import GatewayError
 
 log = logging.getLogger(__name__)
@@ -28,7 +28,7 @@ class Clearable(Protocol):
     def clear(self, before: float) -> int: ...
 
 
-async def keep_clear(store: Clearable, seconds: float, clock: Clock, period: float = PERIOD) -> None:
+async def keep_clear(store: Clearable, seconds: float, clock: Callable[[], float], period: float = PERIOD) -> None:
     """Clear what has been superseded for so long, now and then, until it is cancelled. `clock`: since the epoch."""
     await asyncio.sleep(min(FIRST, period))
     while True:

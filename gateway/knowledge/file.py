@@ -149,3 +149,16 @@ class File:
                 if time.monotonic() >= until:
                     raise StoreFailed(f"{self.path}: another process has been writing for {patience:g} s") from None
                 time.sleep(LOCK_POLL)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All of it is done at the end, or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise

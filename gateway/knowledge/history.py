@@ -61,10 +61,21 @@ def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed
 
 def around(read: Read, change: Changed) -> Around:
     """Nothing of what was there before the collection was begun."""
+    # Each by its own index: a document may have many versions.
+    one = (
+        "SELECT id, version, '', '', '', '', '', groups, coalesce(gone, 0) FROM document {} "
+        "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND {} "
+        "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)"
+    )
     rows = read(
-        "SELECT id, version, '', '', '', '', '', groups, coalesce(gone, 0) FROM document "
-        "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND (version = ?4 OR gone = ?4 OR gone IS NULL) "
-        "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)",
+        " UNION ALL ".join(
+            one.format(*each)
+            for each in (
+                ("", "version = ?4"),
+                ("INDEXED BY ended", "gone = ?4"),
+                ("INDEXED BY current", "gone IS NULL"),
+            )
+        ),
         change.tenant,
         change.collection,
         change.document_id,

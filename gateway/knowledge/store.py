@@ -25,11 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from gateway.deadline import Clock
 from gateway.errors import StoreFailed, StoreFull, Unavailable
 from gateway.knowledge import clearing, failpoints, history
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored
-from gateway.knowledge.file import FILE, File
+from gateway.knowledge.file import FILE, File, transaction
 from gateway.knowledge.writing import Writer
 from gateway.types import Matrix
 
@@ -57,7 +56,7 @@ class _Job:
 class Store:
     """One file, open. `write` belongs to an event loop; all else may be called from any thread, one at a time each."""
 
-    def __init__(self, folder: Path, clock: Clock = time.time, is_alone: bool = False) -> None:
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time, is_alone: bool = False) -> None:
         """Open what is in `folder`, or begin it. `clock`: seconds since the epoch. `is_alone`: nobody else may have it
         open meanwhile. Raises StoreFailed, naming the file and what is wrong with it."""
         self._clock = clock
@@ -156,11 +155,8 @@ class Store:
 
     def figures(self, tenant: str, collection: str) -> history.Figures:
         """What a collection takes on disk. Reads all of it, so not on an event loop; holds up nothing else."""
-        try:
-            with contextlib.closing(self._file.opened()) as connection:
-                return history.figures(connection, (tenant, collection))
-        except sqlite3.Error as error:
-            raise StoreFailed(f"{self.path}: {error}") from error
+        with self.reading() as connection:
+            return history.figures(connection, (tenant, collection))
 
     def vectors(self, encoder: str, dim: int, versions: Sequence[int]) -> dict[int, Matrix]:
         """Version -> vectors [passages, dim] of those documents that have any by that encoder."""
@@ -186,6 +182,17 @@ class Store:
                 connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
         except (OSError, sqlite3.Error, StoreFailed) as error:
             log.warning("%s: %d embeddings could not be kept, and are made again: %s", self.path, len(rows), error)
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """All of it as it is at one moment, beside writes. Raises StoreFailed."""
+        try:
+            with contextlib.closing(self._file.opened()) as connection:
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("BEGIN")
+                yield connection
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self.path}: {error}") from error
 
     def check(self) -> list[str]:
         """What is wrong with the file; nothing if it is sound. Reads all of it."""
@@ -319,19 +326,6 @@ class Store:
         with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
             self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
             self._unmoved = 0
-
-
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it is done at the end, or nothing."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        with contextlib.suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
-        raise
 
 
 def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:

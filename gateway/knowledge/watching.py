@@ -28,6 +28,8 @@ POLL = 0.05
 """Seconds between looks at whether another process has written, while somebody watches."""
 WINDOW = 10_000
 """Changes of the log that are looked through at once: a few ms, in which nothing else is done."""
+AT_ONCE = 64
+"""Changes of the collection itself, likewise."""
 SEEN_PERIOD = 60.0
 """Seconds after which a watcher that was told nothing hears how far that goes. Well below the age of a stream: the next
 one goes on from there, and must not be asked for what is cleared by then."""
@@ -69,7 +71,9 @@ class Watching:
                 last = self._store.last()
                 while position < last:
                     up_to = min(position + WINDOW, last)
-                    for change in self._store.changes_of(place, position, up_to):
+                    for number, change in enumerate(self._store.changes_of(place, position, up_to), 1):
+                        if number % AT_ONCE == 0:
+                            await asyncio.sleep(0)
                         if (one := self._told(change, principal)) is not None:
                             yield one
                         if change.op == "drop":

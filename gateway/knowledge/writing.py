@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
 
 import numpy as np
 
-from gateway.deadline import Clock
 from gateway.errors import KeyReused, UnknownCollection, VersionConflict
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove, row_of
 
@@ -15,7 +15,7 @@ from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt,
 class Writer:
     """Of the store's one thread that writes. `clock`: seconds since the epoch."""
 
-    def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
+    def __init__(self, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
         self._connection = connection
         self._clock = clock
 

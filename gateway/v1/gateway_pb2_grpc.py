@@ -297,7 +297,8 @@ class KnowledgeServicer(object):
     def UpsertStream(self, request_iterator, context):
         """The same for many batches, one after the other: each is written whole or not at all, and acknowledged in order with
         `request_number`. One that fails is answered with `error`, and the stream goes on. It ends as AnswerStream does, after
-        the acknowledgements of all that it has read; what has none was not begun, unless the connection broke.
+        the acknowledgements of all that it has read, and what has none was not begun. Where the connection breaks nobody
+        knows: send again, under the same key, what was not acknowledged. A batch may take the server's maximum time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
