@@ -34,6 +34,7 @@ CITATION = Citation(
     quote="Cards",
     quote_sha256="0" * 64,
     similarity=0.75,
+    version=5,
 )
 
 ANSWER = Answer(

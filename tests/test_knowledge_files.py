@@ -162,6 +162,24 @@ async def test_what_is_copied_beside_writes_can_be_restored(store: Store, data: 
     again.close()
 
 
+async def test_a_copy_is_of_the_moment_at_which_it_began(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.knowledge.store.COPIED_AT_ONCE", 10)
+    await write(store, *(Put(document(f"d{at}", "x" * 3000)) for at in range(100)))
+    told: list[int] = []
+
+    def meanwhile(done: int, of: int) -> None:
+        told.append(done)
+        store.keep("other", {len(told): VECTORS})
+
+    snapshots.snapshot(store, tmp_path / "copy", meanwhile)
+    assert len(told) > 5
+    assert told == sorted(set(told))  # it is not begun again with each write
+    with contextlib.closing(sqlite3.connect(tmp_path / "copy")) as copy:
+        assert copy.execute("SELECT count(*) FROM embedding WHERE encoder = 'other'").fetchone() == (0,)
+
+
 async def test_a_snapshot_takes_no_other_s_place(store: Store, data: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     for path in (copy, tmp_path / "copy.json"):

@@ -152,6 +152,18 @@ async def test_a_citation_is_for_those_who_may_read_its_document_now(served: Ser
     assert (await cited(served.stub, first, metadata=STAFF)).is_verified
 
 
+async def test_what_a_document_was_while_it_was_secret_stays_so(served: Served) -> None:
+    first = (await put(served.stub, document("a", "word1 word2", "staff"))).knowledge_version
+    await served.stub.Upsert(pb.UpsertRequest(collection="help", documents=[document("a")]), metadata=STAFF)
+    get = pb.GetRequest(collection="help", document_id="a", version=first)
+    for call in (cited(served.stub, first), served.stub.Get(get)):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert code(caught) == ("NOT_FOUND", f"no document 'a' in 'help' at version {first}")
+    assert (await cited(served.stub, first, metadata=STAFF)).is_verified
+    assert (await cited(served.stub, first + 1)).is_verified
+
+
 async def test_what_is_not_kept_is_said_to_those_who_may_know(served: Served) -> None:
     first = (await put(served.stub, document("a"))).knowledge_version
     await put(served.stub, document("a", "word1 word2", "staff"))

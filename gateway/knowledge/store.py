@@ -38,7 +38,7 @@ MOST_AT_ONCE = 64
 """Batches that share a transaction."""
 CHECKPOINT_BATCHES = 256
 """After so many the writer moves the write-ahead log into the file."""
-CLEARING_PAUSE = 0.01
+CLEARING_PAUSE = 0.02
 """Seconds between two pieces of a clearing, for whoever wants to write."""
 COPIED_AT_ONCE = 1024
 """Pages, between which a snapshot says how far it is."""
@@ -205,12 +205,14 @@ class Store:
             raise StoreFailed(f"{to}: is there already")
         try:
             with contextlib.closing(sqlite3.connect(to)) as copy, contextlib.closing(self._file.opened()) as source:
-                source.execute("BEGIN")  # of one moment, though it is copied piece by piece
+                # Of one moment, though it is copied piece by piece: a transaction begins with its first look.
+                source.execute("BEGIN")
+                last = int(source.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0])
                 source.backup(
                     copy, pages=COPIED_AT_ONCE, progress=lambda _, remaining, of: progress(of - remaining, of)
                 )
                 copy.execute("PRAGMA journal_mode = DELETE")
-                return int(copy.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0])
+                return last
         except sqlite3.Error as error:
             raise StoreFailed(f"{to}: {error}") from error
 
