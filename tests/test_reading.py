@@ -283,3 +283,19 @@ class TestQuota:
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call
             assert reason_of(caught.value) == "QUOTA_EXCEEDED"
+
+
+class TestClearing:
+    @pytest.fixture
+    def settings(self, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+        monkeypatch.setattr("gateway.knowledge.clearing.FIRST", 0.5)
+        found = config(bundle, tmp_path / "data")
+        return found.model_copy(update={"knowledge": found.knowledge.model_copy(update={"keep_days": 1e-9})})
+
+    async def test_a_gateway_clears_what_it_holds(self, served: Served) -> None:
+        first = (await put(served.stub, document("a"))).knowledge_version
+        await put(served.stub, document("a", "word7"))
+        async with asyncio.timeout(10):
+            while served.store.document("default", "help", "a", first) is not None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert await found(served.stub) == ["a"]
