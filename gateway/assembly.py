@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import tempfile
@@ -22,6 +23,7 @@ from gateway.deadline import Deadline
 from gateway.knowledge import documents
 from gateway.knowledge.base import SEPARATOR, Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Receipt
+from gateway.knowledge.clearing import keep_clear
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 PART = 64
 """Texts that are embedded before somebody may change their mind: less than a second, and nothing is lost by it, since
 rows of several texts are filled from far fewer."""
+
+DAY = 86_400.0
 
 REHEARSAL_SECONDS = 60.0
 """The deadline of a rehearsed question: long enough for every step to be taken."""
@@ -127,13 +131,25 @@ class Assembled:
             if name.startswith(prefix)
         ]
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         assert self._base is not None
-        return await self._base.write(place, changes, key)
+        return await self._base.write(place, changes, key, writer.groups if writer else None)
 
     async def follow(self) -> None:
         if self._base is not None:
             await self._base.follow()
+
+    def version(self, collection: str) -> int:
+        tenant, is_stored, name = collection.partition(SEPARATOR)
+        if is_stored and self._base:
+            return self._base.seen((tenant, name))
+        return self.library.generation(collection).version if collection else 0
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        documents, passages = self.library.counts(collection, principal)
+        return replace(self._describe_collection(collection), documents=documents, passages=passages)
 
     async def catch_up(self) -> None:
         if self._base is not None:
@@ -199,7 +215,7 @@ class Assembled:
 
     def _describe_collection(self, name: str) -> CollectionDescription:
         now = self.library.generation(name)
-        return CollectionDescription(name, *now.counts(), now.version)
+        return CollectionDescription(name, *now.counts(), now.version, len(now.parts))
 
     async def close(self) -> None:
         if self._base is not None:
@@ -223,7 +239,8 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
         return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on, store)
 
-    return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store)
+    clearing = asyncio.create_task(keep_clear(store, config.knowledge.keep_days * DAY, time.time)) if store else None
+    return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store, clearing)
 
 
 def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: Store | None = None) -> Assembled:

@@ -140,6 +140,11 @@ class KnowledgeSection(_Section):
     data: Path | None = None
     """Folder of stored collections, which are written by `Knowledge.Upsert` and kept; it is made if it is not there.
     None: nothing can be written."""
+    keep_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 30.0
+    """How long replaced and deleted versions of stored documents are kept, for citations of them and for who watches.
+    Lowering it frees room on disk for what is written next; `gateway knowledge compact` makes the file smaller."""
+    tenant_watchers: Annotated[int, Field(ge=0, le=100_000)] = 16
+    """Streams of `Knowledge.Watch` that one tenant may have open, of each replica. 0: none."""
 
     language: str = "english"
     """What documents and questions are written in, for the search by words: a language that Snowball stems, or none."""
@@ -188,7 +193,8 @@ class AdmissionSection(_Section):
     """Who is let in when more is asked than can be answered in time. server.max_in_flight is the last bound."""
 
     tenant_rate: Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)] = 0.0
-    """Questions a second that one tenant may ask, of each replica. 0: as many as it likes."""
+    """Questions a second that one tenant may ask, of each replica, each document that it writes or deletes counted as
+    one. 0: as many as it likes."""
     tenant_burst: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Questions that a tenant may ask at once within tenant_rate. 0: those of two seconds."""
     tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5

@@ -6,6 +6,8 @@ GatewayError
 │   ├── UnknownCollection     no such collection
 │   ├── UnknownDocument       no such document, or not for this caller
 │   ├── VersionConflict       a document is not at the version that a change expects
+│   ├── KnowledgeBehind       this server does not see the version that was asked for
+│   ├── KnowledgeCleared      changes that were asked for are not kept any more
 │   ├── KeyReused             an idempotency key was used for something else
 │   ├── QuotaExceeded         the tenant asks more often than it may
 │   ├── Overloaded            refused before work
@@ -51,11 +53,35 @@ class UnknownDocument(GatewayError):
 
 
 class VersionConflict(GatewayError):
-    """A change expects a document at another version than it has: somebody else changed it meanwhile."""
+    """A change expects a document at another version than it has: somebody else changed it meanwhile. `version` None:
+    it has one that the writer may not read, of which nothing else is told, whatever was expected."""
 
-    def __init__(self, document_id: str, expected: int, version: int) -> None:
-        super().__init__(f"{document_id} is at version {version}, and the change expects {expected}")
-        self.version = version
+    def __init__(self, document_id: str, expected: int | None, version: int | None) -> None:
+        super().__init__(
+            f"{document_id} cannot be written by this caller: the id is taken"
+            if version is None
+            else f"{document_id} is at version {version}, and the change expects {expected}"
+        )
+
+
+class KnowledgeBehind(GatewayError):
+    """The request asks for a knowledge version that is not seen here, or not yet."""
+
+    def __init__(self, version: int, wanted: int) -> None:
+        super().__init__(
+            f"this server sees knowledge version {version}, and {wanted} was asked for: ask again in a moment, "
+            "or where it was written"
+        )
+
+
+class KnowledgeCleared(GatewayError):
+    """The request asks for changes of which too little is kept to tell them right."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(
+            f"what came after knowledge version {after} is not all kept any more: list the collection, "
+            "and watch from its knowledge version on"
+        )
 
 
 class KeyReused(GatewayError):
@@ -66,7 +92,9 @@ class QuotaExceeded(GatewayError):
     """The tenant asks more often than it may. `retry_after`: seconds until it may ask again."""
 
     def __init__(self, tenant: str, retry_after: float) -> None:
-        super().__init__(f"tenant {tenant} asks more often than it may; the next question in {retry_after:.3f} s")
+        super().__init__(
+            f"tenant {tenant} asks, or writes, more often than it may; it may go on in {retry_after:.3f} s"
+        )
         self.tenant = tenant
         self.retry_after = retry_after
 

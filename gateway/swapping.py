@@ -31,7 +31,7 @@ class Swapping:
 
     `gateway` was loaded from `folder` and started. `observe` hears what a shadow makes of its questions. `gently`: load
     at the lowest priority, which is wrong where sessions have threads of their own. `store`: of what is written, which
-    is closed with it; see `rpc.service.Edited`.
+    is closed with it; see `rpc.service.Edited`. `clearing`: what clears it, and ends before.
     """
 
     def __init__(
@@ -42,8 +42,10 @@ class Swapping:
         observe: Observe,
         gently: bool = True,
         store: Store | None = None,
+        clearing: asyncio.Task[None] | None = None,
     ) -> None:
         self._store = store
+        self._clearing = clearing
         self._current = _Tenure(gateway, folder)
         self._loader = Loader(load, gently)
         self._observe = observe
@@ -84,9 +86,11 @@ class Swapping:
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
         return self._current.gateway.collections_of(tenant)
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         with self._current.used() as gateway:
-            receipt = await gateway.write(place, changes, key)
+            receipt = await gateway.write(place, changes, key, writer)
         # Another one may have taken its place meanwhile, just before this was written.
         await self._current.gateway.catch_up()
         return receipt
@@ -94,6 +98,12 @@ class Swapping:
     async def follow(self) -> None:
         if self._store is not None:
             await self._current.gateway.follow()
+
+    def version(self, collection: str) -> int:
+        return self._current.gateway.version(collection)
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        return self._current.gateway.seen_by(principal, collection)
 
     def waiting(self) -> int:
         return self._current.gateway.waiting()
@@ -120,6 +130,8 @@ class Swapping:
         for tenure in self._leaving.values():
             tenure.hurry()
         await asyncio.gather(*self._leaving)
+        if self._clearing is not None:
+            self._clearing.cancel()
         if self._store is not None:
             await asyncio.to_thread(self._store.close)  # what waits is written first
 

@@ -273,6 +273,14 @@ class Citation:
     version: int = 0
 
 
+class CitationState(enum.StrEnum):
+    """How a cited document is now."""
+
+    CURRENT = "current"
+    SUPERSEDED = "superseded"
+    DELETED = "deleted"
+
+
 @dataclass(frozen=True, slots=True)
 class Hit:
     """A document found by retrieval, with its best passages first. `similarity` is the best passage's cosine."""

@@ -34,6 +34,7 @@ CITATION = Citation(
     quote="Cards",
     quote_sha256="0" * 64,
     similarity=0.75,
+    version=5,
 )
 
 ANSWER = Answer(
@@ -142,8 +143,16 @@ class FakeGateway:
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
         return ()
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         raise NotImplementedError
+
+    def version(self, collection: str) -> int:
+        return 7
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        return CollectionDescription(collection, documents=3, passages=9, version=7)
 
     async def catch_up(self) -> None:
         pass

@@ -89,6 +89,14 @@ async def test_ask_says_who_asks(ports: Ports, gateway: FakeGateway) -> None:
     assert gateway.questions[0].principal.groups == {"a", "b"}
 
 
+async def test_ask_says_what_has_to_be_seen(ports: Ports) -> None:
+    target = ("--target", f"127.0.0.1:{ports.grpc}")
+    assert (await asked(*target, "why?", "--min-knowledge-version", "7")).exit_code == 0
+    late = await asked(*target, "why?", "--min-knowledge-version", "8", "--json")
+    assert late.exit_code == 4
+    assert json.loads(late.stdout)["error"]["reason"] == "KNOWLEDGE_BEHIND"
+
+
 async def test_ask_exits_3_when_nobody_is_there() -> None:
     result = await asked("--target", "127.0.0.1:1", "why?")
     assert result.exit_code == 3

@@ -124,6 +124,7 @@ def test_json_has_every_field_that_is_there() -> None:
     assert answer["request_id"] == "r-1"
     assert answer["knowledge_version"] == 0
     assert json.loads(as_json(ANSWER))["knowledge_version"] == 7
+    assert json.loads(as_json(ANSWER))["citations"][0]["document_version"] == 5
     assert "model_confidence" not in answer
     assert "handoff" not in json.loads(as_json(ANSWER))
 

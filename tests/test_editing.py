@@ -13,7 +13,9 @@ from click.testing import CliRunner, Result
 
 from gateway import assembly
 from gateway.cli.main import cli
+from gateway.client import Editor
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
+from gateway.rpc.convert import document_from_proto
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
@@ -332,6 +334,40 @@ async def test_a_folder_is_imported_again_and_again(target: str, tmp_path: Path)
     )
     assert "dropped" in (await run("drop", "help", "--yes", "--target", target)).output
     assert "it was not there" in (await run("drop", "help", "--yes", "--target", target)).output
+
+
+async def test_what_is_stored_is_looked_at_from_the_command_line(target: str, tmp_path: Path) -> None:
+    folder = tmp_path / "articles"
+    folder.mkdir()
+    for name, answer in (("a", "word1 word2."), ("b", "word7 word8.")):
+        article(folder, name, answer)
+    where = ("--collection", "help", "--target", target)
+    await run("import", str(folder), *where)
+    shown = (await run("search", "word1 word2", *where)).output
+    assert 0 < shown.index("word1") < shown.index("word7")
+    hits = json.loads((await run("search", "word1 word2", *where, "--json", "--limit", "1")).output)
+    assert [(one["document_id"], one["title"]) for one in hits] == [("a", "Title")]
+    late = await run("search", "word1", *where, "--min-knowledge-version", "99")
+    assert late.exit_code == 4
+    assert "99 was asked for" in late.output
+    shown = (await run("stats", "help", "--target", target)).output
+    assert [line.split()[-1] for line in shown.splitlines()[:4]] == ["2", "4", "1", "3"]
+    assert json.loads((await run("stats", "help", "--target", target, "--json")).output)["documents"] == 2
+
+
+async def test_changes_are_printed_as_they_come(target: str) -> None:
+    with Editor(target) as editor:
+        await asyncio.to_thread(editor.create, "help")
+        watching = asyncio.create_task(run("watch", "help", "--target", target, "--json"))
+        await asyncio.sleep(0.2)
+        await asyncio.to_thread(editor.upsert, "help", [document_from_proto(document("a"))])
+        await asyncio.to_thread(editor.drop, "help")
+    lines = [json.loads(line) for line in (await asyncio.wait_for(watching, 10)).output.splitlines()]
+    assert [(one["op"], one["document_id"], one["version"]) for one in lines if one["op"] != "seen"] == [
+        ("put", "a", 2),
+        ("end", "", 3),
+    ]
+    assert (await run("watch", "help", "--target", target)).exit_code == 4
 
 
 async def test_the_command_line_says_what_is_wrong(target: str) -> None:

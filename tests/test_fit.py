@@ -20,12 +20,12 @@ NAMES = ("red", "green", "blue")
 
 
 def encoder(labels: int) -> object:
-    """Texts are `label number`; outliers lie on the axes that no label has."""
+    """Texts are `label number`, titles a label alone; outliers lie on the axes that no label has."""
 
     def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
         logits, embedding = np.zeros((len(texts), labels), np.float32), np.zeros((len(texts), DIM), np.float32)
         for row, text in enumerate(texts):
-            name, *_, number = text.split()
+            name, *_, number = [*text.split(), "0"][: max(2, len(text.split()))]
             chance = np.random.default_rng(int(number))
             logits[row] = chance.normal(scale=0.5, size=labels)
             embedding[row] = chance.normal(scale=0.1, size=DIM)

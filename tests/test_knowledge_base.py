@@ -185,6 +185,8 @@ async def test_what_cannot_be_embedded_yet_is_masked_and_holds_up_nothing(desk: 
     await desk.write(Put(document("c", "card")))
     await other.base.follow()
     assert other.found() == []  # neither what was, nor what is not embedded yet
+    assert (other.base.seen(PLACE), desk.base.seen(PLACE)) == (3, 6)  # and is not said to see it
+    assert other.base.seen(("other", "help")) == 6
     other.is_broken = False
     await desk.write(Put(document("d", "card")))
     await other.base.follow()

@@ -33,6 +33,21 @@ def test_a_burst_is_back_after_the_time_that_it_takes() -> None:
     assert taken(quota, 50.0, 20) == 5  # and no more than a burst, however long nobody asked
 
 
+def test_many_come_when_there_is_room_for_all_of_them() -> None:
+    quota = Quota(Rate(second=10, burst=5))
+    quota.take(0.0, 3)
+    assert quota.wait(0.0, 2) == 0
+    assert quota.wait(0.0, 3) == pytest.approx(0.1)
+
+
+def test_more_than_a_burst_come_at_once_and_are_paid_for() -> None:
+    quota = Quota(Rate(second=10, burst=5))
+    assert quota.wait(0.0, 20) == 0
+    quota.take(0.0, 20)
+    assert quota.wait(0.0) == pytest.approx(1.6)
+    assert quota.wait(1.9, 20) == pytest.approx(0.1)  # only once nothing is owed
+
+
 def test_looking_takes_nothing() -> None:
     quota = Quota(Rate(second=1, burst=1))
     assert [quota.wait(0.0) for _ in range(3)] == [0.0] * 3

@@ -18,7 +18,8 @@ import pytest
 from gateway.errors import KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
-from gateway.knowledge.store import CHECKPOINT_BATCHES, FILE, Store
+from gateway.knowledge.file import FILE
+from gateway.knowledge.store import CHECKPOINT_BATCHES, Store
 from gateway.types import Document
 
 KILLS = 20

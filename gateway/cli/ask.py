@@ -31,6 +31,9 @@ BAR = 24  # characters of the longest stage
     "--criticality", type=click.Choice([one.value for one in Criticality]), help="How much it matters.  [critical]"
 )
 @click.option("--request-id", default="", help="A name of your own for the request, returned as it is.")
+@click.option(
+    "--min-knowledge-version", type=click.IntRange(min=0), default=0, help="Of a write that the answer has to see."
+)
 @click.option("--json", "is_json", is_flag=True, help="Print the answer, or the error, with the keys of the API.")
 def ask(
     question: str,
@@ -42,6 +45,7 @@ def ask(
     groups: tuple[str, ...],
     criticality: str | None,
     request_id: str,
+    min_knowledge_version: int,
     is_json: bool,
 ) -> None:
     """Ask a running gateway QUESTION. An abstention is an answer, and ends with exit code 0."""
@@ -53,6 +57,7 @@ def ask(
                 collection=collection,
                 policy=Policy(policy) if policy else None,
                 request_id=request_id,
+                min_knowledge_version=min_knowledge_version,
             )
         except CallFailed as error:
             failure = explained(error, target)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,36 +12,28 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.ask import explained
+from gateway.cli.knowledge_care import search, stats, watch
+from gateway.cli.knowledge_files import compact, restore, snapshot, verify
 from gateway.cli.main import Failure
-from gateway.client import CallFailed
-from gateway.client.editor import Editor
-from gateway.types import Principal
+from gateway.cli.target import editor_at as _editor
+from gateway.cli.target import given
 
-Command = TypeVar("Command", bound=Callable[..., object])
 TOGETHER = 256
 """Deletions of a call."""
 
-OPTIONS = (
-    click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT"),
-    click.option("--tenant", default="default", show_default=True, help="Whose collections."),
-    click.option("--group", "groups", multiple=True, help="A group that the reader is in; may be repeated."),
-    click.option("--timeout-ms", type=click.IntRange(min=1), default=10_000, show_default=True, help="Of each call."),
-)
 
-
-def given(command: Command) -> Command:
-    for option in reversed(OPTIONS):
-        command = option(command)
-    return command
-
-
-@click.group(short_help="Fill and read the stored collections of a gateway.")
+@click.group(short_help="Fill, read and keep the stored collections of a gateway.")
 def knowledge() -> None:
     """Fill and read the stored collections of a running gateway, one that was given a folder for them:
 
     GATEWAY_KNOWLEDGE__DATA=data gateway serve
+
+    With --data, a command works on that folder itself, on its own machine.
     """
+
+
+for each in (search, stats, watch, verify, snapshot, restore, compact):
+    knowledge.add_command(each)
 
 
 @knowledge.command("import")
@@ -158,15 +149,6 @@ def drop(collection: str, **where: Any) -> None:
     with _editor(**where) as editor:
         version = editor.drop(collection).knowledge_version
     click.echo("dropped" if version else "it was not there")
-
-
-@contextmanager
-def _editor(target: str, tenant: str, groups: tuple[str, ...], timeout_ms: int) -> Iterator[Editor]:
-    with Editor(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000) as editor:
-        try:
-            yield editor
-        except CallFailed as error:
-            raise explained(error, target) from None
 
 
 T = TypeVar("T")

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
 import grpc
 import grpc.aio
 from google.protobuf.json_format import MessageToDict
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
 from gateway.client.asked import Asked
-from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto, timeout_claim
+from gateway.client.calls import (
+    OPTIONS,
+    CallFailed,
+    Connected,
+    checked,
+    failure,
+    failure_of,
+    metadata_of,
+    there,
+    within,
+)
+from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
 from gateway.types import Answer, Criticality, Found, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
@@ -29,61 +38,6 @@ QUIET = 1.0
 """Seconds after which a stream was no failure, though it answered nothing: perhaps nothing was asked."""
 MAX_TIMEOUT_MS = 2**32 - 1
 """What fits into a stream's message; servers cut it to their own maximum."""
-
-SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{"service": "gateway.v1.Answers"}, {"service": "gateway.v1.Knowledge"}],
-                "retryPolicy": {
-                    "maxAttempts": 3,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "1s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
-                },
-            }
-        ],
-        # A server in trouble is not asked thrice by everyone: after 10 failures in a row retries pause.
-        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
-    }
-)
-OPTIONS = (
-    ("grpc.service_config", SERVICE_CONFIG),
-    ("grpc.enable_retries", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.lb_policy_name", "round_robin"),
-)
-
-
-Response = TypeVar("Response")
-
-
-class CallFailed(Exception):
-    """A call ended with a status other than OK. `code` is gRPC's name of it, `reason` the gateway's, or empty."""
-
-    def __init__(self, code: str, message: str, reason: str = "") -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.reason = reason
-
-
-class Connected:
-    """Holds a channel until it is closed."""
-
-    _channel: grpc.Channel
-
-    def close(self) -> None:
-        self._channel.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 class AsyncClient:
@@ -111,17 +65,19 @@ class AsyncClient:
         policy: Policy | None = None,
         max_citations: int = 0,
         request_id: str = "",
+        min_knowledge_version: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109  # it becomes the call's deadline
     ) -> Answer:
-        """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
-        request = _request(question, collection, policy, max_citations, request_id)
+        """Raises CallFailed; abstaining is an Answer. `min_knowledge_version`: what a write returned, which the answer
+        then sees. `timeout` is in seconds."""
+        request = _request(question, collection, policy, max_citations, request_id, min_knowledge_version)
         try:
             response: pb.AnswerResponse | None = await self._answers.Answer(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise failure(error) from None
-        return answer_from_proto(_there(response))
+        return answer_from_proto(there(response))
 
     async def answer_batch(
         self, questions: Iterable[str], *, collection: str = "", policy: Policy | None = None
@@ -134,7 +90,7 @@ class AsyncClient:
             )
         except grpc.RpcError as error:
             raise failure(error) from None
-        return [_item(item) for item in _there(response).items]
+        return [_item(item) for item in there(response).items]
 
     async def answer_stream(
         self,
@@ -150,7 +106,7 @@ class AsyncClient:
         a server stops, or ends an old stream, what it has not answered is asked again in a new one. Raises CallFailed
         where the stream ends early otherwise, and whatever `questions` raises, once those before it are answered.
         """
-        milliseconds = max(1, round(1000 * _checked(self._timeout if timeout is None else timeout)))
+        milliseconds = max(1, round(1000 * checked(self._timeout if timeout is None else timeout)))
 
         def to_request(number: int, text: str) -> pb.AnswerStreamRequest:
             question = _request(text, collection, policy, request_id=str(number))
@@ -191,17 +147,20 @@ class AsyncClient:
         *,
         collection: str = "",
         limit: int = 0,
+        min_knowledge_version: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
     ) -> list[Found]:
-        """The nearest documents, best first; nothing is decided. Raises CallFailed. `timeout` is in seconds."""
-        request = pb.SearchRequest(query=query, collection=collection, limit=limit)
+        """The nearest documents, best first; nothing is decided. As `answer`."""
+        request = pb.SearchRequest(
+            query=query, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version
+        )
         try:
             response: pb.SearchResponse | None = await self._knowledge.Search(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
             )
         except grpc.RpcError as error:
             raise failure(error) from None
-        return [found_from_proto(hit) for hit in _there(response).hits]
+        return [found_from_proto(hit) for hit in there(response).hits]
 
     async def close(self) -> None:
         await self._channel.close()
@@ -240,10 +199,12 @@ class Client(Connected):
         policy: Policy | None = None,
         max_citations: int = 0,
         request_id: str = "",
+        min_knowledge_version: int = 0,
         timeout: float | None = None,
     ) -> Answer:
-        """Raises CallFailed; abstaining is an Answer. `timeout` is in seconds."""
-        request = _request(question, collection, policy, max_citations, request_id)
+        """Raises CallFailed; abstaining is an Answer. `min_knowledge_version`: what a write returned, which the answer
+        then sees. `timeout` is in seconds."""
+        request = _request(question, collection, policy, max_citations, request_id, min_knowledge_version)
         try:
             response: pb.AnswerResponse = self._answers.Answer(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
@@ -263,9 +224,19 @@ class Client(Connected):
             raise failure(error) from None
         return [_item(item) for item in response.items]
 
-    def search(self, query: str, *, collection: str = "", limit: int = 0, timeout: float | None = None) -> list[Found]:
-        """The nearest documents, best first; nothing is decided. Raises CallFailed. `timeout` is in seconds."""
-        request = pb.SearchRequest(query=query, collection=collection, limit=limit)
+    def search(
+        self,
+        query: str,
+        *,
+        collection: str = "",
+        limit: int = 0,
+        min_knowledge_version: int = 0,
+        timeout: float | None = None,
+    ) -> list[Found]:
+        """The nearest documents, best first; nothing is decided. As `answer`."""
+        request = pb.SearchRequest(
+            query=query, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version
+        )
         try:
             response: pb.SearchResponse = self._knowledge.Search(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
@@ -282,12 +253,19 @@ def as_json(answer: Answer, request_id: str = "") -> str:
     )
     # 64-bit numbers are strings in protobuf's JSON, for the sake of languages whose numbers are doubles.
     found["knowledge_version"] = answer.knowledge_version
+    for shown, citation in zip(found["citations"], answer.citations, strict=True):
+        shown["document_version"] = citation.version
     in_order = {one.name: found[one.name] for one in pb.AnswerResponse.DESCRIPTOR.fields if one.name in found}
     return json.dumps(in_order, ensure_ascii=False, indent=2)
 
 
 def _request(
-    question: str, collection: str, policy: Policy | None, max_citations: int = 0, request_id: str = ""
+    question: str,
+    collection: str,
+    policy: Policy | None,
+    max_citations: int = 0,
+    request_id: str = "",
+    min_knowledge_version: int = 0,
 ) -> pb.AnswerRequest:
     return pb.AnswerRequest(
         question=question,
@@ -295,6 +273,7 @@ def _request(
         policy=pb.POLICY_UNSPECIFIED if policy is None else POLICY_TO_PROTO[policy],
         max_citations=max_citations,
         request_id=request_id,
+        min_knowledge_version=min_knowledge_version,
     )
 
 
@@ -314,42 +293,4 @@ async def _write(call: Any, requests: AsyncIterator[pb.AnswerStreamRequest]) -> 
 def _item(item: pb.AnswerBatchItem | pb.AnswerStreamResponse) -> Answer | CallFailed:
     if item.HasField("answer"):
         return answer_from_proto(item.answer)
-    codes = {code.value[0]: code.name for code in grpc.StatusCode}
-    return CallFailed(codes.get(item.error.code, "UNKNOWN"), item.error.message, item.error.reason)
-
-
-def metadata_of(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
-    groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
-    matters = [("x-criticality", criticality.value)] if criticality else []
-    return (("x-tenant", principal.tenant), *groups, *matters)
-
-
-def within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """A call's deadline, and its metadata with how long that was from the start."""
-    return {"timeout": _checked(seconds), "metadata": (*metadata, timeout_claim(seconds))}
-
-
-def _checked(timeout: float) -> float:
-    """Raise CallFailed where no time is left: grpc takes 0 for "no deadline", and the call could then wait for ever."""
-    if timeout <= 0:
-        raise CallFailed("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
-    return timeout
-
-
-def _there(response: Response | None) -> Response:
-    """grpc.aio sometimes ends a call at its very deadline as OK with None (grpcio 1.80)."""
-    if response is None:
-        raise CallFailed("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
-    return response
-
-
-def failure(error: grpc.RpcError) -> CallFailed:
-    """Both kinds of RpcError know their code and trailers; grpc's hints say so of neither."""
-    call = cast("grpc.Call", error)
-    status = rpc_status.from_call(call)
-    reason = ""
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            reason = info.reason
-    return CallFailed(call.code().name, call.details() or "", reason)
+    return failure_of(item.error)

@@ -3,15 +3,22 @@ have been done: send it again under the same key."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 
-from gateway.client.client import OPTIONS, Connected, failure, metadata_of, within
-from gateway.rpc.convert import document_from_proto, document_to_proto
-from gateway.types import Document, Principal
+from gateway.client.calls import OPTIONS, CallFailed, Connected, failure, failure_of, metadata_of, within
+from gateway.client.streamed import fed, sent
+from gateway.rpc.convert import (
+    STATE_FROM_PROTO,
+    WATCH_OP_FROM_PROTO,
+    citation_from_proto,
+    document_from_proto,
+    document_to_proto,
+)
+from gateway.types import Citation, CitationState, Document, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 
@@ -51,8 +58,45 @@ class Collection:
     is_stored: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a citation showed, without its similarity, and how its document is now. `is_verified`: the document has
+    there the text whose hash the citation had. `current_version` is 0 for a document that is deleted."""
+
+    citation: Citation
+    is_verified: bool
+    state: CitationState
+    current_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What a collection holds and takes: see `StatsResponse` of the API. `oldest_superseded` is in seconds since the
+    epoch, 0 where nothing superseded is kept."""
+
+    documents: int
+    passages: int
+    segments: int
+    knowledge_version: int
+    superseded_versions: int
+    oldest_superseded: float
+    text_bytes: int
+    vector_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One change of a collection at a knowledge version: `put`, `delete`, `end` (of the collection), or `seen`: all up
+    to this version has been told."""
+
+    op: str
+    document_id: str
+    version: int
+
+
 class Editor(Connected):
-    """Safe to share between threads. All methods raise CallFailed; `timeout` is in seconds, of each call."""
+    """Safe to share between threads. All methods raise CallFailed; `timeout` is in seconds, of each call; streams have
+    none."""
 
     def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
         self._channel = grpc.insecure_channel(target, options=OPTIONS)
@@ -98,6 +142,52 @@ class Editor(Connected):
             if not token:
                 return
 
+    def upsert_stream(
+        self, collection: str, batches: Iterable[Sequence[Document]], *, idempotency_key: str = ""
+    ) -> Iterator[Written | CallFailed]:
+        """Write the batches one after the other, each whole or not at all; what came of each, in their order. With an
+        `idempotency_key` each batch has its own, of that and its number. A few are on their way at a time."""
+        requests = (
+            pb.UpsertRequest(
+                collection=collection,
+                documents=[document_to_proto(one) for one in batch],
+                idempotency_key=f"{idempotency_key}-{number}" if idempotency_key else "",
+            )
+            for number, batch in enumerate(batches, 1)
+        )
+        return sent(lambda asked: self._stub.UpsertStream(asked, metadata=self._metadata), requests, _outcome)
+
+    def citation(self, collection: str, citation: Citation) -> Resolved:
+        """What the citation showed, and how its document is now."""
+        request = pb.GetCitationRequest(
+            collection=collection,
+            document_id=citation.document_id,
+            version=citation.version,
+            start=citation.start,
+            end=citation.end,
+            quote_sha256=citation.quote_sha256,
+        )
+        found = self._call(self._stub.GetCitation, request)
+        return Resolved(
+            citation_from_proto(found.citation), found.is_verified, STATE_FROM_PROTO[found.state], found.current_version
+        )
+
+    def watch(self, collection: str, after: int = 0) -> Iterator[Change]:
+        """The changes after that knowledge version, and then as they come, until the collection ends. It goes on in
+        another stream where a server stops or ends an old one."""
+        for told in fed(self._watching(collection), after):
+            yield Change(WATCH_OP_FROM_PROTO.get(told.op, ""), told.document_id, told.version)
+
+    def _watching(self, collection: str) -> Callable[[int], Any]:
+        return lambda after: self._stub.Watch(
+            pb.WatchRequest(collection=collection, after=after), metadata=self._metadata
+        )
+
+    def stats(self, collection: str) -> Stats:
+        """What the collection holds and takes."""
+        found = self._call(self._stub.Stats, pb.StatsRequest(collection=collection))
+        return Stats(**{one.name: getattr(found, one.name) for one in pb.StatsResponse.DESCRIPTOR.fields})
+
     def create(self, collection: str) -> Written:
         """Begin a collection; one that is there stays as it is."""
         return _written(self._call(self._stub.CreateCollection, pb.CreateCollectionRequest(collection=collection)))
@@ -122,6 +212,10 @@ class Editor(Connected):
 
 def _written(message: pb.WriteResponse) -> Written:
     return Written(message.knowledge_version, tuple(message.versions), message.is_repeat)
+
+
+def _outcome(message: pb.WriteResponse) -> Written | CallFailed:
+    return failure_of(message.error) if message.HasField("error") else _written(message)
 
 
 def _kept(message: pb.StoredDocument) -> Kept:

@@ -76,6 +76,10 @@ class KnowledgeBase:
         """Of the last change that questions see."""
         return self._applied
 
+    def seen(self, place: Place) -> int:
+        """The version up to which questions to that place see everything: not what could not be embedded yet."""
+        return min((version - 1 for where, version in self._foreign if where == place), default=self._applied)
+
     @property
     def merging(self) -> Collection[asyncio.Task[None]]:
         """What goes on beside questions."""
@@ -118,12 +122,19 @@ class KnowledgeBase:
             else:
                 library.replace(key(*place), generation)
 
-    async def write(self, place: Place, changes: Sequence[Change], idempotency_key: str = "") -> Receipt:
-        """Make the changes together. Raises as `Store.write`, InvalidQuestion for a document without a word, and what
-        the encoder raises."""
+    async def write(
+        self,
+        place: Place,
+        changes: Sequence[Change],
+        idempotency_key: str = "",
+        writer: frozenset[str] | None = None,
+    ) -> Receipt:
+        """Make the changes together; `writer`: see `Batch`. Raises as `Store.write`, InvalidQuestion for a document
+        without a word, and what the encoder raises."""
         divided = await self._embedded([one.document for one in changes if isinstance(one, Put)])
         by_document = {id(one.document): one for one in divided}
-        batch = Batch(*place, tuple(self._with_vectors(one, by_document) for one in changes), idempotency_key)
+        given = tuple(self._with_vectors(one, by_document) for one in changes)
+        batch = Batch(*place, given, idempotency_key, writer)
         receipt = await self._store.write(batch)
         known = {
             version: replace(by_document[id(one.document)], version=version)

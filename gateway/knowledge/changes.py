@@ -45,12 +45,14 @@ Change = Put | Remove | Create | Drop
 @dataclass(frozen=True, slots=True)
 class Batch:
     """Changes of one collection that happen together. `key`: of the caller's; a batch that is sent again under the same
-    key is not done again, and gets the same receipt."""
+    key is not done again, and gets the same receipt. `writer`: the groups of who writes, who replaces and deletes
+    nothing that it may not read; None: nothing is kept from it."""
 
     tenant: str
     collection: str
     changes: tuple[Change, ...]
     key: str = ""
+    writer: frozenset[str] | None = None
 
     def fingerprint(self) -> bytes:
         """Of what is asked for; not of vectors, which follow from it."""

@@ -52,6 +52,15 @@ class Library:
         """Serve it no more."""
         self._collections = {name: one for name, one in self._collections.items() if name != collection}
 
+    def counts(self, collection: str, principal: Principal) -> tuple[int, int]:
+        """Documents and passages that the principal may read."""
+        documents = passages = 0
+        for part in self.generation(collection).parts:
+            allowed = part.allowed(principal, self._now())
+            documents += len(part.segment.documents) if allowed is None else int(allowed.sum())
+            passages += int((part.segment.lengths if allowed is None else part.segment.lengths[allowed]).sum())
+        return documents, passages
+
     def rank(
         self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
     ) -> Ranking:

@@ -123,6 +123,16 @@ class Admission:
             tenant.quota.take(now)
         return Ticket(caller, seen.cost, may_search)
 
+    def charge(self, tenant: str, count: int) -> None:
+        """Count so many documents that the tenant writes as questions. Raises QuotaExceeded, and counts none then."""
+        now = self._clock()
+        quota = self._tenants.of(tenant, now).quota
+        if quota is None:
+            return
+        if retry_after := quota.wait(now, count):
+            raise QuotaExceeded(tenant, retry_after)
+        quota.take(now, count)
+
     def _shed(
         self, shedding: Shedding, caller: Caller, wait: float, waited: float, remaining: float, now: float
     ) -> None:

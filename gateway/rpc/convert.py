@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.types import Answer, CertificateStatus, Citation, Document, Evidence, Found, Hit, Policy, Reason, Route
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Citation,
+    CitationState,
+    Document,
+    Evidence,
+    Found,
+    Hit,
+    Policy,
+    Reason,
+    Route,
+)
 from gateway.v1 import gateway_pb2 as pb
 
 TIMEOUT = "x-timeout-ms"
@@ -21,11 +33,15 @@ POLICY_TO_PROTO = {policy: _number(pb.Policy, f"POLICY_{policy.name}") for polic
 ROUTE_TO_PROTO = {route: _number(pb.Route, f"ROUTE_{route.name}") for route in Route}
 REASON_TO_PROTO = {reason: _number(pb.Reason, f"REASON_{reason.name}") for reason in Reason}
 CERTIFICATE_TO_PROTO = {status: _number(pb.Certificate, f"CERTIFICATE_{status.name}") for status in CertificateStatus}
+STATE_TO_PROTO = {state: _number(pb.CitationState, f"CITATION_STATE_{state.name}") for state in CitationState}
+WATCH_OP_TO_PROTO = {op: _number(pb.WatchOp, f"WATCH_OP_{op.upper()}") for op in ("put", "delete", "end", "seen")}
 
 POLICY_FROM_PROTO = {number: policy for policy, number in POLICY_TO_PROTO.items()}
 ROUTE_FROM_PROTO = {number: route for route, number in ROUTE_TO_PROTO.items()}
 REASON_FROM_PROTO = {number: reason for reason, number in REASON_TO_PROTO.items()}
 CERTIFICATE_FROM_PROTO = {number: status for status, number in CERTIFICATE_TO_PROTO.items()}
+STATE_FROM_PROTO = {number: state for state, number in STATE_TO_PROTO.items()}
+WATCH_OP_FROM_PROTO = {number: op for op, number in WATCH_OP_TO_PROTO.items()}
 
 
 def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:
@@ -38,7 +54,7 @@ def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:
         confidence=answer.confidence,
         label=answer.label,
         document_id=answer.document_id,
-        citations=[_citation_to_proto(citation) for citation in answer.citations],
+        citations=[citation_to_proto(citation) for citation in answer.citations],
         handoff=pb.Handoff(document_ids=answer.suggestions) if answer.route is Route.ABSTAIN else None,
         policy=POLICY_TO_PROTO[answer.policy],
         model_confidence=answer.model_confidence,
@@ -62,7 +78,7 @@ def answer_from_proto(message: pb.AnswerResponse) -> Answer:
         text=message.text,
         label=message.label,
         document_id=message.document_id,
-        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+        citations=tuple(citation_from_proto(citation) for citation in message.citations),
         model_confidence=message.model_confidence if message.HasField("model_confidence") else None,
         retrieval_confidence=message.retrieval_confidence if message.HasField("retrieval_confidence") else None,
         threshold=message.threshold,
@@ -87,7 +103,7 @@ def found_from_proto(message: pb.SearchHit) -> Found:
         title=message.title,
         uri=message.uri,
         similarity=message.similarity,
-        citations=tuple(_citation_from_proto(citation) for citation in message.citations),
+        citations=tuple(citation_from_proto(citation) for citation in message.citations),
     )
 
 
@@ -123,11 +139,11 @@ def _hit_to_proto(hit: Hit) -> pb.SearchHit:
         title=hit.document.title,
         uri=hit.document.uri,
         similarity=hit.similarity,
-        citations=[_citation_to_proto(citation) for citation in hit.citations],
+        citations=[citation_to_proto(citation) for citation in hit.citations],
     )
 
 
-def _citation_to_proto(citation: Citation) -> pb.Citation:
+def citation_to_proto(citation: Citation) -> pb.Citation:
     return pb.Citation(
         document_id=citation.document_id,
         title=citation.title,
@@ -138,10 +154,11 @@ def _citation_to_proto(citation: Citation) -> pb.Citation:
         quote=citation.quote,
         quote_sha256=citation.quote_sha256,
         similarity=citation.similarity,
+        document_version=citation.version,
     )
 
 
-def _citation_from_proto(message: pb.Citation) -> Citation:
+def citation_from_proto(message: pb.Citation) -> Citation:
     return Citation(
         document_id=message.document_id,
         title=message.title,
@@ -152,6 +169,7 @@ def _citation_from_proto(message: pb.Citation) -> Citation:
         quote=message.quote,
         quote_sha256=message.quote_sha256,
         similarity=message.similarity,
+        version=message.document_version,
     )
 
 

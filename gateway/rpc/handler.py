@@ -28,10 +28,11 @@ Response = TypeVar("Response", bound=Message)
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What a method knows of its call besides the request."""
+    """What a method knows of its call besides the request. `number`: of the request in its stream, from 1 on."""
 
     caller: Caller
     deadline: Deadline
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,14 +25,15 @@ class Quota:
         self._rate = rate
         self._free_at = float("-inf")  # when all that was asked would have come at an even pace
 
-    def wait(self, now: float) -> float:
-        """Seconds until another question may come; 0 if it may now."""
-        wait = self._free_at - now - (self._rate.burst - 1) / self._rate.second
+    def wait(self, now: float, count: int = 1) -> float:
+        """Seconds until so many more questions may come at once; 0 if they may now. More than a burst come when
+        all of it is free, not never."""
+        wait = self._free_at - now - (self._rate.burst - min(count, self._rate.burst)) / self._rate.second
         return wait if wait > ROUNDING else 0.0
 
-    def take(self, now: float) -> None:
-        """Count one question, which came."""
-        self._free_at = max(self._free_at, now) + 1 / self._rate.second
+    def take(self, now: float, count: int = 1) -> None:
+        """Count so many questions, which came: all of them, so that many at once are paid for afterwards."""
+        self._free_at = max(self._free_at, now) + count / self._rate.second
 
     def is_full(self, now: float) -> bool:
         """Whether it is as if no question had ever come."""

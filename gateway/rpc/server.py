@@ -17,12 +17,16 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from gateway.config import Config
+from gateway.knowledge.watching import Watching
 from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
 from gateway.rpc.editing import Editing
+from gateway.rpc.feeds import feed_handler
 from gateway.rpc.handler import Door, Limits, unary_handler
+from gateway.rpc.reach import Reach
+from gateway.rpc.reading import Reading
 from gateway.rpc.service import Edited, Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
@@ -120,7 +124,11 @@ class Server:
         door = Door(self._metrics, self._admission, limits)
         answers = Answers(gateway, rules, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
-        editing = Editing(gateway, self._edited)
+        reach = Reach(self._edited)
+        watching = Watching(self._edited.store) if self._edited else None
+        editing = Editing(gateway, reach, self._admission, watching.wake if watching else lambda: None)
+        reading = Reading(gateway, reach, watching, config.knowledge.tenant_watchers)
+        unary = (*knowledge.methods(), *editing.methods(), *reading.methods())
         self._servers.add_generic_rpc_handlers(
             (
                 grpc.method_handlers_generic_handler(
@@ -130,7 +138,9 @@ class Server:
                 ),
                 grpc.method_handlers_generic_handler(
                     KNOWLEDGE,
-                    {one.name: unary_handler(one, door) for one in (*knowledge.methods(), *editing.methods())},
+                    {one.name: unary_handler(one, door) for one in unary}
+                    | {one.name: stream_handler(one, door) for one in editing.streams()}
+                    | {one.name: feed_handler(one, door) for one in reading.feeds()},
                 ),
             )
         )

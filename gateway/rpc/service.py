@@ -15,12 +15,14 @@ from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Fore
 
 @dataclass(frozen=True, slots=True)
 class CollectionDescription:
-    """What a collection holds now. `version` is the knowledge version."""
+    """What a collection holds now. `version` is the knowledge version of its last change, `segments` are what it is
+    searched in."""
 
     name: str
     documents: int
     passages: int
     version: int
+    segments: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,14 @@ class Gateway(Protocol):
         """See what has been written by others. Called before a question's collection is looked up; microseconds."""
         ...
 
+    def version(self, collection: str) -> int:
+        """The knowledge version up to which that collection is seen: of stored ones, of all of them together."""
+        ...
+
+    def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
+        """What that collection holds that the principal may read."""
+        ...
+
     def waiting(self) -> int:
         """Questions that wait for the model now. Called from any thread, at every scrape."""
         ...
@@ -108,7 +118,9 @@ class Startable(Gateway, Protocol):
         """See `Edited`."""
         ...
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         """See `Edited`."""
         ...
 
@@ -179,8 +191,11 @@ class Edited(Protocol):
         """That tenant's."""
         ...
 
-    async def write(self, place: tuple[str, str], changes: Sequence[Change], key: str = "") -> Receipt:
+    async def write(
+        self, place: tuple[str, str], changes: Sequence[Change], key: str = "", writer: Principal | None = None
+    ) -> Receipt:
         """Change the collection at `place`, tenant and name; on disk and seen by the next question when it returns.
+        What the `writer` may not read it does not change; None: one that may read everything.
 
         Raises errors.GatewayError, and then nothing of it was done.
         """

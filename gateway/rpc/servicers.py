@@ -8,11 +8,11 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.deadline import Clock
+from gateway.errors import KnowledgeBehind
 from gateway.rpc.admission import Admission, Ticket
 from gateway.rpc.convert import answer_to_proto, evidence_to_proto
 from gateway.rpc.handler import Call, Method, only_the_caller_cancels, refused
 from gateway.rpc.service import Gateway
-from gateway.rpc.status import Refusal
 from gateway.rpc.streams import StreamMethod
 from gateway.rpc.validate import Rules, items_of, lookup_of, question_of
 from gateway.telemetry.metrics import Metrics
@@ -59,8 +59,8 @@ class Answers:
                 pb.AnswerStreamRequest,
                 self.answer_streamed,
                 lambda request: request.timeout_ms / 1000 or None,
-                lambda request, refusal: pb.AnswerStreamResponse(
-                    request_id=request.question.request_id, error=_error(refusal)
+                lambda request, refusal, _: pb.AnswerStreamResponse(
+                    request_id=request.question.request_id, error=refusal.to_proto()
                 ),
             )
         ]
@@ -82,7 +82,7 @@ class Answers:
             with only_the_caller_cancels():
                 return pb.AnswerBatchItem(answer=await self._answered(request, call, path))
         except Exception as error:  # noqa: BLE001  # an item fails alone, whatever it is
-            return pb.AnswerBatchItem(error=_error(refused(self._metrics, error, call.caller)))
+            return pb.AnswerBatchItem(error=refused(self._metrics, error, call.caller).to_proto())
 
     async def answer_streamed(self, request: pb.AnswerStreamRequest, call: Call) -> pb.AnswerStreamResponse:
         answer = await self._answered(request.question, call, "question.")
@@ -93,6 +93,7 @@ class Answers:
         try:
             await self._gateway.follow()
             question = question_of(request, call.caller.principal, self._rules, path)
+            _check_seen(self._gateway, question.collection, request.min_knowledge_version)
             with self._admission.admit(call.caller, len(question.text), call.deadline) as ticket:
                 answer = await self._gateway.answer(_within(question, ticket), call.deadline)
         except Exception:
@@ -109,8 +110,11 @@ def _within(question: Question, ticket: Ticket) -> Question:
     return replace(question, may_search=False)
 
 
-def _error(refusal: Refusal) -> pb.Error:
-    return pb.Error(code=refusal.number, message=refusal.message, reason=refusal.reason)
+def _check_seen(gateway: Gateway, collection: str, wanted: int) -> None:
+    """Raise KnowledgeBehind if the collection is not seen up to that version. Answers that are kept need no such check:
+    they are of the version that is seen."""
+    if wanted and (version := gateway.version(collection)) < wanted:
+        raise KnowledgeBehind(version, wanted)
 
 
 class Knowledge:
@@ -128,6 +132,7 @@ class Knowledge:
     async def search(self, request: pb.SearchRequest, call: Call) -> pb.SearchResponse:
         await self._gateway.follow()
         lookup = lookup_of(request, call.caller.principal.tenant, self._rules)
+        _check_seen(self._gateway, lookup.collection, request.min_knowledge_version)
         with self._admission.admit(call.caller, len(lookup.text), call.deadline):
             evidence = await self._gateway.search(
                 lookup.text, lookup.collection, call.caller.principal, lookup.limit, call.deadline

@@ -17,6 +17,7 @@ from grpc_status import rpc_status
 
 from gateway import errors
 from gateway.telemetry.metrics import Rejection
+from gateway.v1 import gateway_pb2 as pb
 
 DOMAIN = "gateway.v1"
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -50,6 +51,8 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
     errors.VersionConflict: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
+    errors.KnowledgeBehind: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_BEHIND", shown=True),
+    errors.KnowledgeCleared: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_CLEARED", shown=True),
     errors.KeyReused: Row(grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED", shown=True),
     errors.UnknownDocument: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_DOCUMENT", shown=True),
     errors.QuotaExceeded: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", shown=True),
@@ -99,6 +102,10 @@ class Refusal:
     def number(self) -> int:
         """The code as google.rpc counts it."""
         return int(self.code.value[0])
+
+    def to_proto(self) -> pb.Error:
+        """Of an item of a call that goes on."""
+        return pb.Error(code=self.number, message=self.message, reason=self.reason)
 
     def trailers(self) -> Trailers:
         """Trailing metadata: rich details, and the push-back that gRPC's own retries obey."""

@@ -20,7 +20,7 @@ from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
 from gateway.rpc.status import Refusal
 from gateway.rpc.validate import caller_of
-from gateway.telemetry.metrics import Code
+from gateway.telemetry.metrics import Code, MethodMetrics
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -40,14 +40,17 @@ sends faster than we answer is slowed by HTTP/2's own flow control."""
 @dataclass(frozen=True, slots=True)
 class StreamMethod(Generic[Request, Response]):
     """One method with a stream each way. `seconds` is the time that a message asks for, None for the default;
-    `failed` is what its caller gets where it is refused."""
+    `failed` is what its caller gets where it is refused, by its number in the stream. `at_once`: how many are worked on
+    together, None for AT_ONCE; with 1 they are answered in order. `questions` as in `Method`."""
 
     service: str
     name: str
     request: type[Request]
     behaviour: Callable[[Request, Call], Awaitable[Response]]
     seconds: Callable[[Request], float | None]
-    failed: Callable[[Request, Refusal], Response]
+    failed: Callable[[Request, Refusal, int], Response]
+    at_once: int | None = None
+    questions: Callable[[Request], int] = lambda _: 1
 
 
 def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
@@ -55,30 +58,40 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
     metrics = door.metrics.method(method.service, method.name, "bidi_stream")
 
     async def handle(requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        started = door.clock()
-        metrics.started()
-        code = Code.CANCELLED
-        caller: Caller | None = None
-        try:
-            caller = caller_of(context.invocation_metadata() or ())
-            with door.admission.stream():
-                # Now, and not with the first answer: a stream that ends without one would never end for its caller.
-                await context.send_initial_metadata(())
-                await _Stream(method, door, caller).run(aiter(requests), context)
-            code = Code.OK
-            return
-        except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-            refusal = refused(door.metrics, error, caller)
-            code = Code[refusal.code.name]
-        finally:
-            metrics.handled(code, door.clock() - started)
-        await context.abort(refusal.code, refusal.message, refusal.trailers())
+        await served(door, metrics, context, lambda caller: _Stream(method, door, caller).run(aiter(requests), context))
 
     return grpc.stream_stream_rpc_method_handler(
         handle,
         request_deserializer=deserializer(method.request),
         response_serializer=lambda message: message.SerializeToString(),
     )
+
+
+async def served(
+    door: Door,
+    metrics: MethodMetrics,
+    context: grpc.aio.ServicerContext[Any, Any],
+    serve: Callable[[Caller], Awaitable[None]],
+) -> None:
+    """A stream from its beginning to its end, which is counted, and told to its caller where `serve` raises."""
+    started = door.clock()
+    metrics.started()
+    code = Code.CANCELLED
+    caller: Caller | None = None
+    try:
+        caller = caller_of(context.invocation_metadata() or ())
+        with door.admission.stream():
+            # Now, and not with the first answer: a stream that ends without one would never end for its caller.
+            await context.send_initial_metadata(())
+            await serve(caller)
+        code = Code.OK
+        return
+    except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
+        refusal = refused(door.metrics, error, caller)
+        code = Code[refusal.code.name]
+    finally:
+        metrics.handled(code, door.clock() - started)
+    await context.abort(refusal.code, refusal.message, refusal.trailers())
 
 
 class _Stream:
@@ -88,7 +101,7 @@ class _Stream:
         self._method = method
         self._door = door
         self._caller = caller
-        self._room = asyncio.Semaphore(AT_ONCE)
+        self._room = asyncio.Semaphore(method.at_once or AT_ONCE)
         self._working: set[asyncio.Task[None]] = set()
         self._ready: asyncio.Queue[Message | None] = asyncio.Queue()  # no longer than AT_ONCE; None is the end
         self._writing_since: float | None = None
@@ -120,26 +133,29 @@ class _Stream:
                 task.cancel()
 
     async def _read(self, requests: AsyncIterator[Message | Malformed]) -> None:
+        number = 0
         # Room first: a question that was read is answered, even if the server stops just then.
         while await self._room.acquire():
             try:
                 request = await anext(requests)
             except StopAsyncIteration:
                 return
-            task = asyncio.create_task(self._answer(check_form(request)))
+            number += 1
+            task = asyncio.create_task(self._answer(check_form(request), number))
             self._working.add(task)
             task.add_done_callback(self._working.discard)
 
-    async def _answer(self, request: Message) -> None:
+    async def _answer(self, request: Message, number: int) -> None:
         door = self._door
         wanted = self._method.seconds(request)
         seconds = door.limits.default_timeout if wanted is None else min(wanted, door.limits.max_timeout)
         deadline = Deadline.after(seconds, door.clock)
         try:
-            with door.admission.permit(self._caller.principal.tenant, is_due=True):
-                response = await in_time(self._method.behaviour(request, Call(self._caller, deadline)), deadline)
+            with door.admission.permit(self._caller.principal.tenant, self._method.questions(request), is_due=True):
+                call = Call(self._caller, deadline, number)
+                response = await in_time(self._method.behaviour(request, call), deadline)
         except Exception as error:  # noqa: BLE001  # a question fails alone, whatever it is
-            response = self._method.failed(request, refused(door.metrics, error, self._caller))
+            response = self._method.failed(request, refused(door.metrics, error, self._caller), number)
         self._ready.put_nowait(response)
 
     async def _write(self, context: grpc.aio.ServicerContext[Any, Any]) -> None:

@@ -228,7 +228,7 @@ class Metrics:
         return Histogram(name, help_text, labels, registry=self.registry, buckets=buckets)
 
     def method(self, service: str, method: str, kind: str = "unary") -> MethodMetrics:
-        """The instruments of one method; call once for each. `kind` is gRPC's: unary, bidi_stream."""
+        """The instruments of one method; call once for each. `kind` is gRPC's: unary, server_stream, bidi_stream."""
         return MethodMetrics(self._rpc_started, self._rpc_handled, self._rpc_handling, service, method, kind)
 
     def observe(self, answer: Answer, seconds: float) -> None:

@@ -46,6 +46,21 @@ class Certificate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CERTIFICATE_VALID: _ClassVar[Certificate]
     CERTIFICATE_STALE: _ClassVar[Certificate]
     CERTIFICATE_INSUFFICIENT: _ClassVar[Certificate]
+
+class CitationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CITATION_STATE_UNSPECIFIED: _ClassVar[CitationState]
+    CITATION_STATE_CURRENT: _ClassVar[CitationState]
+    CITATION_STATE_SUPERSEDED: _ClassVar[CitationState]
+    CITATION_STATE_DELETED: _ClassVar[CitationState]
+
+class WatchOp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    WATCH_OP_UNSPECIFIED: _ClassVar[WatchOp]
+    WATCH_OP_PUT: _ClassVar[WatchOp]
+    WATCH_OP_DELETE: _ClassVar[WatchOp]
+    WATCH_OP_END: _ClassVar[WatchOp]
+    WATCH_OP_SEEN: _ClassVar[WatchOp]
 POLICY_UNSPECIFIED: Policy
 POLICY_CASCADE: Policy
 POLICY_PARALLEL: Policy
@@ -74,20 +89,31 @@ CERTIFICATE_UNSPECIFIED: Certificate
 CERTIFICATE_VALID: Certificate
 CERTIFICATE_STALE: Certificate
 CERTIFICATE_INSUFFICIENT: Certificate
+CITATION_STATE_UNSPECIFIED: CitationState
+CITATION_STATE_CURRENT: CitationState
+CITATION_STATE_SUPERSEDED: CitationState
+CITATION_STATE_DELETED: CitationState
+WATCH_OP_UNSPECIFIED: WatchOp
+WATCH_OP_PUT: WatchOp
+WATCH_OP_DELETE: WatchOp
+WATCH_OP_END: WatchOp
+WATCH_OP_SEEN: WatchOp
 
 class AnswerRequest(_message.Message):
-    __slots__ = ("question", "collection", "policy", "max_citations", "request_id")
+    __slots__ = ("question", "collection", "policy", "max_citations", "request_id", "min_knowledge_version")
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     MAX_CITATIONS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    MIN_KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     question: str
     collection: str
     policy: Policy
     max_citations: int
     request_id: str
-    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ..., max_citations: _Optional[int] = ..., request_id: _Optional[str] = ...) -> None: ...
+    min_knowledge_version: int
+    def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ..., max_citations: _Optional[int] = ..., request_id: _Optional[str] = ..., min_knowledge_version: _Optional[int] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
     __slots__ = ("request_id", "route", "reason", "text", "confidence", "label", "document_id", "citations", "handoff", "policy", "model_confidence", "retrieval_confidence", "threshold", "certificate", "knowledge_version", "bundle", "timings", "batch_size")
@@ -130,7 +156,7 @@ class AnswerResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., text: _Optional[str] = ..., confidence: _Optional[float] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., handoff: _Optional[_Union[Handoff, _Mapping]] = ..., policy: _Optional[_Union[Policy, str]] = ..., model_confidence: _Optional[float] = ..., retrieval_confidence: _Optional[float] = ..., threshold: _Optional[float] = ..., certificate: _Optional[_Union[Certificate, str]] = ..., knowledge_version: _Optional[int] = ..., bundle: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batch_size: _Optional[int] = ...) -> None: ...
 
 class Citation(_message.Message):
-    __slots__ = ("document_id", "title", "uri", "updated", "start", "end", "quote", "quote_sha256", "similarity")
+    __slots__ = ("document_id", "title", "uri", "updated", "start", "end", "quote", "quote_sha256", "similarity", "document_version")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
@@ -140,6 +166,7 @@ class Citation(_message.Message):
     QUOTE_FIELD_NUMBER: _ClassVar[int]
     QUOTE_SHA256_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_VERSION_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     title: str
     uri: str
@@ -149,7 +176,8 @@ class Citation(_message.Message):
     quote: str
     quote_sha256: str
     similarity: float
-    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., updated: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., quote: _Optional[str] = ..., quote_sha256: _Optional[str] = ..., similarity: _Optional[float] = ...) -> None: ...
+    document_version: int
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., updated: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., quote: _Optional[str] = ..., quote_sha256: _Optional[str] = ..., similarity: _Optional[float] = ..., document_version: _Optional[int] = ...) -> None: ...
 
 class Handoff(_message.Message):
     __slots__ = ("document_ids",)
@@ -214,14 +242,16 @@ class AnswerStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "collection", "limit")
+    __slots__ = ("query", "collection", "limit", "min_knowledge_version")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
+    MIN_KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     query: str
     collection: str
     limit: int
-    def __init__(self, query: _Optional[str] = ..., collection: _Optional[str] = ..., limit: _Optional[int] = ...) -> None: ...
+    min_knowledge_version: int
+    def __init__(self, query: _Optional[str] = ..., collection: _Optional[str] = ..., limit: _Optional[int] = ..., min_knowledge_version: _Optional[int] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("hits", "knowledge_version")
@@ -286,14 +316,18 @@ class DeleteRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., document_ids: _Optional[_Iterable[str]] = ..., idempotency_key: _Optional[str] = ...) -> None: ...
 
 class WriteResponse(_message.Message):
-    __slots__ = ("knowledge_version", "versions", "is_repeat")
+    __slots__ = ("knowledge_version", "versions", "is_repeat", "request_number", "error")
     KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     IS_REPEAT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     knowledge_version: int
     versions: _containers.RepeatedScalarFieldContainer[int]
     is_repeat: bool
-    def __init__(self, knowledge_version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., is_repeat: bool = ...) -> None: ...
+    request_number: int
+    error: Error
+    def __init__(self, knowledge_version: _Optional[int] = ..., versions: _Optional[_Iterable[int]] = ..., is_repeat: bool = ..., request_number: _Optional[int] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class GetRequest(_message.Message):
     __slots__ = ("collection", "document_id", "version")
@@ -316,6 +350,78 @@ class StoredDocument(_message.Message):
     ended: int
     content_hash: str
     def __init__(self, document: _Optional[_Union[Document, _Mapping]] = ..., version: _Optional[int] = ..., ended: _Optional[int] = ..., content_hash: _Optional[str] = ...) -> None: ...
+
+class GetCitationRequest(_message.Message):
+    __slots__ = ("collection", "document_id", "version", "start", "end", "quote_sha256")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
+    END_FIELD_NUMBER: _ClassVar[int]
+    QUOTE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    document_id: str
+    version: int
+    start: int
+    end: int
+    quote_sha256: str
+    def __init__(self, collection: _Optional[str] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., quote_sha256: _Optional[str] = ...) -> None: ...
+
+class GetCitationResponse(_message.Message):
+    __slots__ = ("citation", "is_verified", "state", "current_version")
+    CITATION_FIELD_NUMBER: _ClassVar[int]
+    IS_VERIFIED_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    CURRENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    citation: Citation
+    is_verified: bool
+    state: CitationState
+    current_version: int
+    def __init__(self, citation: _Optional[_Union[Citation, _Mapping]] = ..., is_verified: bool = ..., state: _Optional[_Union[CitationState, str]] = ..., current_version: _Optional[int] = ...) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("collection", "after")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    after: int
+    def __init__(self, collection: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
+
+class WatchResponse(_message.Message):
+    __slots__ = ("op", "document_id", "version")
+    OP_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    op: WatchOp
+    document_id: str
+    version: int
+    def __init__(self, op: _Optional[_Union[WatchOp, str]] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class StatsRequest(_message.Message):
+    __slots__ = ("collection",)
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    def __init__(self, collection: _Optional[str] = ...) -> None: ...
+
+class StatsResponse(_message.Message):
+    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes")
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    PASSAGES_FIELD_NUMBER: _ClassVar[int]
+    SEGMENTS_FIELD_NUMBER: _ClassVar[int]
+    KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SUPERSEDED_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
+    TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_BYTES_FIELD_NUMBER: _ClassVar[int]
+    documents: int
+    passages: int
+    segments: int
+    knowledge_version: int
+    superseded_versions: int
+    oldest_superseded: float
+    text_bytes: int
+    vector_bytes: int
+    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token")

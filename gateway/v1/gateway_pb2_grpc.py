@@ -217,6 +217,11 @@ class KnowledgeStub(object):
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.UpsertStream = channel.stream_stream(
+                '/gateway.v1.Knowledge/UpsertStream',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
         self.Delete = channel.unary_unary(
                 '/gateway.v1.Knowledge/Delete',
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.DeleteRequest.SerializeToString,
@@ -231,6 +236,21 @@ class KnowledgeStub(object):
                 '/gateway.v1.Knowledge/List',
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.ListRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.ListResponse.FromString,
+                _registered_method=True)
+        self.GetCitation = channel.unary_unary(
+                '/gateway.v1.Knowledge/GetCitation',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.GetCitationRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.GetCitationResponse.FromString,
+                _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/gateway.v1.Knowledge/Watch',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.WatchRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WatchResponse.FromString,
+                _registered_method=True)
+        self.Stats = channel.unary_unary(
+                '/gateway.v1.Knowledge/Stats',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.StatsRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.StatsResponse.FromString,
                 _registered_method=True)
         self.CreateCollection = channel.unary_unary(
                 '/gateway.v1.Knowledge/CreateCollection',
@@ -265,14 +285,28 @@ class KnowledgeServicer(object):
         belongs to the tenant that created it, and does not exist for others. What is acknowledged is on disk, and the next
         question sees it, wherever it is asked.
 
-        Writes documents, each in the place of the one with its id; all of them or none.
+        Writes documents, each in the place of the one with its id; all of them or none. Whoever may not read what is there
+        may not replace it either: that is VERSION_CONFLICT, the same whatever was expected. So much is told, that the id is
+        taken, and nothing of what has it: to write over it unseen would lose it, and to say that it was written would lose
+        the other one. A tenant's quota counts each document as a question.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpsertStream(self, request_iterator, context):
+        """The same for many batches, one after the other: each is written whole or not at all, and acknowledged in order with
+        `request_number`. One that fails is answered with `error`, and the stream goes on. It ends as AnswerStream does, after
+        the acknowledgements of all that it has read, and what has none was not begun. Where the connection breaks nobody
+        knows: send again, under the same key, what was not acknowledged. A batch may take the server's maximum time.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Delete(self, request, context):
-        """Deletes documents, all of them or none. One that is not there is no error.
+        """Deletes documents, all of them or none. One that is not there is no error, and one that the caller may not read is
+        not there, and stays. A tenant's quota counts each document as a question.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -287,6 +321,37 @@ class KnowledgeServicer(object):
 
     def List(self, request, context):
         """The documents that the caller may read, page by page in the order of their ids.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCitation(self, request, context):
+        """What a citation showed, and how its document is now: looked up by what the citation says of itself. Read as Get reads:
+        who may not read the document as it is now does not see what it was. A version that is not kept any more is NOT_FOUND,
+        which says so to those alone who may read the document now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """The changes of a collection after a version of the knowledge, in order, and then as they come. Told are puts of
+        documents that the caller may read now, as they were written and as they are; and as deleted, whatever was deleted or
+        taken from the caller that it could read before. Of documents that it never could read nothing is told. What was
+        replaced or deleted meanwhile may be left out, but never the last of a document. To follow a collection: take its
+        `knowledge_version` from ListCollections, then List, then Watch after that version.
+        It ends when the collection does (WATCH_OP_END is the last), and as AnswerStream does: when the server stops, when it
+        is 10 minutes old (both DRAINING: open another after the last version that was told), and where its caller takes
+        nothing for 30 s. A tenant may have some open at once (16 at each server unless configured); more are OVERLOADED.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Stats(self, request, context):
+        """What a stored collection holds and takes. Numbers alone, but of all of it: any caller of the tenant that owns it may
+        see how much there is, whatever it may read.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -326,6 +391,11 @@ def add_KnowledgeServicer_to_server(servicer, server):
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
             ),
+            'UpsertStream': grpc.stream_stream_rpc_method_handler(
+                    servicer.UpsertStream,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.UpsertRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
             'Delete': grpc.unary_unary_rpc_method_handler(
                     servicer.Delete,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.DeleteRequest.FromString,
@@ -340,6 +410,21 @@ def add_KnowledgeServicer_to_server(servicer, server):
                     servicer.List,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.ListRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.ListResponse.SerializeToString,
+            ),
+            'GetCitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCitation,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.GetCitationRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.GetCitationResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.WatchRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WatchResponse.SerializeToString,
+            ),
+            'Stats': grpc.unary_unary_rpc_method_handler(
+                    servicer.Stats,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.StatsRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.StatsResponse.SerializeToString,
             ),
             'CreateCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.CreateCollection,
@@ -423,6 +508,33 @@ class Knowledge(object):
             _registered_method=True)
 
     @staticmethod
+    def UpsertStream(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/gateway.v1.Knowledge/UpsertStream',
+            gateway_dot_v1_dot_gateway__pb2.UpsertRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Delete(request,
             target,
             options=(),
@@ -493,6 +605,87 @@ class Knowledge(object):
             '/gateway.v1.Knowledge/List',
             gateway_dot_v1_dot_gateway__pb2.ListRequest.SerializeToString,
             gateway_dot_v1_dot_gateway__pb2.ListResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/GetCitation',
+            gateway_dot_v1_dot_gateway__pb2.GetCitationRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.GetCitationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/gateway.v1.Knowledge/Watch',
+            gateway_dot_v1_dot_gateway__pb2.WatchRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Stats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/Stats',
+            gateway_dot_v1_dot_gateway__pb2.StatsRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.StatsResponse.FromString,
             options,
             channel_credentials,
             insecure,

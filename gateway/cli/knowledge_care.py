@@ -1,0 +1,84 @@
+"""`gateway knowledge search`, `stats` and `watch`: what is in the stored collections of a running gateway."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from gateway.cli.target import client_at, editor_at, given
+
+QUOTE = 200
+"""Characters of a quote that are shown."""
+
+
+@click.command()
+@click.argument("text")
+@click.option("--collection", required=True)
+@click.option("--limit", type=click.IntRange(1, 50), default=5, show_default=True, help="The most documents to show.")
+@click.option("--min-knowledge-version", type=click.IntRange(min=0), default=0, help="Of a write that must be seen.")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@given
+def search(text: str, collection: str, limit: int, min_knowledge_version: int, is_json: bool, **where: Any) -> None:
+    """The documents nearest to TEXT, best first. Nothing is decided: the nearest may be wrong."""
+    with client_at(**where) as client:
+        hits = client.search(text, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version)
+    if is_json:
+        click.echo(json.dumps([dataclasses.asdict(one) for one in hits], ensure_ascii=False, indent=2))
+        return
+    table = Table("similarity", "document", "title", "quote", box=box.SIMPLE_HEAD)
+    for one in hits:
+        quote = " ".join(one.citations[0].quote.split()) if one.citations else ""
+        shown = quote if len(quote) <= QUOTE else f"{quote[:QUOTE]}…"
+        table.add_row(f"{one.similarity:.3f}", Text(one.document_id), Text(one.title), Text(shown))
+    Console().print(table)
+
+
+@click.command()
+@click.argument("collection")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@given
+def stats(collection: str, is_json: bool, **where: Any) -> None:
+    """What a stored COLLECTION holds, and takes on disk: all of it, whatever the caller may read."""
+    with editor_at(**where) as editor:
+        found = editor.stats(collection)
+    if is_json:
+        click.echo(json.dumps(dataclasses.asdict(found), indent=2))
+        return
+    oldest = datetime.fromtimestamp(found.oldest_superseded, UTC)
+    since = f", the oldest since {oldest:%Y-%m-%d %H:%M} UTC" if found.superseded_versions else ""
+    table = Table.grid(padding=(0, 2))
+    for name, value in (
+        ("documents", f"{found.documents:,}"),
+        ("passages", f"{found.passages:,}"),
+        ("segments", f"{found.segments:,}"),
+        ("knowledge version", str(found.knowledge_version)),
+        ("superseded versions", f"{found.superseded_versions:,}{since}"),
+        ("texts on disk", f"{found.text_bytes:,} bytes"),
+        ("vectors on disk", f"{found.vector_bytes:,} bytes"),
+    ):
+        table.add_row(name, value)
+    Console().print(table)
+
+
+@click.command()
+@click.argument("collection")
+@click.option("--after", type=click.IntRange(min=0), default=0, help="A knowledge version; 0: all that there is.")
+@click.option("--json", "is_json", is_flag=True, help="Print each change as JSON.")
+@given
+def watch(collection: str, after: int, is_json: bool, **where: Any) -> None:
+    """Print each change of a stored COLLECTION as it comes, until it ends or Ctrl-C: the knowledge version, what, and
+    of which document. "seen": all up to that version has been printed."""
+    with editor_at(**where) as editor:
+        for one in editor.watch(collection, after):
+            if is_json:
+                click.echo(json.dumps(dataclasses.asdict(one)))
+            else:
+                click.echo(f"{one.version:>10}  {one.op:<6}  {one.document_id}".rstrip())

@@ -1,0 +1,109 @@
+"""`gateway knowledge verify`, `snapshot`, `restore` and `compact`: the folder of stored collections itself.
+
+A file holds the documents of all tenants, whoever may read them. So these are acts of who has the disk, and no calls.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+
+from gateway.cli.main import Failure
+from gateway.knowledge import snapshots, verifying
+from gateway.knowledge.file import FILE
+from gateway.knowledge.store import Store
+
+DAY = 86_400.0
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+data_option = click.option("--data", required=True, type=FOLDER, metavar="DIR", help="The folder: knowledge.data.")
+
+
+@click.command()
+@data_option
+def verify(data: Path) -> None:
+    """Check everything that is stored in DIR, beside a gateway that runs on it or without one.
+
+    The file itself; that the log has no gaps, and comes to the documents that there are, each at one version; that what
+    was embedded has a vector of unit length for each passage. What is wrong is printed; the exit code is then 1.
+    """
+    count = 0
+    with _opened(data) as store, _bar("verify") as progress:
+        for wrong in verifying.verify(store, progress):
+            click.echo(wrong)
+            count += 1
+        last = store.last()
+    if count:
+        raise Failure(f"{data}: {count} faults; keep a copy of the folder, and restore the last snapshot elsewhere")
+    click.echo(f"all is well up to version {last}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@data_option
+def snapshot(file: Path, data: Path) -> None:
+    """Copy everything that is stored in DIR into FILE, beside a gateway that runs on it, which goes on writing.
+
+    FILE is of one moment, is on disk, and was checked when it is called so. FILE.json says what it is. It holds the
+    documents of all tenants, whoever may read them: keep it as you keep DIR.
+    """
+    with _opened(data) as store, _bar("snapshot") as progress:
+        taken = snapshots.snapshot(store, file, progress)
+    click.echo(f"{file}: everything up to version {taken.last}, sha256 {taken.sha256}")
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@data_option
+def restore(file: Path, data: Path) -> None:
+    """Put the snapshot FILE into DIR, which must hold none: a store is not replaced under those who read it.
+
+    FILE must be what its FILE.json says, and sound. Start the gateway on DIR afterwards. What was written after the
+    snapshot is lost, and versions are given again: who kept one of those must begin anew.
+    """
+    with _bar("restore") as progress:
+        taken = snapshots.restore(file, data, progress)
+    click.echo(f"{data}: everything up to version {taken.last}, as of {taken.taken}")
+
+
+@click.command()
+@data_option
+@click.option(
+    "--keep-days", type=click.FloatRange(min=0), default=30.0, show_default=True, help="What is younger is kept."
+)
+def compact(data: Path, keep_days: float) -> None:
+    """Clear what was superseded in DIR long ago, and make its file as small as what it holds.
+
+    Only where no gateway runs on DIR, and none starts meanwhile. It takes as much room again while it works.
+    """
+    with _opened(data, is_alone=True) as store, Console(stderr=True).status("compact"):
+        before = store.path.stat().st_size
+        cleared = store.clear(time.time() - keep_days * DAY)
+        store.compact()
+        after = store.path.stat().st_size
+    click.echo(f"{cleared} superseded versions cleared; {before:,} bytes before, {after:,} now")
+
+
+@contextmanager
+def _opened(data: Path, is_alone: bool = False) -> Iterator[Store]:
+    if not (data / FILE).exists():  # to open one would begin it
+        raise Failure(f"{data}: holds no stored collections: there is no {FILE} in it")
+    store = Store(data, is_alone=is_alone)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on stderr; call it with what is done, and of how much."""
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, of: progress.update(task, completed=done, total=of)

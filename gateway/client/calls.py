@@ -1,0 +1,113 @@
+"""What every call of the clients has: options, who asks, a deadline, and the one error that it ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self, TypeVar, cast
+
+import grpc
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from gateway.rpc.convert import timeout_claim
+from gateway.types import Criticality, Principal
+from gateway.v1 import gateway_pb2 as pb
+
+SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [{"service": "gateway.v1.Answers"}, {"service": "gateway.v1.Knowledge"}],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.05s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE", "RESOURCE_EXHAUSTED"],
+                },
+            }
+        ],
+        # A server in trouble is not asked thrice by everyone: after 10 failures in a row retries pause.
+        "retryThrottling": {"maxTokens": 10, "tokenRatio": 0.1},
+    }
+)
+OPTIONS = (
+    ("grpc.service_config", SERVICE_CONFIG),
+    ("grpc.enable_retries", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.lb_policy_name", "round_robin"),
+)
+
+Response = TypeVar("Response")
+
+
+class CallFailed(Exception):
+    """A call ended with a status other than OK. `code` is gRPC's name of it, `reason` the gateway's, or empty."""
+
+    def __init__(self, code: str, message: str, reason: str = "") -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
+        self.reason = reason
+
+
+class Connected:
+    """Holds a channel until it is closed."""
+
+    _channel: grpc.Channel
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def metadata_of(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
+    groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
+    matters = [("x-criticality", criticality.value)] if criticality else []
+    return (("x-tenant", principal.tenant), *groups, *matters)
+
+
+def within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A call's deadline, and its metadata with how long that was from the start."""
+    return {"timeout": checked(seconds), "metadata": (*metadata, timeout_claim(seconds))}
+
+
+def checked(timeout: float) -> float:
+    """Raise CallFailed where no time is left: grpc takes 0 for "no deadline", and the call could then wait for ever."""
+    if timeout <= 0:
+        raise CallFailed("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
+    return timeout
+
+
+def there(response: Response | None) -> Response:
+    """grpc.aio sometimes ends a call at its very deadline as OK with None (grpcio 1.80)."""
+    if response is None:
+        raise CallFailed("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
+    return response
+
+
+def failure(error: grpc.RpcError) -> CallFailed:
+    """Both kinds of RpcError know their code and trailers; grpc's hints say so of neither."""
+    call = cast("grpc.Call", error)
+    status = rpc_status.from_call(call)
+    reason = ""
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info):
+            reason = info.reason
+    return CallFailed(call.code().name, call.details() or "", reason)
+
+
+def failure_of(error: pb.Error) -> CallFailed:
+    """Of one item of a call that went on."""
+    codes = {code.value[0]: code.name for code in grpc.StatusCode}
+    return CallFailed(codes.get(error.code, "UNKNOWN"), error.message, error.reason)

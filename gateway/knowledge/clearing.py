@@ -1,0 +1,101 @@
+"""What is kept of the past, and for how long: superseded versions of documents, and the keys of requests.
+
+Cleared in pieces, each a transaction of few rows, so that no write waits for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable
+from typing import Protocol
+
+from gateway.errors import GatewayError
+
+log = logging.getLogger(__name__)
+
+AT_ONCE = 200
+"""Rows of one transaction: with texts of 8 kB some 12 ms, for which writes wait."""
+KEY_SECONDS = 7 * 86_400.0
+"""For so long a request's key is remembered."""
+PERIOD = 3600.0
+FIRST = 60.0
+"""Seconds after the start: a process that is started more often than hourly clears too."""
+
+
+class Clearable(Protocol):
+    def clear(self, before: float) -> int: ...
+
+
+async def keep_clear(store: Clearable, seconds: float, clock: Callable[[], float], period: float = PERIOD) -> None:
+    """Clear what has been superseded for so long, now and then, until it is cancelled. `clock`: since the epoch."""
+    await asyncio.sleep(min(FIRST, period))
+    while True:
+        try:
+            if cleared := await asyncio.to_thread(store.clear, clock() - seconds):
+                log.info("%d superseded versions of documents were cleared", cleared)
+        except GatewayError as error:  # such as a full disk: it may be well in an hour
+            log.warning("superseded versions were not cleared: %s", error)
+        await asyncio.sleep(period)
+
+
+def first_change_at(connection: sqlite3.Connection, moment: float) -> int:
+    """The number of the first change that was not before that moment; of the next one if all were. Numbers have no
+    gaps, so that few rows are looked at."""
+    low, high = 1, 1 + int(connection.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0])
+    while low < high:
+        middle = (low + high) // 2
+        row = connection.execute("SELECT at FROM change WHERE seq = ?", (middle,)).fetchone()
+        if row and row[0] >= moment:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def clear_versions(connection: sqlite3.Connection, ended_before: int) -> int:
+    """Some of the versions that ended before that change, oldest first, and their embeddings. How many."""
+    rows = connection.execute(
+        "SELECT tenant, collection, id, version, gone FROM document WHERE gone IS NOT NULL AND gone < ? "
+        "ORDER BY gone LIMIT ?",
+        (ended_before, AT_ONCE),
+    ).fetchall()
+    if not rows:
+        return 0
+    connection.executemany(
+        "DELETE FROM document WHERE tenant = ? AND collection = ? AND id = ? AND version = ?",
+        [row[:4] for row in rows],
+    )
+    for encoder in encoders(connection):
+        connection.executemany(
+            "DELETE FROM embedding WHERE encoder = ? AND version = ?", [(encoder, row[3]) for row in rows]
+        )
+    connection.execute("INSERT OR REPLACE INTO meta VALUES ('cleared', ?)", (str(rows[-1][4]),))
+    return len(rows)
+
+
+def clear_keys(connection: sqlite3.Connection, before: float) -> int:
+    """Some of the keys that were used before that moment. How many."""
+    return connection.execute(
+        "DELETE FROM request WHERE (tenant, collection, key) IN "
+        "(SELECT tenant, collection, key FROM request WHERE at < ? ORDER BY at LIMIT ?)",
+        (before, AT_ONCE),
+    ).rowcount
+
+
+def clear_orphans(connection: sqlite3.Connection) -> int:
+    """Embeddings of versions that are not kept any more: they were made while those were cleared. Reads them all."""
+    return connection.execute("DELETE FROM embedding WHERE version NOT IN (SELECT version FROM document)").rowcount
+
+
+def encoders(connection: sqlite3.Connection) -> list[str]:
+    """The names of those that have embedded anything. One look for each: there are few, and many embeddings."""
+    found: list[str] = []
+    while True:
+        row = connection.execute(
+            "SELECT min(encoder) FROM embedding WHERE encoder > ?", (found[-1] if found else "",)
+        ).fetchone()
+        if row[0] is None:
+            return found
+        found.append(str(row[0]))

@@ -1,0 +1,130 @@
+"""What a store knows of the past of its collections: read, never written."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.knowledge.changes import Changed, Stored
+from gateway.knowledge.clearing import encoders
+from gateway.types import Document
+
+Read = Callable[..., list[tuple[Any, ...]]]
+"""A statement and its values -> rows."""
+Place = tuple[str, str]
+"""Tenant and collection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """A document around a change: as it was `before`, as that change has `written` it, and as it is `now`. None where
+    it was not there, or is not kept. Without their texts."""
+
+    before: Stored | None = None
+    written: Stored | None = None
+    now: Stored | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What a collection takes on disk. `oldest`: when the oldest of the superseded versions ended, in seconds since the
+    epoch; 0 if there are none."""
+
+    superseded: int
+    oldest: float
+    text_bytes: int
+    vector_bytes: int
+
+
+def stored(row: Sequence[object], gone: object = 0) -> Stored:
+    """Of the columns that `store.DOCUMENT` names."""
+    document_id, version, title, uri, updated, answer, text, groups = row
+    document = Document(
+        str(document_id), str(title), str(uri), str(updated), str(answer), str(text), frozenset(json.loads(str(groups)))
+    )
+    return Stored(document, int(str(version)), int(str(gone)))
+
+
+def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
+    rows = read(
+        "SELECT seq, tenant, collection, op, document, at FROM change "
+        "WHERE seq > ? AND seq <= ? AND tenant = ? AND collection = ? ORDER BY seq",
+        after,
+        up_to,
+        *place,
+    )
+    return [Changed(*row) for row in rows]
+
+
+def around(read: Read, change: Changed) -> Around:
+    """Nothing of what was there before the collection was begun."""
+    # Each by its own index: a document may have many versions.
+    one = (
+        "SELECT id, version, '', '', '', '', '', groups, coalesce(gone, 0) FROM document {} "
+        "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND {} "
+        "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)"
+    )
+    rows = read(
+        " UNION ALL ".join(
+            one.format(*each)
+            for each in (
+                ("", "version = ?4"),
+                ("INDEXED BY ended", "gone = ?4"),
+                ("INDEXED BY current", "gone IS NULL"),
+            )
+        ),
+        change.tenant,
+        change.collection,
+        change.document_id,
+        change.seq,
+    )
+    found = [stored(row[:-1], row[-1]) for row in rows]
+    return Around(
+        before=next((one for one in found if one.gone == change.seq), None),
+        written=next((one for one in found if one.version == change.seq), None),
+        now=next((one for one in found if not one.gone), None),
+    )
+
+
+def was_written(read: Read, place: Place, document_id: str, version: int) -> bool:
+    return bool(
+        read(
+            "SELECT 1 FROM change WHERE seq = ?3 AND tenant = ?1 AND collection = ?2 AND document = ?4 AND op = 'put' "
+            "AND seq > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)",
+            *place,
+            version,
+            document_id,
+        )
+    )
+
+
+def since(read: Read, place: Place) -> int:
+    rows = read("SELECT since FROM collection WHERE tenant = ? AND name = ?", *place)
+    return int(rows[0][0]) if rows else 0
+
+
+def cleared(read: Read) -> int:
+    rows = read("SELECT value FROM meta WHERE name = 'cleared'")
+    return int(rows[0][0]) if rows else 0
+
+
+def figures(connection: sqlite3.Connection, place: Place) -> Figures:
+    superseded, oldest, texts = connection.execute(
+        "SELECT count(gone), min(at), coalesce(sum("
+        "length(CAST(title AS BLOB)) + length(CAST(uri AS BLOB)) + length(CAST(updated AS BLOB)) + "
+        "length(CAST(answer AS BLOB)) + length(CAST(text AS BLOB))), 0) "
+        "FROM document LEFT JOIN change ON seq = gone WHERE document.tenant = ? AND document.collection = ?",
+        place,
+    ).fetchone()
+    vectors = sum(
+        connection.execute(
+            "SELECT coalesce(sum(length(vectors)), 0) FROM document CROSS JOIN embedding "
+            "ON encoder = ? AND embedding.version = document.version WHERE tenant = ? AND collection = ?",
+            (encoder, *place),
+        ).fetchone()[0]
+        for encoder in encoders(connection)
+    )
+    return Figures(superseded, oldest or 0.0, texts, vectors)
