@@ -217,6 +217,11 @@ class Assembled:
         now = self.library.generation(name)
         return CollectionDescription(name, *now.counts(), now.version, len(now.parts))
 
+    def keep(self) -> None:
+        """What the next start would have to make anew; see `KnowledgeBase.keep`."""
+        if self._base is not None:
+            self._base.keep()
+
     async def close(self) -> None:
         if self._base is not None:
             await self._base.close()

@@ -126,6 +126,7 @@ class Swapping:
         await self._loader.close()
         await self.end_shadow()
         await self.discard()
+        self._current.gateway.keep()
         await self._current.gateway.close()
         for tenure in self._leaving.values():
             tenure.hurry()

@@ -160,6 +160,9 @@ class FakeGateway:
     async def follow(self) -> None:
         pass
 
+    def keep(self) -> None:
+        pass
+
     def start(self) -> None:
         pass
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
-NAMES = ("before-commit", "after-commit")
+NAMES = ("before-commit", "after-commit", "segment-before-rename", "segment-after-rename", "graph-before-rename")
 _NAMED = os.environ.get("GATEWAY_FAILPOINT", "")
 
 

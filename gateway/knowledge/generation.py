@@ -133,8 +133,9 @@ class Generation:
             parts.pop()
             new = [*last.entries(), *new]
         if new:
+            rows = sum(len(one.spans) for one in new)
             # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
-            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=True)))
+            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS)))
         return Generation(version, tuple(parts))
 
     @staticmethod

@@ -12,8 +12,9 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import Stemmer
@@ -35,6 +36,8 @@ MOST_FREQUENT = 0.2
 
 LANGUAGE = "english"
 
+WORDS_VERSION = 1
+"""Of the way in which texts become terms: kept ones of another one are not used."""
 _WORD = re.compile(r"[^\W_]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
 LANGUAGES = ("none", *Stemmer.algorithms())
@@ -124,6 +127,27 @@ class LexicalIndex:
             self._documents, self._counts = self._documents[order], self._counts[order]
             self._terms, starts = np.unique(self._terms[order], return_index=True)
             self._starts = np.append(starts, len(order))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it consists of, if it is sorted; see `kept`."""
+        assert self._starts is not None
+        return {
+            "terms": self._terms,
+            "starts": self._starts,
+            "documents": self._documents,
+            "counts": self._counts,
+            "lengths": self.lengths,
+            "bounds": self._bounds,
+        }
+
+    @classmethod
+    def kept(cls, arrays: Mapping[str, NDArray[Any]]) -> LexicalIndex:
+        """Of `arrays`."""
+        made = cls((), is_sorted=False)
+        made._terms, made._starts = arrays["terms"], arrays["starts"]
+        made._documents, made._counts = arrays["documents"], arrays["counts"]
+        made.lengths, made._bounds = arrays["lengths"], arrays["bounds"]
+        return made
 
     def postings(self, term: int) -> Postings:
         if self._starts is None:

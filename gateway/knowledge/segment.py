@@ -90,6 +90,7 @@ class Segment:
 
     `rights` are the different sets of groups, of which each document has the one that `right` [documents] numbers.
     `valid` [documents, 2] is from when until when a document counts, in seconds since 1970; None where all always do.
+    `name` is under which it is kept on disk, "" if it is not.
     """
 
     documents: tuple[Document, ...]
@@ -107,6 +108,7 @@ class Segment:
     titles: Matrix
     pages: Pages
     words: LexicalIndex
+    name: str = ""
     _hashes: dict[int, str] = field(default_factory=dict, repr=False)
     _readable: dict[frozenset[str], Mask | None] = field(default_factory=dict, repr=False)
 
@@ -119,26 +121,48 @@ class Segment:
     ) -> Segment:
         """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. Raises
         SearchFailed for anything but unit vectors, and what `go_on` raises, which is called now and then."""
-        counts = [len(one.spans) for one in given]
+        return Segment.of(
+            [one.document for one in given],
+            [one.version for one in given],
+            np.concatenate([one.spans for one in given]),
+            [len(one.spans) for one in given],
+            VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
+            np.stack([one.title for one in given]),
+            LexicalIndex([one.words for one in given], is_sorted=not is_open),
+        )
+
+    @staticmethod
+    def of(
+        documents: Sequence[Document],
+        versions: Sequence[int],
+        spans: Spans,
+        counts: Sequence[int],
+        index: VectorIndex,
+        titles: Matrix,
+        words: LexicalIndex,
+        name: str = "",
+    ) -> Segment:
+        """With as many passages of each document as `counts` says."""
         numbers: dict[frozenset[str], int] = {}
-        right = [numbers.setdefault(one.document.groups, len(numbers)) for one in given]
-        valid = np.array([(one.document.effective, one.document.expires) for one in given])
+        right = [numbers.setdefault(document.groups, len(numbers)) for document in documents]
+        valid = np.array([(document.effective, document.expires) for document in documents])
         return Segment(
-            documents=tuple(one.document for one in given),
-            versions=tuple(one.version for one in given),
-            spans=np.concatenate([one.spans for one in given]),
-            owner=np.repeat(np.arange(len(given)), counts),
+            documents=tuple(documents),
+            versions=tuple(versions),
+            spans=spans,
+            owner=np.repeat(np.arange(len(documents)), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
             lengths=np.array(counts, np.float32),
             filled=np.flatnonzero(counts),
-            by_id={one.document.id: number for number, one in enumerate(given)},
+            by_id={document.id: number for number, document in enumerate(documents)},
             rights=tuple(numbers),
             right=np.array(right, np.int64),
             valid=valid if (valid != ALWAYS).any() else None,
-            index=VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
-            titles=np.stack([one.title for one in given]),
-            pages=Pages(np.array([_page(one.document) for one in given], np.uint64)),
-            words=LexicalIndex([one.words for one in given], is_sorted=not is_open),
+            index=index,
+            titles=titles,
+            pages=Pages(np.array([_page(document) for document in documents], np.uint64)),
+            words=words,
+            name=name,
         )
 
     def entries(self, numbers: Iterable[int]) -> Iterator[Entry]:

@@ -106,6 +106,10 @@ class Gateway(Protocol):
 class Startable(Gateway, Protocol):
     """A gateway that is loaded and checked, and takes questions once it was started."""
 
+    def keep(self) -> None:
+        """Write down what the next start would have to make anew. Once no questions come: it holds the interpreter."""
+        ...
+
     def start(self) -> None:
         """On the running event loop."""
         ...
