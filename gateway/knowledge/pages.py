@@ -17,9 +17,9 @@ class Pages:
     """Of the documents of one segment, by hashes of their addresses [documents]."""
 
     def __init__(self, hashes: NDArray[np.uint64]) -> None:
-        self._order = np.argsort(hashes, kind="stable")
+        self._order = np.argsort(hashes, kind="stable").astype(np.int32)
         self._known, self._starts, lengths = np.unique(hashes[self._order], return_index=True, return_counts=True)
-        self._page = np.empty(len(hashes), np.int64)
+        self._page = np.empty(len(hashes), np.int32)
         self._page[self._order] = np.repeat(np.arange(len(self._known)), lengths)
 
     def best(self, values: Vector) -> Vector:

@@ -94,15 +94,15 @@ class Segment:
     """
 
     documents: tuple[Document, ...]
-    versions: tuple[int, ...]
+    versions: NDArray[np.int64]
     spans: Spans
-    owner: NDArray[np.int64]
+    owner: NDArray[np.int32]
     first_passage: NDArray[np.int64]
     lengths: Vector
     filled: NDArray[np.int64]
     by_id: dict[str, int]
     rights: tuple[frozenset[str], ...]
-    right: NDArray[np.int64]
+    right: NDArray[np.int32]
     valid: NDArray[np.float64] | None
     index: VectorIndex
     titles: Matrix
@@ -148,15 +148,15 @@ class Segment:
         valid = np.array([(document.effective, document.expires) for document in documents])
         return Segment(
             documents=tuple(documents),
-            versions=tuple(versions),
+            versions=np.array(versions, np.int64),
             spans=spans,
-            owner=np.repeat(np.arange(len(documents)), counts),
+            owner=np.repeat(np.arange(len(documents), dtype=np.int32), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
             lengths=np.array(counts, np.float32),
             filled=np.flatnonzero(counts),
             by_id={document.id: number for number, document in enumerate(documents)},
             rights=tuple(numbers),
-            right=np.array(right, np.int64),
+            right=np.array(right, np.int32),
             valid=valid if (valid != ALWAYS).any() else None,
             index=index,
             titles=titles,
@@ -172,7 +172,7 @@ class Segment:
             rows = slice(bounds[number], bounds[number + 1])
             yield Entry(
                 self.documents[number],
-                self.versions[number],
+                int(self.versions[number]),
                 self.spans[rows],
                 self.index.vectors(rows),
                 self.titles[number],
@@ -246,7 +246,7 @@ class Segment:
         count = least * each
         while True:
             rows, _ = self.index.search(embedding, count, allowed, self.owner)
-            owners = np.unique(self.owner[rows])
+            owners = np.unique(self.owner[rows]).astype(np.int64)
             if len(owners) >= least or len(rows) < count:
                 return owners
             count *= 4
@@ -278,7 +278,7 @@ class Segment:
         document, first = self.documents[number], int(self.first_passage[number])
         best = sorted(range(len(cosines)), key=cosines.__getitem__, reverse=True)[: max(citations, 1)]
         spans = self.spans[[first + at for at in best]].tolist()
-        version = self.versions[number]
+        version = int(self.versions[number])
         shown = zip(spans, best, strict=True)
         cited = tuple([cite(document, version, start, end, cosines[at]) for (start, end), at in shown])
         return Hit(document, cosines[best[0]] if similarity is None else similarity, cited)

@@ -78,7 +78,7 @@ class SegmentFiles:
             part = self._part(kept, left) if left else None
             if part is not None:
                 parts.append(part)
-                for version in part.segment.versions:
+                for version in part.segment.versions.tolist():
                     left.pop(version, None)
         return parts, [one for one in stored if one.version in left]
 
@@ -192,7 +192,7 @@ class SegmentFiles:
 
 def _arrays(segment: Segment) -> dict[str, Array]:
     return {
-        "versions": np.array(segment.versions, np.int64),
+        "versions": segment.versions,
         "spans": segment.spans,
         "lengths": segment.lengths.astype(np.int32),
         "vectors": segment.index.vectors(slice(None)),

@@ -21,6 +21,7 @@ from gateway.errors import SearchFailed
 from gateway.types import Matrix, Vector
 
 Rows = NDArray[np.int64]
+Owners = NDArray[np.int32]
 
 EXACT_UP_TO = 1024
 """Up to this many rows a scan of all of them is faster than walking the graph, and misses nothing: 1,024 rows of 384
@@ -109,7 +110,7 @@ class VectorIndex:
         return self._graph is None
 
     def search(
-        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None, owner: Rows | None = None
+        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None, owner: Owners | None = None
     ) -> tuple[Rows, Vector]:
         """(rows, similarities), nearest first, at most `count`, only where `allowed` [rows] is true, or with `owner`
         [rows] where that of a row's owner is.
@@ -161,7 +162,7 @@ class VectorIndex:
         return rows, np.asarray(similarity[rows], np.float32)
 
     def _by_graph(
-        self, query: Vector, count: int, share: float, allowed: NDArray[np.bool_] | None, owner: Rows | None
+        self, query: Vector, count: int, share: float, allowed: NDArray[np.bool_] | None, owner: Owners | None
     ) -> tuple[Rows, Vector] | None:
         """Over-fetch, then keep the allowed: if enough are left, they are the nearest as far as the graph is right.
         None if not, as where rights go by subject. (A Python filter would hold the GIL at each visit, and a mask of all
