@@ -222,7 +222,7 @@ class Segment:
             few = np.flatnonzero(allowed)
             few = few[self.lengths[few] > 0]
             if 2 * len(few) < len(allowed) and float(self.lengths[few].sum()) <= FEW_ROWS:
-                return few, self.scores(prediction.embedding, few)
+                return few, self._gathered(prediction.embedding, few)
         if scan := self.scan(prediction):
             numbers, scores = self.filled, scan.scores[prediction.row]
             if allowed is not None:
@@ -231,7 +231,7 @@ class Segment:
             return numbers, scores
         found = self._by_index(prediction.embedding, allowed, least, each)
         numbers = np.union1d(found, np.array(named, np.int64))
-        return numbers, self.scores(prediction.embedding, numbers)
+        return numbers, self._gathered(prediction.embedding, numbers)
 
     def scan(self, prediction: Prediction) -> Scan | None:
         """The question's pass against everything, where the index is a scan anyway."""
@@ -251,8 +251,13 @@ class Segment:
                 return owners
             count *= 4
 
-    def scores(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
+    def scores(self, prediction: Prediction, numbers: NDArray[np.int64]) -> Vector:
         """How near some documents are, each of which must have a passage; see `Library.rank`."""
+        if len(self.filled) == len(self.documents) and (scan := self.scan(prediction)):
+            return cast(Vector, scan.scores[prediction.row, numbers])
+        return self._gathered(prediction.embedding, numbers)
+
+    def _gathered(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
         if not len(numbers):
             return np.empty(0, np.float32)
         firsts = self.first_passage[numbers]
