@@ -29,6 +29,7 @@ from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
+from gateway.knowledge.probe import Probe
 from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
@@ -94,8 +95,10 @@ class Assembled:
         cache: AnswerCache | None = None,
         spare_library: Library | None = None,
         base: KnowledgeBase | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.engine = engine
+        self._probe = probe or Probe(0)
         self._base = base
         self._cache = cache
         self.default_collection = default_collection
@@ -208,6 +211,8 @@ class Assembled:
             certificate=profile.informed_certificate if is_informed else profile.certificate,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.collections()),
+            stored=self._base.figures() if self._base else None,
+            probe=self._probe.figures,
             fallback=f"{engine.spare.precision} on {engine.spare.provider}" if engine.spare else "",
             degraded=engine.degraded,
             can_answer=engine.is_up,
@@ -223,6 +228,7 @@ class Assembled:
             self._base.keep()
 
     async def close(self) -> None:
+        self._probe.close()
         if self._base is not None:
             await self._base.close()
         await self.engine.stop()
@@ -256,14 +262,15 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: St
     go_on()
     language = config.knowledge.language
     collections = served(config.knowledge, engine.bundle)
-    library = load_library(engine, collections, cache_folder(), language, go_on=go_on)
+    probe = Probe(config.knowledge.probe_every)
+    library = load_library(engine, collections, cache_folder(), language, go_on=go_on, probe=probe)
     spare_library = None
     if engine.spare:
         spare_library = load_library(engine, collections, cache_folder(), language, engine.spare, go_on)
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language) if store else None
-    return Assembled(engine, library, default, cache, spare_library, base)
+    return Assembled(engine, library, default, cache, spare_library, base, probe)
 
 
 def load_base(
@@ -327,6 +334,7 @@ def load_library(
     language: str = LANGUAGE,
     session: Session | None = None,
     go_on: Callable[[], None] = lambda: None,
+    probe: Probe | None = None,
 ) -> Library:
     """Every collection read from its folder and embedded by the engine, by one of its sessions, the first if None.
 
@@ -347,7 +355,7 @@ def load_library(
         # The folder too: two collections of one name must not drop each other's texts.
         embed = EmbeddingCache(embedded, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
         built[name] = Generation.build(documents.read_folder(folder), embed, language=language)
-    return Library(built, language)
+    return Library(built, language, probe=probe)
 
 
 def cache_folder() -> Path:

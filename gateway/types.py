@@ -354,6 +354,25 @@ class Answer:
         return self.reason in DEGRADING or (searches and self.retrieval_confidence is None)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredFigures:
+    """What all stored collections hold together. `version`: of the last change that questions see."""
+
+    collections: int = 0
+    documents: int = 0
+    passages: int = 0
+    segments: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFigures:
+    """Of searches that were made once more by scan: how many documents those `wanted`, and the search had `found`."""
+
+    wanted: int = 0
+    found: int = 0
+
+
 class Agreement(enum.StrEnum):
     """What a candidate's answer is beside the one that was given."""
 

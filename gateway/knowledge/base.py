@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,11 +20,12 @@ from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, analyzer
 from gateway.knowledge.library import Library
+from gateway.knowledge.probe import give_way
 from gateway.knowledge.segment import Embed, Entry, Segment, entries, spans_of
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
 from gateway.knowledge.vectors import VectorIndex
-from gateway.types import Document, Matrix
+from gateway.types import Document, Matrix, StoredFigures
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ TOGETHER = 64
 UNIT_TOLERANCE = 1e-3
 GRAPH_FROM = 2048
 """Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
-LOWEST_PRIORITY = 19
 
 Place = tuple[str, str]
 """Tenant and collection."""
@@ -71,7 +69,7 @@ class KnowledgeBase:
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
         self._files = SegmentFiles(store.path.parent, f"{encoder.name} {WORDS_VERSION} {language}")
         self._is_closing = False
-        self._builder = ThreadPoolExecutor(1, "knowledge-merge", _give_way)
+        self._builder = ThreadPoolExecutor(1, "knowledge-merge", give_way)
         self._merges: dict[Place, asyncio.Task[None]] = {}
 
     @property
@@ -82,6 +80,18 @@ class KnowledgeBase:
     def seen(self, place: Place) -> int:
         """The version up to which questions to that place see everything: not what could not be embedded yet."""
         return min((version - 1 for where, version in self._foreign if where == place), default=self._applied)
+
+    def figures(self) -> StoredFigures:
+        """Of all collections."""
+        generations = [one for place in self._store.collections() if (one := self._generation(place)) is not None]
+        counts = [one.counts() for one in generations]
+        return StoredFigures(
+            collections=len(counts),
+            documents=sum(documents for documents, _ in counts),
+            passages=sum(passages for _, passages in counts),
+            segments=sum(len(one.parts) for one in generations),
+            version=self._applied,
+        )
 
     @property
     def merging(self) -> Collection[asyncio.Task[None]]:
@@ -349,11 +359,6 @@ def due(generation: Generation) -> list[Part]:
 
 def _wants_graph(part: Part) -> bool:
     return part.rows > GRAPH_FROM and part.segment.index.is_exact
-
-
-def _give_way() -> None:
-    """This thread to those that answer questions."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def key(tenant: str, collection: str) -> str:

@@ -99,9 +99,11 @@ class Generation:
 
     def counts(self) -> tuple[int, int]:
         """Documents and passages that count."""
-        numbers = [(part, part.numbers()) for part in self.parts]
-        passages = sum(int(part.segment.lengths[those].sum()) for part, those in numbers)
-        return sum(len(those) for _, those in numbers), passages
+        documents = sum(
+            len(part.segment.documents) if part.alive is None else int(np.count_nonzero(part.alive))
+            for part in self.parts
+        )
+        return documents, sum(part.rows for part in self.parts)
 
     def find(self, document_id: str) -> Found | None:
         """Where that document is, if there is one."""

@@ -12,22 +12,28 @@ from collections.abc import Callable, Sequence
 
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
-from gateway.knowledge.generation import Generation
+from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.lexical import LANGUAGE, analyzer
+from gateway.knowledge.probe import Probe
 from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
+
+SPARE = 5
+"""Documents beyond those that are asked for, in the place of those that say the same as others."""
 
 
 class Library:
     """Collections by name. `language`: what their documents are written in, see `lexical.Analyzer`; `now` tells which
-    documents it is the time of, in seconds since 1970."""
+    documents it is the time of, in seconds since 1970. `probe` hears of searches."""
 
     def __init__(
         self,
         collections: dict[str, Generation],
         language: str = LANGUAGE,
         now: Callable[[], float] = time.time,
+        probe: Probe | None = None,
     ) -> None:
         self._collections = dict(collections)
+        self._probe = probe
         self._analyzer = analyzer(language)
         self._now = now
 
@@ -71,7 +77,10 @@ class Library:
         nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
-        ranked = generation.ranked(prediction, principal, least, also, self._now())
+        now = self._now()
+        ranked = generation.ranked(prediction, principal, least, also, now)
+        if self._probe is not None:
+            self._probe.note(generation, prediction, principal, now)
         return Ranking(
             tuple([(part.segment.documents[number].id, score) for part, number, score in ranked]), generation.version
         )
@@ -88,9 +97,13 @@ class Library:
     ) -> Evidence:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        terms = self._analyzer.question(text)
-        ranked = hybrid.search(generation, prediction, terms, principal, limit, self._now(), ranker)
-        hits = [part.segment.hit(prediction, number, citations, near) for part, number, _, near in ranked]
+        terms, now = self._analyzer.question(text), self._now()
+        ranked = hybrid.search(generation, prediction, terms, principal, limit + SPARE, now, ranker)
+        if self._probe is not None:
+            self._probe.note(generation, prediction, principal, now)
+        hits = [
+            part.segment.hit(prediction, number, citations, near) for part, number, near in _different(ranked)[:limit]
+        ]
         return Evidence(tuple(hit for hit in hits if hit), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
@@ -121,6 +134,19 @@ class Library:
 
     def _is_in_time(self, document: Document) -> bool:
         return document.effective <= self._now() < document.expires
+
+
+def _different(ranked: hybrid.Ranked) -> list[tuple[Part, int, float]]:
+    """Of documents that say the same the first: imported twice, or kept on two pages."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for part, number, _, near in ranked:
+        document = part.segment.documents[number]
+        said = (document.title, document.text)
+        if said not in seen:
+            seen.add(said)
+            kept.append((part, number, near))
+    return kept
 
 
 def may_read(document: Document, principal: Principal) -> bool:

@@ -239,7 +239,7 @@ class Segment:
 
     def _scan(self, forward: Pass) -> Scan:
         cosines = self.index.cosines(forward.embeddings)
-        return Scan(cosines, _scores(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
+        return Scan(cosines, scores_of(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
 
     def _by_index(self, embedding: Vector, allowed: Mask | None, least: int, each: int) -> NDArray[np.int64]:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
@@ -264,7 +264,7 @@ class Segment:
         lengths = self.first_passage[numbers + 1] - firsts
         starts = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
-        return _scores(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
+        return scores_of(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
 
     def cosines(self, prediction: Prediction, number: int) -> list[float]:
         """How near the passages of a document are, in their order."""
@@ -292,7 +292,7 @@ class Segment:
 Nearest = tuple[NDArray[np.int64], Vector]
 
 
-def _scores(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matrix:
+def scores_of(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matrix:
     """[..., documents] of the cosines [..., passages], where each document's passages begin at `starts`."""
     means = np.add.reduceat(cosines, starts, axis=-1) / lengths
     return np.asarray((np.maximum.reduceat(cosines, starts, axis=-1) + means) / 2, np.float32)

@@ -10,7 +10,18 @@ from typing import Protocol
 from gateway.deadline import Deadline
 from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.store import Store
-from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Degradation,
+    Evidence,
+    Forecast,
+    Principal,
+    ProbeFigures,
+    Question,
+    StoredFigures,
+    Workload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +50,9 @@ class Description:
     certificate: CertificateStatus
     loaded: float
     collections: tuple[CollectionDescription, ...] = ()
+    stored: StoredFigures | None = None
+    """None where no collections are stored."""
+    probe: ProbeFigures = ProbeFigures()  # noqa: RUF009 - frozen
     fallback: str = ""
     """What answers, or would, where the device is lost; empty if nothing does."""
     degraded: Degradation | None = None
