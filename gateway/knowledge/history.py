@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,13 +40,21 @@ class Figures:
     vector_bytes: int
 
 
-def stored(row: Sequence[object], gone: object = 0) -> Stored:
+def stored(row: Sequence[Any], gone: int = 0) -> Stored:
     """Of the columns that `store.DOCUMENT` names."""
-    document_id, version, title, uri, updated, answer, text, groups = row
+    document_id, version, title, uri, updated, answer, text, groups, effective, expires = row
     document = Document(
-        str(document_id), str(title), str(uri), str(updated), str(answer), str(text), frozenset(json.loads(str(groups)))
+        document_id,
+        title,
+        uri,
+        updated,
+        answer,
+        text,
+        frozenset(json.loads(groups)),
+        effective,
+        math.inf if expires is None else expires,
     )
-    return Stored(document, int(str(version)), int(str(gone)))
+    return Stored(document, version, gone)
 
 
 def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
@@ -63,7 +72,7 @@ def around(read: Read, change: Changed) -> Around:
     """Nothing of what was there before the collection was begun."""
     # Each by its own index: a document may have many versions.
     one = (
-        "SELECT id, version, '', '', '', '', '', groups, coalesce(gone, 0) FROM document {} "
+        "SELECT id, version, '', '', '', '', '', groups, effective, expires, coalesce(gone, 0) FROM document {} "
         "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND {} "
         "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)"
     )
