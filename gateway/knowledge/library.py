@@ -7,8 +7,12 @@ with. Reading rights are checked inside the search, never on its results alone.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
@@ -30,6 +34,7 @@ class Library:
         self._collections = dict(collections)
         self._analyzer = analyzer(language)
         self._now = now
+        self._spells: dict[str, _Spell] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
@@ -47,10 +52,21 @@ class Library:
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""
         self._collections = self._collections | {collection: generation}
+        self._spells.pop(collection, None)  # which would keep all of the other one in memory
 
     def remove(self, collection: str) -> None:
         """Serve it no more."""
         self._collections = {name: one for name, one in self._collections.items() if name != collection}
+        self._spells.pop(collection, None)
+
+    def since(self, collection: str) -> float:
+        """The last moment at which one of its documents began or ceased to count, in seconds since 1970; 0 if none has.
+        What its generation says changes with nothing else."""
+        generation, now = self.generation(collection), self._now()
+        spell = self._spells.get(collection)
+        if spell is None or spell.generation is not generation or not spell.start <= now < spell.end:
+            spell = self._spells[collection] = _Spell.at(generation, now)
+        return spell.start
 
     def counts(self, collection: str, principal: Principal) -> tuple[int, int]:
         """Documents and passages that the principal may read."""
@@ -90,8 +106,12 @@ class Library:
         generation = self.generation(collection)
         terms = self._analyzer.question(text)
         ranked = hybrid.search(generation, prediction, terms, principal, limit, self._now(), ranker)
-        hits = [part.segment.hit(prediction, number, citations, near) for part, number, _, near in ranked]
-        return Evidence(tuple(hit for hit in hits if hit), generation.version)
+        hits = [
+            replace(hit, score=score)
+            for part, number, score, near in ranked
+            if (hit := part.segment.hit(prediction, number, citations, near))
+        ]
+        return Evidence(tuple(hits), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""
@@ -121,6 +141,23 @@ class Library:
 
     def _is_in_time(self, document: Document) -> bool:
         return document.effective <= self._now() < document.expires
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Spell:
+    """From when until when the same documents of a generation count."""
+
+    generation: Generation
+    start: float
+    end: float
+
+    @staticmethod
+    def at(generation: Generation, now: float) -> _Spell:
+        # Of those that were replaced, too: a moment too many costs an answer that is not kept, and no more.
+        bounds = [valid.ravel() for part in generation.parts if (valid := part.segment.valid) is not None]
+        every = np.concatenate(bounds) if bounds else np.empty(0)
+        start, end = every[every <= now].max(initial=0.0), every[every > now].min(initial=math.inf)
+        return _Spell(generation, float(start), float(end))
 
 
 def may_read(document: Document, principal: Principal) -> bool:

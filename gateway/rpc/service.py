@@ -10,7 +10,17 @@ from typing import Protocol
 from gateway.deadline import Deadline
 from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.store import Store
-from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Degradation,
+    Evidence,
+    Forecast,
+    Principal,
+    Question,
+    Ranker,
+    Workload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +74,15 @@ class Gateway(Protocol):
         ...
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
-        """The nearest `limit` documents that the principal may read, with the stages' times.
+        """The `limit` best documents that the principal may read, by that ranker, with the stages' times.
 
         Raises errors.GatewayError.
         """
