@@ -228,6 +228,8 @@ def test_it_says_since_when_the_same_documents_are_in_time() -> None:
     library.remove("x")
     with pytest.raises(UnknownCollection):
         library.since("x")
+    library.replace("x", first)
+    assert library.since("x") == 10.0
 
 
 def test_a_hit_says_what_it_was_ranked_by(library: Library) -> None:

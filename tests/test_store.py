@@ -171,6 +171,18 @@ async def test_whoever_may_not_read_all_of_a_collection_does_not_end_it(
     assert len(store.documents("acme", "help")) == (0 if may else len(rights))
 
 
+async def test_vectors_are_kept_once_and_take_little_more_than_they_are(store: Store) -> None:
+    versions = (await write(store, *(Put(document(f"d{at}")) for at in range(500)))).versions
+    store.compact()
+    before = store.path.stat().st_size
+    rows = np.ones((2, 384), np.float32)
+    for value in (1, 2):  # the second time in the place of the first
+        store.keep("mini", {version: rows * value for version in versions})
+    assert {float(one.max()) for one in store.vectors("mini", 384, versions).values()} == {2}
+    store.compact()
+    assert (store.path.stat().st_size - before) / (len(versions) * rows.nbytes) < 1.45
+
+
 async def test_a_batch_that_fails_does_not_take_others_with_it(store: Store) -> None:
     outcomes = await asyncio.gather(
         *(write(store, Put(document(f"d{at}"), expected=0 if at % 2 else 7)) for at in range(20)),

@@ -52,7 +52,7 @@ class Library:
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""
         self._collections = self._collections | {collection: generation}
-        self._spells.pop(collection, None)  # which would keep all of the other one in memory
+        self._spells.pop(collection, None)
 
     def remove(self, collection: str) -> None:
         """Serve it no more."""
@@ -64,7 +64,7 @@ class Library:
         What its generation says changes with nothing else."""
         generation, now = self.generation(collection), self._now()
         spell = self._spells.get(collection)
-        if spell is None or spell.generation is not generation or not spell.start <= now < spell.end:
+        if spell is None or not spell.start <= now < spell.end:
             spell = self._spells[collection] = _Spell.at(generation, now)
         return spell.start
 
@@ -143,11 +143,10 @@ class Library:
         return document.effective <= self._now() < document.expires
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class _Spell:
     """From when until when the same documents of a generation count."""
 
-    generation: Generation
     start: float
     end: float
 
@@ -157,7 +156,7 @@ class _Spell:
         bounds = [valid.ravel() for part in generation.parts if (valid := part.segment.valid) is not None]
         every = np.concatenate(bounds) if bounds else np.empty(0)
         start, end = every[every <= now].max(initial=0.0), every[every > now].min(initial=math.inf)
-        return _Spell(generation, float(start), float(end))
+        return _Spell(float(start), float(end))
 
 
 def may_read(document: Document, principal: Principal) -> bool:
