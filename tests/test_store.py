@@ -177,7 +177,7 @@ async def test_vectors_are_kept_once_and_take_little_more_than_they_are(store: S
     before = store.path.stat().st_size
     rows = np.ones((2, 384), np.float32)
     for value in (1, 2):  # the second time in the place of the first
-        store.keep("mini", {version: rows * value for version in versions})
+        store.keep("mini", dict.fromkeys(versions, rows * value))
     assert {float(one.max()) for one in store.vectors("mini", 384, versions).values()} == {2}
     store.compact()
     assert (store.path.stat().st_size - before) / (len(versions) * rows.nbytes) < 1.45
