@@ -40,7 +40,7 @@ from gateway.rpc.service import CollectionDescription, Description
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
 from gateway.swapping import Swapping
-from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Workload
+from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
 
@@ -161,8 +161,11 @@ class Assembled:
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
             return await self._answer(question, deadline)
-        version = self.library.generation(question.collection).version if question.collection else 0
-        return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
+        name = question.collection
+        key = (
+            Key(question, self.library.generation(name).version, self.library.since(name)) if name else Key(question, 0)
+        )
+        return await self._cache.answer(key, deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
@@ -173,13 +176,19 @@ class Assembled:
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
-        evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH)
+        evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH, ranker)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
     def start(self) -> None:

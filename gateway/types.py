@@ -283,11 +283,13 @@ class CitationState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document found by retrieval, with its best passages first. `similarity` is the best passage's cosine."""
+    """A document found by retrieval, with its best passages first. `similarity` is how near it is: a search's by its
+    title and all of its passages, else the best passage's cosine. `score`: what a search ranked it by."""
 
     document: Document
     similarity: float
     citations: tuple[Citation, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,13 +314,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that a search found, as a caller of the API sees it: with its passages instead of its text."""
+    """A document that a search found, as a caller of the API sees it: with its passages instead of its text. `score` is
+    what it was ranked by, `similarity` how near it is."""
 
     document_id: str
     title: str
     uri: str
     similarity: float
     citations: tuple[Citation, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,10 @@ LEXICAL_SHARE = 1.0
 """On 150 questions about MedQuAD: see the README."""
 
 Numbers = NDArray[np.int64]
-Ranked = list[tuple[Part, int, float, float]]
-"""Documents with their scores and with how near they are (cosine), best first."""
+One = tuple[Part, int, float, float]
+"""A document with its score and with how near it is (cosine)."""
+Ranked = list[One]
+"""Best first."""
 
 
 def search(

@@ -7,12 +7,16 @@ with. Reading rights are checked inside the search, never on its results alone.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
-from gateway.knowledge.generation import Generation, Part
+from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.probe import Probe
 from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
@@ -36,6 +40,7 @@ class Library:
         self._probe = probe
         self._analyzer = analyzer(language)
         self._now = now
+        self._spells: dict[str, _Spell] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
@@ -53,10 +58,21 @@ class Library:
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""
         self._collections = self._collections | {collection: generation}
+        self._spells.pop(collection, None)
 
     def remove(self, collection: str) -> None:
         """Serve it no more."""
         self._collections = {name: one for name, one in self._collections.items() if name != collection}
+        self._spells.pop(collection, None)
+
+    def since(self, collection: str) -> float:
+        """The last moment at which one of its documents began or ceased to count, in seconds since 1970; 0 if none has.
+        What its generation says changes with nothing else."""
+        generation, now = self.generation(collection), self._now()
+        spell = self._spells.get(collection)
+        if spell is None or not spell.start <= now < spell.end:
+            spell = self._spells[collection] = _Spell.at(generation, now)
+        return spell.start
 
     def counts(self, collection: str, principal: Principal) -> tuple[int, int]:
         """Documents and passages that the principal may read."""
@@ -102,9 +118,11 @@ class Library:
         if self._probe is not None:
             self._probe.note(generation, prediction, principal, now)
         hits = [
-            part.segment.hit(prediction, number, citations, near) for part, number, near in _different(ranked)[:limit]
+            replace(hit, score=score)
+            for part, number, score, near in _different(ranked)[:limit]
+            if (hit := part.segment.hit(prediction, number, citations, near))
         ]
-        return Evidence(tuple(hit for hit in hits if hit), generation.version)
+        return Evidence(tuple(hits), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""
@@ -136,17 +154,29 @@ class Library:
         return document.effective <= self._now() < document.expires
 
 
-def _different(ranked: hybrid.Ranked) -> list[tuple[Part, int, float]]:
+def _different(ranked: hybrid.Ranked) -> hybrid.Ranked:
     """Of documents that say the same the first: imported twice, or kept on two pages."""
-    seen: set[tuple[str, str]] = set()
-    kept = []
-    for part, number, _, near in ranked:
-        document = part.segment.documents[number]
-        said = (document.title, document.text)
-        if said not in seen:
-            seen.add(said)
-            kept.append((part, number, near))
-    return kept
+    first: dict[tuple[str, str], hybrid.One] = {}
+    for one in ranked:
+        document = one[0].segment.documents[one[1]]
+        first.setdefault((document.title, document.text), one)
+    return list(first.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """From when until when the same documents of a generation count."""
+
+    start: float
+    end: float
+
+    @staticmethod
+    def at(generation: Generation, now: float) -> _Spell:
+        # Of those that were replaced, too: a moment too many costs an answer that is not kept, and no more.
+        bounds = [valid.ravel() for part in generation.parts if (valid := part.segment.valid) is not None]
+        every = np.concatenate(bounds) if bounds else np.empty(0)
+        start, end = every[every <= now].max(initial=0.0), every[every > now].min(initial=math.inf)
+        return _Spell(float(start), float(end))
 
 
 def may_read(document: Document, principal: Principal) -> bool:

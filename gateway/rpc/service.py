@@ -19,6 +19,7 @@ from gateway.types import (
     Principal,
     ProbeFigures,
     Question,
+    Ranker,
     StoredFigures,
     Workload,
 )
@@ -78,9 +79,15 @@ class Gateway(Protocol):
         ...
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
-        """The nearest `limit` documents that the principal may read, with the stages' times.
+        """The `limit` best documents that the principal may read, by that ranker, with the stages' times.
 
         Raises errors.GatewayError.
         """
