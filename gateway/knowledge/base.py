@@ -35,6 +35,8 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 TOGETHER = 64
 """Documents that are embedded together at a start."""
+PAGE = 1000
+"""Documents that are read together at a start."""
 UNIT_TOLERANCE = 1e-3
 GRAPH_FROM = 2048
 """Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
@@ -105,10 +107,19 @@ class KnowledgeBase:
         """
         self._stamp, self._applied = self._store.stamp(), self._store.last()
         for place in self._store.collections():
-            parts, left = self._files.parts(place, self._store.documents(*place))
+            parts, left = self._files.parts(place, self._documents(place))
             entries = self._embedded_now(left)
             self._show(place, Generation(self._applied, tuple(parts)).changed(self._applied, entries))
         self._files.clean([part.segment for part in self._parts()])
+
+    def _documents(self, place: Place) -> dict[int, Document]:
+        """All current ones by their versions. Page by page: rows that are gone leave holes in memory."""
+        found: dict[int, Document] = {}
+        after = ""
+        while page := self._store.documents(*place, after, PAGE):
+            found |= {one.version: one.document for one in page}
+            after = page[-1].document.id
+        return found
 
     def _embedded_now(self, some: Sequence[Stored]) -> list[Entry]:
         vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in some])

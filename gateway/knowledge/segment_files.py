@@ -70,9 +70,9 @@ class SegmentFiles:
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
-    def parts(self, place: Place, stored: Sequence[Stored]) -> tuple[list[Part], list[Stored]]:
-        """What is kept of these documents, and those of them that are in none of it."""
-        left = {one.version: one.document for one in stored}
+    def parts(self, place: Place, documents: Mapping[int, Document]) -> tuple[list[Part], list[Stored]]:
+        """What is kept of these documents, by their versions, and those of them that are in none of it."""
+        left = dict(documents)
         parts = []
         for kept in sorted(self._found().get(place, ()), key=lambda one: -one.rows):
             part = self._part(kept, left) if left else None
@@ -80,7 +80,7 @@ class SegmentFiles:
                 parts.append(part)
                 for version in part.segment.versions.tolist():
                     left.pop(version, None)
-        return parts, [one for one in stored if one.version in left]
+        return parts, [Stored(document, version) for version, document in left.items()]
 
     def _found(self) -> dict[Place, list[Kept]]:
         if self._kept is None:
