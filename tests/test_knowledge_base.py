@@ -145,7 +145,7 @@ async def test_segments_are_merged_beside_writes(desk: Desk, monkeypatch: pytest
     for at in range(120):
         await desk.write(Put(document(f"d{at % 50}", "card")))
         await asyncio.sleep(0.001)
-    await asyncio.gather(*desk.base._merges.values())
+    await asyncio.gather(*desk.base.merging)
     generation = desk.library.generation(key(*PLACE))
     assert len(generation.parts) < 30
     assert sorted(one.id for one in generation.documents) == sorted(f"d{at}" for at in range(50))
@@ -214,9 +214,28 @@ async def test_what_another_encoder_has_embedded_once_is_kept(desk: Desk, tmp_pa
 
 
 async def test_large_segments_get_a_graph_after_the_start(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.knowledge.base.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.merges.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.generation.OPEN_ROWS", 8)
     await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
     desk.base.start()
     await asyncio.gather(*desk.base.merging)
     assert sorted(desk.found()) == sorted(f"d{at}" for at in range(20))
+    assert not desk.library.generation(key(*PLACE)).parts[0].segment.index.is_exact
+    await desk.base.close()
+
+
+async def test_a_merge_that_fails_is_said_and_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.knowledge.merges.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.generation.OPEN_ROWS", 8)
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.knowledge.merges.VectorIndex", lambda *_: 1 / 0)
+        await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
+        await asyncio.gather(*desk.base.merging)
+    assert "could not be merged" in caplog.text
+    assert len(desk.found()) == 20
+    desk.base.start()
+    await asyncio.gather(*desk.base.merging)
+    assert not desk.library.generation(key(*PLACE)).parts[0].segment.index.is_exact
     await desk.base.close()
