@@ -128,6 +128,18 @@ class LexicalIndex:
             self._terms, starts = np.unique(self._terms[order], return_index=True)
             self._starts = np.append(starts, len(order))
 
+    def joined(self, other: LexicalIndex) -> LexicalIndex:
+        """Of this one's documents, and then those of the other one; searched by scan."""
+        if self._starts is not None or other._starts is not None:
+            return LexicalIndex([*self.words(), *other.words()], is_sorted=False)
+        made = LexicalIndex((), is_sorted=False)
+        made.lengths = np.concatenate([self.lengths, other.lengths])
+        made._terms = np.concatenate([self._terms, other._terms])
+        made._counts = np.concatenate([self._counts, other._counts])
+        made._documents = np.concatenate([self._documents, other._documents + np.int32(len(self.lengths))])
+        made._bounds = np.concatenate([self._bounds[:-1], other._bounds + self._bounds[-1]])
+        return made
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that it consists of, if it is sorted; see `kept`."""
         assert self._starts is not None

@@ -28,6 +28,10 @@ class Pages:
         self._starts = np.searchsorted(page[self._order], np.arange(len(self._known)))
         self._common: WeakKeyDictionary[Pages, Common] = WeakKeyDictionary()
 
+    def joined(self, other: Pages) -> Pages:
+        """Of this one's documents, and then those of the other one."""
+        return Pages(np.concatenate([self._known[self._page], other._known[other._page]]))
+
     def common(self, other: Pages) -> Common:
         """Looked for once: neither changes."""
         found = self._common.get(other)
