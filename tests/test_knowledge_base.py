@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gateway.knowledge.base import Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Store
-from gateway.types import Matrix, Principal
+from gateway.types import Document, Matrix, Principal
 from tests.test_generation import NOBODY, STAFF, document, embed, query
 
 PLACE = ("acme", "help")
@@ -239,3 +240,18 @@ async def test_a_merge_that_fails_is_said_and_tried_again(
     await asyncio.gather(*desk.base.merging)
     assert not desk.library.generation(key(*PLACE)).parts[0].segment.index.is_exact
     await desk.base.close()
+
+
+async def test_long_documents_are_divided_in_a_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.knowledge.base.LONG", 40)
+    threads: list[bool] = []
+    read = desk.base._read
+
+    def noted(documents: Sequence[Document]) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read(documents)
+
+    monkeypatch.setattr(desk.base, "_read", noted)
+    await desk.write(Create(), Put(document("a", "card")))
+    await desk.write(Put(document("b", "card fee " * 9)))
+    assert (threads, sorted(desk.found())) == ([True, False], ["a", "b"])

@@ -17,13 +17,13 @@ from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
 from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
-from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, analyzer
+from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, Words, analyzer
 from gateway.knowledge.library import Library
 from gateway.knowledge.merges import Merges
 from gateway.knowledge.segment import Embed, Entry, entries, spans_of
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.types import Document, Matrix, StoredFigures
+from gateway.types import Document, Matrix, Passage, StoredFigures
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,8 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 TOGETHER = 64
 """Documents that are embedded together at a start."""
+LONG = 20_000
+"""Characters from which documents are divided in a thread."""
 PAGE = 1000
 """Documents that are read together at a start."""
 UNIT_TOLERANCE = 1e-3
@@ -183,28 +185,29 @@ class KnowledgeBase:
 
     async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
         """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
-        divided = [tuple(passages(one)) for one in documents]
-        for at, some in enumerate(divided):
-            if not some:
+        is_long = sum(len(one.text) for one in documents) > LONG
+        # A batch of long texts takes tens of milliseconds to divide, and questions come meanwhile.
+        read = await asyncio.to_thread(self._read, documents) if is_long else self._read(documents)
+        for at, (divided, _) in enumerate(read):
+            if not divided:
                 raise InvalidQuestion(f"documents[{at}]", "has no text")
-        texts = [passage.plain for some in divided for passage in some]
+        texts = [passage.plain for divided, _ in read for passage in divided]
+        titles = len(texts)
         texts += [one.title for one in documents]
         vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
         if not _are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
             raise InferenceFailed("the encoder's vectors are not of unit length")
-        titles = len(texts) - len(documents)
-        ends = np.cumsum([len(some) for some in divided]).tolist()
-        return [
-            Entry(
-                document,
-                0,
-                spans_of(some),
-                vectors[end - len(some) : end],
-                vectors[titles + at],
-                analyzer(self._language).document(document),
-            )
-            for at, (document, some, end) in enumerate(zip(documents, divided, ends, strict=True))
-        ]
+        found, start = [], 0
+        for at, (document, (divided, words)) in enumerate(zip(documents, read, strict=True)):
+            end = start + len(divided)
+            found.append(Entry(document, 0, spans_of(divided), vectors[start:end], vectors[titles + at], words))
+            start = end
+        return found
+
+    def _read(self, documents: Sequence[Document]) -> list[tuple[list[Passage], Words]]:
+        """How each is divided, and what it says. In any thread."""
+        words = analyzer(self._language)
+        return [(passages(one), words.document(one)) for one in documents]
 
     def _entry(self, stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
         """None where its vectors are not there, or are none of the passages that it has today."""

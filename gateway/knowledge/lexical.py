@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import threading
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +61,15 @@ class Analyzer:
 
     def __init__(self, language: str = LANGUAGE) -> None:
         self.language = language
-        self._stems: Callable[[list[str]], list[str]] = (
-            (lambda words: words) if language == "none" else Stemmer.Stemmer(language).stemWords
-        )
+        self._own = threading.local()  # a stemmer for each thread: one is not made for two
         self._unsaid = frozenset(self._stems(sorted(STOPWORDS.get(language, ()))))
+
+    def _stems(self, words: list[str]) -> list[str]:
+        if self.language == "none":
+            return words
+        if not hasattr(self._own, "stemmer"):
+            self._own.stemmer = Stemmer.Stemmer(self.language)
+        return list(self._own.stemmer.stemWords(words))
 
     def document(self, document: Document) -> Words:
         """What it says, its title TITLE_WEIGHT times."""
