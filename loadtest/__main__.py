@@ -24,6 +24,7 @@ from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
 from loadtest.knowledge_peers_command import knowledge_beside_peers
+from loadtest.leaks_command import leaks
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
@@ -52,6 +53,7 @@ for command in (
     gpu,
     knowledge,
     knowledge_beside_peers,
+    leaks,
 ):
     main.add_command(command)
 

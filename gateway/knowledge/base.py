@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
+from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
@@ -283,7 +284,9 @@ class KnowledgeBase:
                 return
             if generation.has(parts):  # not if it was begun again
                 generation = generation.merged(parts, into)
+                failpoints.reached("before-merge-shown")
                 self._show(place, generation)
+                failpoints.reached("after-merge-shown")
                 rows = len(into.spans) if into else 0
                 log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), rows)
             parts = due(generation)
@@ -294,6 +297,7 @@ class KnowledgeBase:
         def go_on() -> None:
             if self._is_closing:
                 raise asyncio.CancelledError
+            failpoints.reached("while-merging")
 
         some = [one for part in parts for one in part.entries()]
         return Segment.build(some, GRAPH_FROM, go_on=go_on) if some else None

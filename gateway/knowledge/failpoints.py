@@ -5,7 +5,16 @@ from __future__ import annotations
 import os
 import signal
 
-NAMES = ("before-commit", "after-commit")
+NAMES = (
+    "before-commit",
+    "after-commit",
+    "before-checkpoint",
+    "after-checkpoint",
+    "while-merging",
+    "before-merge-shown",
+    "after-merge-shown",
+)
+"""Each is proved by `gateway loadtest crashes`."""
 _NAMED = os.environ.get("GATEWAY_FAILPOINT", "")
 
 
