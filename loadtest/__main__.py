@@ -19,6 +19,7 @@ from gateway.types import Answer
 from loadtest import options
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
+from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
@@ -54,6 +55,7 @@ for command in (
     knowledge,
     knowledge_beside_peers,
     leaks,
+    crashes,
 ):
     main.add_command(command)
 

@@ -33,13 +33,14 @@ OPEN_ROWS, GRAPH_FROM, FEW_ROWS, CHECKPOINT_BATCHES = 8, 24, 12, 16
 
 
 @contextlib.contextmanager
-def small() -> Iterator[None]:
-    """Segments are sealed after some four documents, merged from then on, and have graphs from a dozen on."""
+def small(checkpoints: int = CHECKPOINT_BATCHES) -> Iterator[None]:
+    """Segments are sealed after some four documents, merged from then on, and have graphs from a dozen on. The log is
+    moved into the main file after so many writes."""
     with (
         mock.patch.object(generation, "OPEN_ROWS", OPEN_ROWS),
         mock.patch.object(base, "GRAPH_FROM", GRAPH_FROM),
         mock.patch.object(segment, "FEW_ROWS", FEW_ROWS),
-        mock.patch.object(store, "CHECKPOINT_BATCHES", CHECKPOINT_BATCHES),
+        mock.patch.object(store, "CHECKPOINT_BATCHES", checkpoints),
     ):
         yield
 
