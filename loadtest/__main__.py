@@ -26,6 +26,7 @@ from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
 from loadtest.knowledge_peers_command import knowledge_beside_peers
 from loadtest.leaks_command import leaks
+from loadtest.medquad_command import medquad
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
@@ -56,6 +57,7 @@ for command in (
     knowledge_beside_peers,
     leaks,
     crashes,
+    medquad,
 ):
     main.add_command(command)
 
