@@ -73,8 +73,8 @@ def show(found: dict[str, Any], console: Console) -> None:
     headings = ("what was done", "tries", "acknowledged", "lost", "what came of it")
     proof_results.show(found, console, headings, _rows(found))
     console.print(
-        f"acknowledged writes lost by kills: {found['lost_by_kills']}, by a log that the disk damaged: "
-        f"{found['lost_by_damaged_logs']}",
+        f"acknowledged writes lost by kills: {found['lost_by_kills']:,}; lost, or not to be read any more, by a log "
+        f"that the disk damaged: {found['lost_by_damaged_logs']:,}",
         highlight=False,
     )
     for one in found["skipped"]:
