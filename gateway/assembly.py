@@ -29,6 +29,7 @@ from gateway.knowledge.embeddings import EmbeddingCache
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
+from gateway.knowledge.probe import Probe
 from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
@@ -39,7 +40,7 @@ from gateway.rpc.service import CollectionDescription, Description
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
 from gateway.swapping import Swapping
-from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Workload
+from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +95,10 @@ class Assembled:
         cache: AnswerCache | None = None,
         spare_library: Library | None = None,
         base: KnowledgeBase | None = None,
+        probe: Probe | None = None,
     ) -> None:
         self.engine = engine
+        self._probe = probe or Probe(0)
         self._base = base
         self._cache = cache
         self.default_collection = default_collection
@@ -158,8 +161,11 @@ class Assembled:
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
             return await self._answer(question, deadline)
-        version = self.library.generation(question.collection).version if question.collection else 0
-        return await self._cache.answer(Key(question, version), deadline, lambda: self._answer(question, deadline))
+        name = question.collection
+        key = (
+            Key(question, self.library.generation(name).version, self.library.since(name)) if name else Key(question, 0)
+        )
+        return await self._cache.answer(key, deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
@@ -170,13 +176,19 @@ class Assembled:
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
         prediction = await self.engine.predict(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
-        evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH)
+        evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH, ranker)
         return replace(evidence, timings=prediction.timings | {"search": time.perf_counter() - started})
 
     def start(self) -> None:
@@ -208,6 +220,8 @@ class Assembled:
             certificate=profile.informed_certificate if is_informed else profile.certificate,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.collections()),
+            stored=self._base.figures() if self._base else None,
+            probe=self._probe.figures,
             fallback=f"{engine.spare.precision} on {engine.spare.provider}" if engine.spare else "",
             degraded=engine.degraded,
             can_answer=engine.is_up,
@@ -217,7 +231,13 @@ class Assembled:
         now = self.library.generation(name)
         return CollectionDescription(name, *now.counts(), now.version, len(now.parts))
 
+    def keep(self) -> None:
+        """What the next start would have to make anew; see `KnowledgeBase.keep`."""
+        if self._base is not None:
+            self._base.keep()
+
     async def close(self) -> None:
+        self._probe.close()
         if self._base is not None:
             await self._base.close()
         await self.engine.stop()
@@ -251,14 +271,15 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: St
     go_on()
     language = config.knowledge.language
     collections = served(config.knowledge, engine.bundle)
-    library = load_library(engine, collections, cache_folder(), language, go_on=go_on)
+    probe = Probe(config.knowledge.probe_every)
+    library = load_library(engine, collections, cache_folder(), language, go_on=go_on, probe=probe)
     spare_library = None
     if engine.spare:
         spare_library = load_library(engine, collections, cache_folder(), language, engine.spare, go_on)
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language) if store else None
-    return Assembled(engine, library, default, cache, spare_library, base)
+    return Assembled(engine, library, default, cache, spare_library, base, probe)
 
 
 def load_base(
@@ -322,6 +343,7 @@ def load_library(
     language: str = LANGUAGE,
     session: Session | None = None,
     go_on: Callable[[], None] = lambda: None,
+    probe: Probe | None = None,
 ) -> Library:
     """Every collection read from its folder and embedded by the engine, by one of its sessions, the first if None.
 
@@ -342,7 +364,7 @@ def load_library(
         # The folder too: two collections of one name must not drop each other's texts.
         embed = EmbeddingCache(embedded, f"{name} {folder.resolve()} {encoder}", bundle.manifest.dim, cache)
         built[name] = Generation.build(documents.read_folder(folder), embed, language=language)
-    return Library(built, language)
+    return Library(built, language, probe=probe)
 
 
 def cache_folder() -> Path:

@@ -146,6 +146,9 @@ class KnowledgeSection(_Section):
     tenant_watchers: Annotated[int, Field(ge=0, le=100_000)] = 16
     """Streams of `Knowledge.Watch` that one tenant may have open, of each replica. 0: none."""
 
+    probe_every: Annotated[int, Field(ge=0)] = 1000
+    """One of so many searches is compared with a scan of everything, in a thread that gives way: the metrics tell how
+    much of the ten nearest documents is found. 0: none."""
     language: str = "english"
     """What documents and questions are written in, for the search by words: a language that Snowball stems, or none."""
 

@@ -6,6 +6,7 @@ GatewayError
 │   ├── UnknownCollection     no such collection
 │   ├── UnknownDocument       no such document, or not for this caller
 │   ├── VersionConflict       a document is not at the version that a change expects
+│   │   └── HiddenDocuments       a collection that is to end has some that the writer may not read
 │   ├── KnowledgeBehind       this server does not see the version that was asked for
 │   ├── KnowledgeCleared      changes that were asked for are not kept any more
 │   ├── KeyReused             an idempotency key was used for something else
@@ -61,6 +62,16 @@ class VersionConflict(GatewayError):
             f"{document_id} cannot be written by this caller: the id is taken"
             if version is None
             else f"{document_id} is at version {version}, and the change expects {expected}"
+        )
+
+
+class HiddenDocuments(VersionConflict):
+    """A collection that is to end has documents that the writer may not read, and so may not delete."""
+
+    def __init__(self) -> None:
+        GatewayError.__init__(
+            self,
+            "the collection has documents that this caller may not read: it is ended by a caller with a group of each",
         )
 
 

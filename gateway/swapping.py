@@ -20,7 +20,7 @@ from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import CollectionDescription, Description, Startable
 from gateway.shadow import Observe, Shadow
-from gateway.types import Answer, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import Answer, Evidence, Forecast, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
 
@@ -70,10 +70,16 @@ class Swapping:
         return answer
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
         with self._current.used() as gateway:
-            return await gateway.search(text, collection, principal, limit, deadline)
+            return await gateway.search(text, collection, principal, limit, deadline, ranker)
 
     @property
     def store(self) -> Store:
@@ -126,6 +132,7 @@ class Swapping:
         await self._loader.close()
         await self.end_shadow()
         await self.discard()
+        self._current.gateway.keep()
         await self._current.gateway.close()
         for tenure in self._leaving.values():
             tenure.hurry()

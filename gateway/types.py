@@ -283,11 +283,13 @@ class CitationState(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document found by retrieval, with its best passages first. `similarity` is the best passage's cosine."""
+    """A document found by retrieval, with its best passages first. `similarity` is how near it is: a search's by its
+    title and all of its passages, else the best passage's cosine. `score`: what a search ranked it by."""
 
     document: Document
     similarity: float
     citations: tuple[Citation, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,13 +314,15 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A document that a search found, as a caller of the API sees it: with its passages instead of its text."""
+    """A document that a search found, as a caller of the API sees it: with its passages instead of its text. `score` is
+    what it was ranked by, `similarity` how near it is."""
 
     document_id: str
     title: str
     uri: str
     similarity: float
     citations: tuple[Citation, ...]
+    score: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,6 +356,25 @@ class Answer:
         """Whether a tier that the policy wanted gave nothing: also where the other one was sure enough without it."""
         searches = self.policy is not Policy.MODEL_ONLY and self.knowledge_version > 0
         return self.reason in DEGRADING or (searches and self.retrieval_confidence is None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFigures:
+    """What all stored collections hold together. `version`: of the last change that questions see."""
+
+    collections: int = 0
+    documents: int = 0
+    passages: int = 0
+    segments: int = 0
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFigures:
+    """Of searches that were made once more by scan: how many documents those `wanted`, and the search had `found`."""
+
+    wanted: int = 0
+    found: int = 0
 
 
 class Agreement(enum.StrEnum):

@@ -223,11 +223,11 @@ def _recall(desk: Desk, chance: random.Random) -> float:
     hits = 0
     for number in range(QUERIES):
         text = question(chance, 2 * 10**9 + number)
-        embedding = desk.asked(text).embedding
+        asked = desk.asked(text)
         scored = [
             (float(score), part.segment.documents[at].id)
             for part, numbers in parts
-            for at, score in zip(numbers.tolist(), part.segment.scores(embedding, numbers).tolist(), strict=True)
+            for at, score in zip(numbers.tolist(), part.segment.scores(asked, numbers).tolist(), strict=True)
         ]
         exact = {one for _, one in sorted(scored, reverse=True)[:RECALLED]}
         hits += len(exact & set(desk.ranked(text, RECALLED)[:RECALLED]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import time
 import zlib
@@ -92,9 +93,10 @@ def copied(folder: Path, to: Path) -> None:
     while True:
         before = (folder / FILE).stat()
         to.mkdir()
-        for path in (folder / FILE, folder / f"{FILE}-wal", *sorted(folder.rglob("*"))):
+        others = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
+        for path in (folder / FILE, folder / f"{FILE}-wal", *others):
             there = to / path.relative_to(folder)
-            if path.is_file() and not path.name.endswith("-shm") and not there.exists():
+            if not path.name.endswith("-shm") and not there.exists():
                 there.parent.mkdir(parents=True, exist_ok=True)
                 with contextlib.suppress(FileNotFoundError):  # what is only made from the rest comes and goes
                     shutil.copyfile(path, there)

@@ -19,6 +19,7 @@ from gateway.types import (
     Policy,
     Principal,
     Question,
+    Ranker,
     Reason,
     Route,
     Workload,
@@ -74,7 +75,9 @@ DOCUMENT = Document(
     text="Cards arrive within five days.",
 )
 
-EVIDENCE = Evidence((Hit(DOCUMENT, 0.75, (CITATION,)),), knowledge_version=7, timings={"infer": 0.002, "search": 0.001})
+EVIDENCE = Evidence(
+    (Hit(DOCUMENT, 0.75, (CITATION,), 1.25),), knowledge_version=7, timings={"infer": 0.002, "search": 0.001}
+)
 
 
 async def _confident(question: Question, deadline: Deadline) -> Answer:
@@ -88,7 +91,7 @@ class FakeGateway:
         self.behaviour = behaviour
         self.questions: list[Question] = []
         self.deadlines: list[Deadline] = []
-        self.searches: list[tuple[str, str, Principal, int]] = []
+        self.searches: list[tuple[str, str, Principal, int, Ranker]] = []
         self.is_closed = False
         self.next_forecast = Forecast(wait=0.0, backlog=0.0, service=0.002, cost=0.002)
         self.load = Workload(queued_seconds=0.25)
@@ -108,9 +111,15 @@ class FakeGateway:
         return await self.behaviour(question, deadline)
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
-        self.searches.append((text, collection, principal, limit))
+        self.searches.append((text, collection, principal, limit, ranker))
         return EVIDENCE
 
     def waiting(self) -> int:
@@ -158,6 +167,9 @@ class FakeGateway:
         pass
 
     async def follow(self) -> None:
+        pass
+
+    def keep(self) -> None:
         pass
 
     def start(self) -> None:

@@ -115,6 +115,43 @@ async def test_kept_answers_are_given_again_to_the_same_caller(bundle: Path, art
     assert replace(second, timings=first.timings, batch_size=1) == first
 
 
+async def test_a_kept_answer_ends_with_its_documents_and_hides_none_that_begins(bundle: Path, articles: Path) -> None:
+    for name, dates in (
+        ("yellow", "expires: 2026-01-02"),
+        ("red", "effective: 2026-01-02\nexpires: 2026-01-03"),
+        ("green", "effective: 2026-01-03"),
+    ):
+        text = ARTICLE.format(id=name).replace("updated", f"{dates}\nupdated")
+        (articles / f"{name}.md").write_text(text)
+    config = Config(
+        model=ModelSection(bundle=bundle),
+        knowledge=KnowledgeSection(collections={"mine": articles}),
+        cascade=CascadeSection(cached_answers=10),
+    )
+    gateway = assembly.assemble(config)
+    day = 86_400.0
+    first = 1_767_225_600.0  # 2026-01-01
+    clock = [first]
+    gateway.library._now = lambda: clock[0]
+    gateway.start()
+    question = Question("word1", "mine", policy=Policy.RETRIEVAL_ONLY)
+    found = []
+    try:
+        for clock[0] in (first, first + day - 1, first + day, first + 2 * day - 1, first + 2 * day, first):
+            answer = await gateway.answer(question, Deadline.after(30))
+            found.append(({one.document_id for one in answer.citations}, "cache" in answer.timings))
+    finally:
+        await gateway.close()
+    assert found == [
+        ({"yellow"}, False),
+        ({"yellow"}, True),
+        ({"red"}, False),
+        ({"red"}, True),
+        ({"green"}, False),
+        ({"yellow"}, True),
+    ]
+
+
 def test_collections_of_one_name_keep_their_embeddings_apart(bundle: Path, articles: Path, tmp_path: Path) -> None:
     engine = assembly.load_engine(Config(model=ModelSection(bundle=bundle)))
     other = tmp_path / "other"

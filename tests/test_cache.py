@@ -58,6 +58,7 @@ async def test_the_second_time_nothing_is_computed(work: Work) -> None:
     "other",
     [
         Key(QUESTION, 8),
+        Key(QUESTION, 7, since=60.0),
         Key(replace(QUESTION, text="why? "), 7),
         Key(replace(QUESTION, principal=Principal("acme")), 7),
         Key(replace(QUESTION, principal=Principal(groups=frozenset({"staff"}))), 7),

@@ -14,7 +14,7 @@ from gateway.errors import Overloaded
 from gateway.rpc.admission import Caller
 from gateway.rpc.server import Ports
 from gateway.rpc.validate import caller_of
-from gateway.types import Answer, Found, Policy, Principal, Question
+from gateway.types import Answer, Found, Policy, Principal, Question, Ranker
 from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
 
 STAFF = Principal("acme", frozenset({"staff"}))
@@ -134,10 +134,13 @@ async def test_it_searches(ports: Ports, gateway: FakeGateway) -> None:
         with Client(f"127.0.0.1:{ports.grpc}", STAFF, timeout=5) as client:
             return client.search("card")
 
-    expected = [Found("card-arrival", CITATION.title, CITATION.uri, 0.75, (CITATION,))]
+    expected = [Found("card-arrival", CITATION.title, CITATION.uri, 0.75, (CITATION,), 1.25)]
     async with AsyncClient(f"127.0.0.1:{ports.grpc}", STAFF, timeout=5) as client:
-        assert await client.search("card", collection="legal", limit=2) == expected
+        assert await client.search("card", collection="legal", limit=2, ranker=Ranker.LEXICAL) == expected
         with pytest.raises(CallFailed, match="limit"):
             await client.search("card", limit=51)
     assert await asyncio.to_thread(search) == expected
-    assert gateway.searches == [("card", "legal", STAFF, 2), ("card", "banking", STAFF, 5)]
+    assert gateway.searches == [
+        ("card", "legal", STAFF, 2, Ranker.LEXICAL),
+        ("card", "banking", STAFF, 5, Ranker.HYBRID),
+    ]

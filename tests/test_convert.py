@@ -24,6 +24,7 @@ def test_every_value_of_an_enum_has_its_number() -> None:
         (convert.ROUTE_TO_PROTO, pb.Route),
         (convert.REASON_TO_PROTO, pb.Reason),
         (convert.CERTIFICATE_TO_PROTO, pb.Certificate),
+        (convert.RANKER_TO_PROTO, pb.Ranker),
     ):
         assert {0, *table.values()} == set(enum.values())
 

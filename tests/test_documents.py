@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,31 @@ def test_groups_are_read(tmp_path: Path) -> None:
 def test_groups_must_be_a_list_of_names(tmp_path: Path, groups: str) -> None:
     with pytest.raises(DocumentInvalid, match=r"fees\.md: groups must be a list of names"):
         read(written(tmp_path, groups=groups))
+
+
+def test_dates_are_read(tmp_path: Path) -> None:
+    assert (read(written(tmp_path)).effective, read(written(tmp_path)).expires) == (0.0, math.inf)
+    article = read(written(tmp_path, effective="2026-01-01", expires="2026-01-01T12:00:00+02:00"))
+    assert (article.effective, article.expires) == (1_767_225_600, 1_767_225_600 + 36_000)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"effective": "soon"}, "front matter: effective must be a date"),
+        ({"expires": "20260101"}, "front matter: expires must be a date"),
+        ({"expires": "2026-02-30"}, "front matter is not YAML: day is out of range"),
+        ({"effective": "2026-01-02", "expires": "2026-01-01"}, "front matter: expires must be after effective"),
+        ({"group": "[staff]"}, "front matter: has the key 'group': it must be called groups"),
+        ({"Groups": "[staff]"}, "front matter: has the key 'Groups': it must be called groups"),
+        ({"Expires": "2026-01-01"}, "front matter: has the key 'Expires': it must be called expires"),
+    ],
+)
+def test_what_would_show_an_article_to_too_many_is_refused(
+    tmp_path: Path, changes: dict[str, str], problem: str
+) -> None:
+    with pytest.raises(DocumentInvalid, match=rf"fees\.md: {problem}"):
+        read(written(tmp_path, **changes))
 
 
 def test_an_answer_over_several_lines_becomes_one(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc.aio
 import pytest
 from click.testing import CliRunner, Result
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway import assembly
 from gateway.cli.main import cli
@@ -72,6 +74,10 @@ def document(name: str, answer: str = "word1 word2", *groups: str, expected_vers
         groups=groups,
         expected_version=expected_version,
     )
+
+
+def dated(**seconds: int) -> pb.Document:
+    return pb.Document(id="a", title="T", answer="w", **{name: Timestamp(seconds=one) for name, one in seconds.items()})  # type: ignore[arg-type]
 
 
 async def put(stub: Stub, *documents: pb.Document, key: str = "") -> pb.WriteResponse:
@@ -193,6 +199,79 @@ async def test_pages_follow_each_other_to_the_end(knowledge: Stub) -> None:
     assert seen == [f"d{at:02}" for at in range(20) if at % 3]
 
 
+async def test_what_is_not_in_time_is_kept_and_not_found(knowledge: Stub, channel: grpc.aio.Channel) -> None:
+    now = datetime.now(UTC)
+    dates: dict[str, tuple[datetime | None, datetime | None]] = {
+        "late": (None, now - timedelta(days=1)),
+        "early": (now + timedelta(days=1), None),
+        "now": (now - timedelta(days=1), now + timedelta(days=1)),
+        "always": (None, None),
+    }
+    written = [document(name) for name in dates]
+    for one, (effective, expires) in zip(written, dates.values(), strict=True):
+        for field, moment in ((one.effective, effective), (one.expires, expires)):
+            if moment:
+                field.FromDatetime(moment)
+    await put(knowledge, *written)
+    assert sorted(await found(knowledge)) == ["always", "now"]
+    request = pb.AnswerRequest(question="word1 word2", collection="help", policy=pb.POLICY_RETRIEVAL_ONLY)
+    answer = await gateway_pb2_grpc.AnswersStub(channel).Answer(request)
+    assert {one.document_id for one in answer.citations} < {"always", "now"}  # of one of them
+    assert answer.citations
+    for one in written:
+        kept = await knowledge.Get(pb.GetRequest(collection="help", document_id=one.id))
+        assert kept.document == one
+    listed = (await knowledge.List(pb.ListRequest(collection="help"))).documents
+    assert {one.document.id: one.document.expires for one in listed} == {one.id: one.expires for one in written}
+    (collection,) = (await knowledge.ListCollections(pb.ListCollectionsRequest())).collections
+    assert collection.documents == 2
+    assert (await knowledge.Stats(pb.StatsRequest(collection="help"))).documents == 4
+    await put(knowledge, document("late"))  # without the date
+    assert sorted(await found(knowledge)) == ["always", "late", "now"]
+
+
+async def test_dates_are_kept_to_the_microsecond(knowledge: Stub) -> None:
+    one = document("a")
+    one.effective.FromNanoseconds(1_767_225_600_123_456_789)
+    await put(knowledge, one)
+    kept = await knowledge.Get(pb.GetRequest(collection="help", document_id="a"))
+    assert kept.document.effective.ToNanoseconds() == 1_767_225_600_123_456_000
+    assert not kept.document.HasField("expires")
+
+
+@pytest.mark.parametrize("ranker", [pb.RANKER_HYBRID, pb.RANKER_DENSE, pb.RANKER_LEXICAL])
+async def test_a_search_goes_by_what_was_asked_for(knowledge: Stub, ranker: pb.Ranker) -> None:
+    await put(knowledge, document("said", "word1 word2"), document("unsaid", "word7 word8"))
+    request = pb.SearchRequest(query="word1 word2", collection="help", ranker=ranker)
+    hits = (await knowledge.Search(request)).hits
+    assert [one.document_id for one in hits] == ["said", "unsaid"][: 1 if ranker == pb.RANKER_LEXICAL else 2]
+    assert [one.score for one in hits] == sorted((one.score for one in hits), reverse=True)
+    said = hits[0].score - hits[0].similarity
+    assert (ranker == pb.RANKER_DENSE) is (said == 0)
+    if ranker == pb.RANKER_HYBRID:
+        assert said > 0
+
+
+async def test_a_page_is_no_larger_than_a_message_may_be(
+    knowledge: Stub, monkeypatch: pytest.MonkeyPatch, target: str
+) -> None:
+    answer = "\N{GRINNING FACE}" * 9_990 + " word1"
+    for at in range(0, 120, 20):
+        await put(knowledge, *(document(f"d{number:03}", answer) for number in range(at, at + 20)))
+    request = pb.ListRequest(collection="help", page_size=1000)
+    pages = []
+    while True:
+        page = await knowledge.List(request)  # would be RESOURCE_EXHAUSTED beyond gRPC's 4 MB
+        pages.append([one.document.id for one in page.documents])
+        request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    assert [name for page in pages for name in page] == [f"d{number:03}" for number in range(120)]
+    assert len(pages) == 3
+    monkeypatch.setattr("gateway.rpc.reading.PAGE_BYTES", 1)  # one that is too large is a page all the same
+    assert [one.document.id for one in (await knowledge.List(pb.ListRequest(collection="help"))).documents] == ["d000"]
+
+
 async def test_versions_and_keys_guard_writes(knowledge: Stub) -> None:
     first = await put(knowledge, document("a", expected_version=0), key="k")
     again = await put(knowledge, document("a", expected_version=0), key="k")
@@ -218,6 +297,13 @@ async def test_versions_and_keys_guard_writes(knowledge: Stub) -> None:
         ([pb.Document(id="a", answer="word1")], "documents[0].title"),
         ([pb.Document(id="a", title="T", answer="word1", uri="a\nb")], "documents[0].uri"),
         ([pb.Document(id="a", title="T", answer="word1", body="\x00")], "documents[0].body"),
+        ([dated(effective=-1)], "documents[0].effective"),
+        ([dated(effective=253_402_300_800)], "documents[0].effective"),
+        ([dated(effective=2**62)], "documents[0].effective"),
+        ([dated(effective=7, expires=7)], "documents[0].expires"),
+        ([dated(expires=0)], "documents[0].expires"),
+        ([dated(expires=253_402_300_800)], "documents[0].expires"),
+        ([pb.Document(id="a", title="T", answer="word1", expires=Timestamp(nanos=10**9))], "documents[0].expires"),
     ],
 )
 async def test_what_is_wrong_is_named_and_nothing_is_written(
@@ -240,6 +326,18 @@ async def test_a_collection_comes_and_goes(knowledge: Stub) -> None:
     assert code(caught) == ("NOT_FOUND", "no stored collection 'help' here")
     await knowledge.CreateCollection(pb.CreateCollectionRequest(collection="help"))
     assert await found(knowledge) == []
+
+
+async def test_whoever_may_not_read_all_of_a_collection_does_not_end_it(knowledge: Stub) -> None:
+    await put(knowledge, document("a"), document("b", "word1", "staff"))
+    request = pb.DropCollectionRequest(collection="help")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await knowledge.DropCollection(request)
+    name, said = code(caught)
+    assert name == "ABORTED"
+    assert said.startswith("the collection has documents that this caller may not read")
+    assert sorted(await found(knowledge, STAFF)) == ["a", "b"]
+    assert (await knowledge.DropCollection(request, metadata=STAFF)).knowledge_version == 4
 
 
 async def test_what_was_acknowledged_is_there_after_a_restart(bundle: Path, tmp_path: Path) -> None:
@@ -336,6 +434,30 @@ async def test_a_folder_is_imported_again_and_again(target: str, tmp_path: Path)
     assert "it was not there" in (await run("drop", "help", "--yes", "--target", target)).output
 
 
+async def test_dates_go_in_and_out_and_in_again(target: str, tmp_path: Path) -> None:
+    where = ("--collection", "help", "--target", target)
+    told = [
+        {
+            "id": "a",
+            "title": "T",
+            "answer": "word1.",
+            "effective": "2026-01-01",
+            "expires": "9999-06-01T12:00:00.500000+00:00",
+        },
+        {"id": "b", "title": "T", "answer": "word1."},
+    ]
+    for later in ("2026-01-01", "2026-02-01"):  # a change of a date alone is a change
+        told[0]["effective"] = later
+        (tmp_path / "a.jsonl").write_text("".join(json.dumps(one) + "\n" for one in told))
+        written = "2 written" if later == "2026-01-01" else "1 written, 1 unchanged"
+        assert written in (await run("import", str(tmp_path / "a.jsonl"), *where)).output
+    lines = (await run("export", *where)).stdout
+    seen = [{key: one.get(key) for key in ("effective", "expires")} for one in map(json.loads, lines.splitlines())]
+    assert seen == [{"effective": "2026-02-01", "expires": told[0]["expires"]}, {"effective": None, "expires": None}]
+    (tmp_path / "b.jsonl").write_text(lines)
+    assert "0 written, 2 unchanged" in (await run("import", str(tmp_path / "b.jsonl"), *where)).output
+
+
 async def test_what_is_stored_is_looked_at_from_the_command_line(target: str, tmp_path: Path) -> None:
     folder = tmp_path / "articles"
     folder.mkdir()
@@ -347,6 +469,9 @@ async def test_what_is_stored_is_looked_at_from_the_command_line(target: str, tm
     assert 0 < shown.index("word1") < shown.index("word7")
     hits = json.loads((await run("search", "word1 word2", *where, "--json", "--limit", "1")).output)
     assert [(one["document_id"], one["title"]) for one in hits] == [("a", "Title")]
+    said = json.loads((await run("search", "word2", *where, "--json", "--ranker", "lexical")).output)
+    assert [one["document_id"] for one in said] == ["a"]
+    assert said[0]["score"] != said[0]["similarity"]
     late = await run("search", "word1", *where, "--min-knowledge-version", "99")
     assert late.exit_code == 4
     assert "99 was asked for" in late.output

@@ -57,7 +57,7 @@ def test_scores_are_those_of_all_documents_that_may_be_read(
     whole = parts_of(some, 0)
     (part,) = whole.parts
     numbers = np.arange(len(some))
-    near = hybrid.dense(part, query(text).embedding, numbers)
+    near = hybrid.dense(part, query(text), numbers)
     (said,) = lexical.coverage([part.segment.words], ENGLISH.question(text))
     may = [one.groups <= principal.groups for one in some]
     best = {

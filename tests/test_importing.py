@@ -109,6 +109,8 @@ def test_what_is_there_as_it_was_read_is_left_alone(has_hashes: bool) -> None:
         replace(long, updated="now"),
         replace(long, groups=frozenset({"staff"})),
         replace(long, title="Other"),
+        replace(long, effective=60.0),
+        replace(long, expires=60.0),
     ):
         assert counts(imported(store, found(changed))[0]) == (1, 0, 0)
 

@@ -204,6 +204,45 @@ def test_reading_gives_the_document_with_its_nearest_passage(library: Library) -
     assert (hit.document, hit.citations[0].quote) == (CARD, "A card comes by post.")
 
 
+def test_what_is_not_in_time_is_as_if_it_were_not_there() -> None:
+    clock = [0.0]
+    dated = replace(CARD, effective=60.0, expires=70.0)
+    library = Library({"x": Generation.build([dated, FEE], embed)}, now=lambda: clock[0])
+    for clock[0], is_there in ((59.9, False), (60.0, True), (69.9, True), (70.0, False)):
+        hits = library.search("x", "card", query("card"), NOBODY, 9, 1).hits
+        assert ("card" in {hit.document.id for hit in hits}) is is_there
+        assert (library.standing("x", "card", "", NOBODY) is Standing.CURRENT) is is_there
+        assert (library.read("x", "card", query("card"), NOBODY, 1) is not None) is is_there
+        assert library.counts("x", NOBODY)[0] == 1 + is_there
+
+
+def test_it_says_since_when_the_same_documents_are_in_time() -> None:
+    clock = [0.0]
+    first = Generation.build([replace(CARD, effective=10.0, expires=30.0), replace(FEE, expires=20.0)], embed)
+    library = Library({"x": first, "always": Generation.build([CARD], embed)}, now=lambda: clock[0])
+    for clock[0], since in ((5.0, 0.0), (10.0, 10.0), (19.9, 10.0), (20.0, 20.0), (99.0, 30.0), (15.0, 10.0)):
+        assert library.since("x") == since
+        assert library.since("always") == 0.0
+    library.replace("x", Generation.build([replace(CARD, effective=12.0)], embed, 2))
+    assert library.since("x") == 12.0
+    library.remove("x")
+    with pytest.raises(UnknownCollection):
+        library.since("x")
+    library.replace("x", first)
+    assert library.since("x") == 10.0
+
+
+def test_a_hit_says_what_it_was_ranked_by(library: Library) -> None:
+    scores = {
+        ranker: library.search("banking", "card", query("card"), NOBODY, 1, 1, ranker).hits[0] for ranker in Ranker
+    }
+    near = {hit.similarity for hit in scores.values()}
+    assert len(near) == 1
+    assert scores[Ranker.DENSE].score == near.pop()
+    assert 0 < scores[Ranker.LEXICAL].score <= 1
+    assert scores[Ranker.HYBRID].score == pytest.approx(scores[Ranker.DENSE].score + scores[Ranker.LEXICAL].score)
+
+
 @pytest.mark.parametrize("document_id", ["loan", "gone"])
 def test_reading_what_is_forbidden_or_gone_is_none(library: Library, document_id: str) -> None:
     assert library.read("banking", document_id, query("loan"), NOBODY, 1) is None

@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import Metric
 from gateway.telemetry.merging import FORMAT, GAUGES, Merger, Part, Rule, merge, parse, render
 from gateway.telemetry.metrics import CollectionFigures, Metrics
 from gateway.telemetry.supervision import WorkerMetrics
+from gateway.types import ProbeFigures
 
 LABELS = st.text(st.characters(exclude_categories=["Cs"]), max_size=4)
 EIGHTHS = st.integers(0, 64).map(lambda eighths: eighths / 8)
@@ -189,7 +190,7 @@ def test_information_is_not_added() -> None:
 
 def test_every_gauge_has_a_rule() -> None:
     metrics = Metrics()
-    metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)])
+    metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)], None, ProbeFigures())
     families = [*metrics.registry.collect(), *WorkerMetrics(2).families()]
     assert {family.name for family in families if family.type == "gauge"} <= set(GAUGES), (
         "say in gateway.telemetry.merging what the values of several workers make together"

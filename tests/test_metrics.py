@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from gateway.telemetry.metrics import CollectionFigures, Metrics, Stage
-from gateway.types import Agreement, Degradation, Policy, Reason, Route, Workload
+from gateway.types import Agreement, Degradation, Policy, ProbeFigures, Reason, Route, StoredFigures, Workload
 from tests.fakes import ABSTENTION, ANSWER
 
 NAMES = {
@@ -31,6 +31,13 @@ NAMES = {
     "gateway_knowledge_documents": "gauge",
     "gateway_knowledge_passages": "gauge",
     "gateway_knowledge_version": "gauge",
+    "gateway_knowledge_stored_collections": "gauge",
+    "gateway_knowledge_stored_documents": "gauge",
+    "gateway_knowledge_stored_passages": "gauge",
+    "gateway_knowledge_stored_segments": "gauge",
+    "gateway_knowledge_log_version": "gauge",
+    "gateway_knowledge_probe_wanted_total": "counter",
+    "gateway_knowledge_probe_found_total": "counter",
     "gateway_admission_rejected_total": "counter",
     "gateway_cancelled_total": "counter",
     "gateway_queue_dropped_total": "counter",
@@ -134,8 +141,14 @@ def test_only_the_bundle_in_use_is_shown() -> None:
 
 def test_collections_are_shown() -> None:
     metrics = Metrics()
-    metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)])
-    assert metrics.registry.get_sample_value("gateway_knowledge_documents", {"collection": "banking"}) == 3
+    metrics.set_knowledge([CollectionFigures("banking", 3, 9, 7)], StoredFigures(2, 4, 8, 3, 11), ProbeFigures(10, 9))
+    get = metrics.registry.get_sample_value
+    assert get("gateway_knowledge_documents", {"collection": "banking"}) == 3
+    assert (get("gateway_knowledge_stored_segments"), get("gateway_knowledge_log_version")) == (3, 11)
+    assert (get("gateway_knowledge_probe_wanted_total"), get("gateway_knowledge_probe_found_total")) == (10, 9)
+    metrics.set_knowledge([], None, ProbeFigures(20, 18))
+    metrics.set_knowledge([], None, ProbeFigures(5, 5))  # another bundle counts anew
+    assert (get("gateway_knowledge_probe_wanted_total"), get("gateway_knowledge_probe_found_total")) == (25, 23)
 
 
 def test_what_the_model_tier_has_done_is_counted_once() -> None:

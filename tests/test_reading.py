@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import io
 import json
+import math
 import tempfile
 from contextlib import nullcontext
 from dataclasses import replace
@@ -16,6 +17,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cli.exporting import shown
+from gateway.client.editor import Kept
 from gateway.errors import InvalidQuestion
 from gateway.knowledge.documents import passages
 from gateway.knowledge.reading import drafts, files
@@ -400,6 +403,8 @@ def test_ids_that_were_given_are_not_changed(tmp_path: Path) -> None:
         (b'{"title": "T", "answer": "A.", "groups": ["staff", ""]}', "groups must be a list of names"),
         (b'{"title": "T", "answer": "A.", "group": "staff"}', "has the key 'group': it must be called groups"),
         (b'{"title": "T", "answer": "A.", "Groups": ["staff"]}', "has the key 'Groups'"),
+        (b'{"title": "T", "answer": "A.", "Expires": "2026-01-01"}', "has the key 'Expires'"),
+        (b'{"title": "T", "answer": "A.", "expires": 1767225600}', "expires must be a date"),
     ],
 )
 def test_a_bad_line_is_named_and_the_others_go_in(tmp_path: Path, line: bytes, problem: str) -> None:
@@ -445,6 +450,7 @@ def test_a_table_names_its_columns(tmp_path: Path) -> None:
         (b"title,answer,groups\nT,A.,staff;\n", "a.csv:2: groups must be a list of names"),
         (b"title,answer,groups\nT,A., \n", "a.csv:2: groups must be a list of names"),
         (b"title,answer,groups\nT,A.,;\n", "a.csv:2: groups must be a list of names"),
+        (b"title,answer,effective\nT,A.,soon\n", "a.csv:2: effective must be a date"),
     ],
 )
 def test_what_is_wrong_with_a_table_is_named(tmp_path: Path, content: bytes, problem: str) -> None:
@@ -495,14 +501,14 @@ STORED = st.builds(
     answer=SAID,
     text=TEXTS,
     groups=st.frozensets(NAMES, max_size=3),
+    effective=st.sampled_from([0.0, 1.5, 1_767_225_600.0]),
+    expires=st.sampled_from([math.inf, 1_767_225_600.000001, 250_000_000_000.125]),
 )
 STORES = st.lists(STORED, max_size=5, unique_by=lambda each: each.id)
 
 
 def exported(document: Document) -> dict[str, object]:
-    message = document_to_proto(document)
-    fields = ("id", "title", "uri", "updated", "answer", "body")
-    return {name: getattr(message, name) for name in fields} | {"groups": list(message.groups), "version": 3}
+    return shown(Kept(document, 3))
 
 
 def kept(path: Path, content: bytes) -> list[Document]:
@@ -526,10 +532,11 @@ def test_a_table_is_imported_as_it_was_written(stored: list[Document], kind: tup
     suffix, delimiter = kind
     out = io.StringIO(newline="")
     writer = csv.writer(out, delimiter=delimiter)
-    writer.writerow(["id", "title", "uri", "updated", "answer", "body", "groups"])
+    writer.writerow(["id", "title", "uri", "updated", "answer", "body", "effective", "expires", "groups"])
     for each in stored:
         row = exported(each)
-        cells = [row[name] for name in ("id", "title", "uri", "updated", "answer", "body")]
+        fields = ("id", "title", "uri", "updated", "answer", "body", "effective", "expires")
+        cells = [row.get(name, "") for name in fields]
         writer.writerow([*cells, ";".join(sorted(each.groups))])
     with tempfile.TemporaryDirectory() as folder:
         assert kept(Path(folder, f"a{suffix}"), out.getvalue().encode()) == stored

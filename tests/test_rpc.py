@@ -18,7 +18,7 @@ from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavai
 from gateway.rpc.convert import answer_from_proto
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Answer, Policy, Principal, Question
+from gateway.types import Answer, Policy, Principal, Question, Ranker
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
@@ -139,7 +139,7 @@ async def test_a_batch_wider_than_the_limit_is_answered_when_nothing_else_is(
 
 async def test_search_finds(knowledge: gateway_pb2_grpc.KnowledgeStub, gateway: FakeGateway) -> None:
     response = await knowledge.Search(pb.SearchRequest(query="card"), metadata=(("x-groups", "staff"),))
-    assert gateway.searches == [("card", "banking", Principal("default", frozenset({"staff"})), 5)]
+    assert gateway.searches == [("card", "banking", Principal("default", frozenset({"staff"})), 5, Ranker.HYBRID)]
     assert response.knowledge_version == 7
     assert response.hits[0].document_id == "card-arrival"
     assert response.hits[0].citations[0].quote == CITATION.quote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import resource
 import signal
@@ -10,12 +11,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from gateway.errors import KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
+from gateway.errors import HiddenDocuments, KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
 from gateway.knowledge.file import FILE
@@ -115,6 +117,72 @@ async def test_what_comes_again_under_its_key_is_not_done_again(store: Store) ->
         await write(store, Put(document("card", "Other.")), key="a")
 
 
+@pytest.mark.parametrize(("effective", "expires"), [(0.0, math.inf), (60.25, math.inf), (0.0, 7e9), (60.0, 61.0)])
+async def test_dates_are_kept(store: Store, tmp_path: Path, effective: float, expires: float) -> None:
+    dated = replace(CARD, effective=effective, expires=expires)
+    await write(store, Put(document("card", "Before.")), Put(dated))
+    alone = store.document("acme", "help", "card")
+    around = store.around(store.changes(BEGUN + 1)[0])
+    assert around.written == around.now
+    for one in (alone, around.now, *store.documents("acme", "help"), *store.documents("acme", "help", has_text=False)):
+        assert one is not None
+        assert (one.document.effective, one.document.expires) == (effective, expires)
+    assert alone is not None
+    assert alone.document == dated
+    with sqlite3.connect(tmp_path / FILE) as connection:  # what others read there, too
+        kept = connection.execute("SELECT effective, expires FROM document WHERE gone IS NULL").fetchall()
+    assert kept == [(effective, None if expires == math.inf else expires)]
+
+
+@pytest.mark.parametrize("other", [replace(CARD, effective=60.0), replace(CARD, expires=60.0)])
+async def test_other_dates_are_another_request(store: Store, other: Document) -> None:
+    await write(store, Put(CARD), key="a")
+    assert (await write(store, Put(CARD), key="a")).is_repeat
+    with pytest.raises(KeyReused):
+        await write(store, Put(other), key="a")
+    assert other.content_hash == CARD.content_hash  # what a reader sees is the same
+
+
+@pytest.mark.parametrize(
+    ("rights", "writer", "may"),
+    [
+        ([], set(), True),
+        ([set(), set()], set(), True),
+        ([set(), {"staff"}], set(), False),
+        ([{"staff"}, {"risk"}], {"staff"}, False),
+        ([{"staff"}, {"risk", "legal"}], {"staff", "legal"}, True),
+        ([{"staff"}], None, True),
+    ],
+)
+async def test_whoever_may_not_read_all_of_a_collection_does_not_end_it(
+    store: Store, rights: list[set[str]], writer: set[str] | None, may: bool
+) -> None:
+    for at, groups in enumerate(rights):
+        await write(store, Put(document(f"d{at}", groups=frozenset(groups))))
+    await write(store, Put(document("was", groups=frozenset({"other"}))))
+    await write(store, Remove("was"))  # which hinders nobody any more
+    batch = Batch("acme", "help", (Drop(),), writer=None if writer is None else frozenset(writer))
+    if may:
+        await store.write(batch)
+    else:
+        with pytest.raises(HiddenDocuments, match="has documents that this caller may not read"):
+            await store.write(batch)
+    assert (("acme", "help") in store.collections()) is not may
+    assert len(store.documents("acme", "help")) == (0 if may else len(rights))
+
+
+async def test_vectors_are_kept_once_and_take_little_more_than_they_are(store: Store) -> None:
+    versions = (await write(store, *(Put(document(f"d{at}")) for at in range(500)))).versions
+    store.compact()
+    before = store.path.stat().st_size
+    rows = np.ones((2, 384), np.float32)
+    for value in (1, 2):  # the second time in the place of the first
+        store.keep("mini", dict.fromkeys(versions, rows * value))
+    assert {float(one.max()) for one in store.vectors("mini", 384, versions).values()} == {2}
+    store.compact()
+    assert (store.path.stat().st_size - before) / (len(versions) * rows.nbytes) < 1.45
+
+
 async def test_a_batch_that_fails_does_not_take_others_with_it(store: Store) -> None:
     outcomes = await asyncio.gather(
         *(write(store, Put(document(f"d{at}"), expected=0 if at % 2 else 7)) for at in range(20)),
@@ -202,8 +270,8 @@ def test_what_is_no_store_is_not_opened(tmp_path: Path) -> None:
 def test_a_store_of_another_version_is_not_opened(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
-        connection.execute("UPDATE meta SET value = '99'")
-    with pytest.raises(StoreFailed, match="written by another version: schema"):
+        connection.execute("UPDATE meta SET value = '1'")
+    with pytest.raises(StoreFailed, match="written by another version: schema 1, and this reads 2; serve it with"):
         Store(tmp_path)
 
 

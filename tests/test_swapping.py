@@ -47,6 +47,9 @@ class Named(FakeGateway):
         self.is_candidate = False
         self.sha256 = "cd" * 32
 
+    def keep(self) -> None:
+        pass
+
     def start(self) -> None:
         self.is_started = True
 

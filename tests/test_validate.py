@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.validate import Rules, caller_of, items_of, lookup_of, question_of
-from gateway.types import Criticality, Policy, Principal
+from gateway.types import Criticality, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
 
 RULES = Rules(
@@ -65,7 +65,16 @@ def test_other_fields_are_checked(request_: pb.AnswerRequest, field: str) -> Non
 def test_defaults_are_filled_in() -> None:
     question = question_of(pb.AnswerRequest(question="x"), Principal(), RULES)
     assert (question.collection, question.policy, question.max_citations) == ("banking", Policy.ENSEMBLE, 3)
-    assert lookup_of(pb.SearchRequest(query="x"), "default", RULES).limit == 5
+    lookup = lookup_of(pb.SearchRequest(query="x"), "default", RULES)
+    assert (lookup.limit, lookup.ranker) == (5, Ranker.HYBRID)
+
+
+def test_a_search_names_its_ranker() -> None:
+    for number, ranker in ((pb.RANKER_DENSE, Ranker.DENSE), (pb.RANKER_LEXICAL, Ranker.LEXICAL)):
+        assert lookup_of(pb.SearchRequest(query="x", ranker=number), "default", RULES).ranker is ranker
+    unknown = pb.SearchRequest.FromString(pb.SearchRequest(query="x").SerializeToString() + b"\x28\x63")
+    with pytest.raises(InvalidQuestion, match=r"^ranker: has no value 99"):
+        lookup_of(unknown, "default", RULES)
 
 
 def test_an_unknown_collection_is_echoed_only_if_it_could_be_one() -> None:

@@ -1,6 +1,7 @@
 """Answers kept by the exact question: of one bundle, one state of the knowledge, one tenant with its rights.
 
-Nothing goes out of date in here: a key holds the knowledge version, and a bundle has a cache of its own. Askers of a
+Nothing goes out of date in here: a key holds the knowledge version and since when its documents have been the ones that
+are in time, and a bundle has a cache of its own. Askers of a
 question that is being answered wait for that answer; where it is not for them too, each asks for itself.
 """
 
@@ -19,10 +20,12 @@ from gateway.types import Answer, Question
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """All that an answer depends on, beside the bundle."""
+    """All that an answer depends on, beside the bundle. `since`: when a document of that version last began or ceased
+    to count, as `Library.since`."""
 
     question: Question
     knowledge_version: int
+    since: float = 0.0
 
 
 class AnswerCache:

@@ -7,7 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import Protocol, Self, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn, TimeElapsedColumn
@@ -16,10 +16,13 @@ from rich.text import Text
 from gateway.client import CallFailed
 from gateway.client.editor import Kept, Written
 from gateway.errors import InvalidQuestion
+from gateway.knowledge.changes import row_of
 from gateway.knowledge.reading.drafts import Bad, Found
 from gateway.rpc.convert import document_to_proto
 from gateway.rpc.editing import document_of
 from gateway.types import Document
+
+T = TypeVar("T")
 
 TOGETHER = 16
 CHARACTERS = 60_000
@@ -222,11 +225,11 @@ def batches(changes: Iterable[Change]) -> Iterator[list[Change]]:
 class Shown:
     """A bar on stderr, and above it what is not read."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "import", is_hidden: bool = False) -> None:
         self._console = Console(stderr=True)
-        columns = (SpinnerColumn(), TextColumn("import"), BarColumn(), _Rate(), TimeElapsedColumn())
-        self._progress = Progress(*columns, console=self._console, transient=True)
-        self._task = self._progress.add_task("import", total=None)  # how many there are is known when all is read
+        columns = (SpinnerColumn(), TextColumn(name), BarColumn(), _Rate(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=self._console, transient=True, disable=is_hidden)
+        self._task = self._progress.add_task(name, total=None)  # how many there are is known when all is read
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -235,7 +238,7 @@ class Shown:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def counted(self, read: Iterable[Found | Bad]) -> Iterator[Found | Bad]:
+    def counted(self, read: Iterable[T]) -> Iterator[T]:
         for one in read:
             yield one
             self._progress.advance(self._task)
@@ -255,11 +258,11 @@ class _Rate(ProgressColumn):
 
 def _digest(document: Document, content_hash: str) -> bytes:
     """Of all that can be changed. Lists have no body, and so its text is told by the hash alone."""
-    seen = [document.title, document.uri, document.updated, document.answer, sorted(document.groups), content_hash]
+    seen = [*row_of(replace(document, text="")), content_hash]
     return hashlib.sha256(json.dumps(seen).encode()).digest()
 
 
 def _key(collection: str, some: Iterable[Document], expected: Sequence[int]) -> str:
     """The same for the same documents in the place of the same ones."""
-    seen = [[one.id, one.title, one.uri, one.updated, one.text, sorted(one.groups)] for one in some]
+    seen = [row_of(one) for one in some]
     return "import-" + hashlib.sha256(json.dumps([collection, seen, list(expected)]).encode()).hexdigest()[:32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -93,22 +94,15 @@ def import_(
 @click.option("--collection", required=True)
 @given
 def export(collection: str, **where: Any) -> None:
-    """Print a collection as JSON, one document a line: what the caller may read."""
-    with _editor(**where) as editor:
-        for one in editor.list(collection):
-            kept = editor.get(collection, one.document.id)
-            document = kept.document
-            shown = {
-                "id": document.id,
-                "title": document.title,
-                "uri": document.uri,
-                "updated": document.updated,
-                "answer": document.answer,
-                "body": document.text.removeprefix(document.answer).strip(),
-                "groups": sorted(document.groups),
-                "version": kept.version,
-            }
-            click.echo(json.dumps(shown, ensure_ascii=False))
+    """Print a collection as JSON, one document a line: what the caller may read, whatever its dates."""
+    from gateway.cli.exporting import exported
+    from gateway.cli.importing import Shown
+
+    # Not between the lines that are printed, and not into a file.
+    shown = Shown("export", is_hidden=sys.stdout.isatty() or not sys.stderr.isatty())
+    with _editor(**where) as editor, shown:
+        for one in shown.counted(exported(editor, collection)):
+            click.echo(json.dumps(one, ensure_ascii=False))
 
 
 @knowledge.command()

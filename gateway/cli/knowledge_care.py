@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.target import client_at, editor_at, given
+from gateway.types import Ranker
 
 QUOTE = 200
 """Characters of a quote that are shown."""
@@ -23,21 +24,40 @@ QUOTE = 200
 @click.argument("text")
 @click.option("--collection", required=True)
 @click.option("--limit", type=click.IntRange(1, 50), default=5, show_default=True, help="The most documents to show.")
+@click.option(
+    "--ranker",
+    type=click.Choice([one.value for one in Ranker]),
+    help="What to go by: meaning (dense), words (lexical) or both.  [default: the server's, hybrid]",
+)
 @click.option("--min-knowledge-version", type=click.IntRange(min=0), default=0, help="Of a write that must be seen.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 @given
-def search(text: str, collection: str, limit: int, min_knowledge_version: int, is_json: bool, **where: Any) -> None:
+def search(
+    text: str,
+    collection: str,
+    limit: int,
+    ranker: str | None,
+    min_knowledge_version: int,
+    is_json: bool,
+    **where: Any,
+) -> None:
     """The documents nearest to TEXT, best first. Nothing is decided: the nearest may be wrong."""
     with client_at(**where) as client:
-        hits = client.search(text, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version)
+        hits = client.search(
+            text,
+            collection=collection,
+            limit=limit,
+            ranker=Ranker(ranker) if ranker else None,
+            min_knowledge_version=min_knowledge_version,
+        )
     if is_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in hits], ensure_ascii=False, indent=2))
         return
-    table = Table("similarity", "document", "title", "quote", box=box.SIMPLE_HEAD)
+    table = Table("score", "similarity", "document", "title", "quote", box=box.SIMPLE_HEAD)
     for one in hits:
         quote = " ".join(one.citations[0].quote.split()) if one.citations else ""
         shown = quote if len(quote) <= QUOTE else f"{quote[:QUOTE]}…"
-        table.add_row(f"{one.similarity:.3f}", Text(one.document_id), Text(one.title), Text(shown))
+        table.add_row(f"{one.score:.3f}", f"{one.similarity:.3f}", Text(one.document_id), Text(one.title), Text(shown))
     Console().print(table)
 
 

@@ -31,7 +31,8 @@ def verify(data: Path) -> None:
     """Check everything that is stored in DIR, beside a gateway that runs on it or without one.
 
     The file itself; that the log has no gaps, and comes to the documents that there are, each at one version; that what
-    was embedded has a vector of unit length for each passage. What is wrong is printed; the exit code is then 1.
+    was embedded has a vector of unit length for each passage and its title. What is wrong is printed; the exit code is
+    then 1.
     """
     count = 0
     with _opened(data) as store, _bar("verify") as progress:

@@ -24,8 +24,8 @@ from gateway.client.calls import (
     there,
     within,
 )
-from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
-from gateway.types import Answer, Criticality, Found, Policy, Principal
+from gateway.rpc.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
+from gateway.types import Answer, Criticality, Found, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 
@@ -147,13 +147,12 @@ class AsyncClient:
         *,
         collection: str = "",
         limit: int = 0,
+        ranker: Ranker | None = None,
         min_knowledge_version: int = 0,
         timeout: float | None = None,  # noqa: ASYNC109  # as above
     ) -> list[Found]:
-        """The nearest documents, best first; nothing is decided. As `answer`."""
-        request = pb.SearchRequest(
-            query=query, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version
-        )
+        """The best documents, best first; nothing is decided. `ranker` None: the server's default. As `answer`."""
+        request = _lookup(query, collection, limit, ranker, min_knowledge_version)
         try:
             response: pb.SearchResponse | None = await self._knowledge.Search(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
@@ -230,13 +229,12 @@ class Client(Connected):
         *,
         collection: str = "",
         limit: int = 0,
+        ranker: Ranker | None = None,
         min_knowledge_version: int = 0,
         timeout: float | None = None,
     ) -> list[Found]:
-        """The nearest documents, best first; nothing is decided. As `answer`."""
-        request = pb.SearchRequest(
-            query=query, collection=collection, limit=limit, min_knowledge_version=min_knowledge_version
-        )
+        """The best documents, best first; nothing is decided. `ranker` None: the server's default. As `answer`."""
+        request = _lookup(query, collection, limit, ranker, min_knowledge_version)
         try:
             response: pb.SearchResponse = self._knowledge.Search(
                 request, **within(self._timeout if timeout is None else timeout, self._metadata)
@@ -273,6 +271,18 @@ def _request(
         policy=pb.POLICY_UNSPECIFIED if policy is None else POLICY_TO_PROTO[policy],
         max_citations=max_citations,
         request_id=request_id,
+        min_knowledge_version=min_knowledge_version,
+    )
+
+
+def _lookup(
+    query: str, collection: str, limit: int, ranker: Ranker | None, min_knowledge_version: int
+) -> pb.SearchRequest:
+    return pb.SearchRequest(
+        query=query,
+        collection=collection,
+        limit=limit,
+        ranker=pb.RANKER_UNSPECIFIED if ranker is None else RANKER_TO_PROTO[ranker],
         min_knowledge_version=min_knowledge_version,
     )
 

@@ -25,6 +25,7 @@ from gateway.v1 import gateway_pb2_grpc
 DEFAULT_TIMEOUT = 10.0
 """Seconds: what is written is embedded first."""
 PAGE = 200
+"""Documents, or fewer where they are large."""
 
 
 @dataclass(frozen=True, slots=True)

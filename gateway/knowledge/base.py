@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import threading
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -21,11 +19,14 @@ from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
-from gateway.knowledge.lexical import LANGUAGE, analyzer
+from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, analyzer
 from gateway.knowledge.library import Library
+from gateway.knowledge.probe import give_way
 from gateway.knowledge.segment import Embed, Entry, Segment, entries, spans_of
+from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.types import Document, Matrix
+from gateway.knowledge.vectors import VectorIndex
+from gateway.types import Document, Matrix, StoredFigures
 
 log = logging.getLogger(__name__)
 
@@ -35,10 +36,11 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 TOGETHER = 64
 """Documents that are embedded together at a start."""
+PAGE = 1000
+"""Documents that are read together at a start."""
 UNIT_TOLERANCE = 1e-3
 GRAPH_FROM = 2048
 """Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
-LOWEST_PRIORITY = 19
 
 Place = tuple[str, str]
 """Tenant and collection."""
@@ -68,8 +70,9 @@ class KnowledgeBase:
         self._stamp = 0
         self._catching_up = asyncio.Lock()
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
+        self._files = SegmentFiles(store.path.parent, f"{encoder.name} {WORDS_VERSION} {language}")
         self._is_closing = False
-        self._builder = ThreadPoolExecutor(1, "knowledge-merge", _give_way)
+        self._builder = ThreadPoolExecutor(1, "knowledge-merge", give_way)
         self._merges: dict[Place, asyncio.Task[None]] = {}
 
     @property
@@ -80,6 +83,18 @@ class KnowledgeBase:
     def seen(self, place: Place) -> int:
         """The version up to which questions to that place see everything: not what could not be embedded yet."""
         return min((version - 1 for where, version in self._foreign if where == place), default=self._applied)
+
+    def figures(self) -> StoredFigures:
+        """Of all collections."""
+        generations = [one for place in self._store.collections() if (one := self._generation(place)) is not None]
+        counts = [one.counts() for one in generations]
+        return StoredFigures(
+            collections=len(counts),
+            documents=sum(documents for documents, _ in counts),
+            passages=sum(passages for _, passages in counts),
+            segments=sum(len(one.parts) for one in generations),
+            version=self._applied,
+        )
 
     @property
     def merging(self) -> Collection[asyncio.Task[None]]:
@@ -93,19 +108,42 @@ class KnowledgeBase:
         """
         self._stamp, self._applied = self._store.stamp(), self._store.last()
         for place in self._store.collections():
-            stored = self._store.documents(*place)
-            vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in stored])
-            found = {one.version: entry for one in stored if (entry := self._entry(one, vectors))}
-            new = [one for one in stored if one.version not in found]
-            for at in range(0, len(new), TOGETHER):
-                some = new[at : at + TOGETHER]
-                made = entries(
-                    [one.document for one in some], self._encoder.embed, [one.version for one in some], self._language
-                )
-                found |= {one.version: one for one in made}
-                self._store.keep(self._encoder.name, {one.version: _kept(one) for one in made})
-            given = [found[one.version] for one in stored]
-            self._show(place, Generation(self._applied, ()).changed(self._applied, given))
+            parts, left = self._files.parts(place, self._documents(place))
+            entries = self._embedded_now(left)
+            self._show(place, Generation(self._applied, tuple(parts)).changed(self._applied, entries))
+        self._files.clean([part.segment for part in self._parts()])
+
+    def _documents(self, place: Place) -> dict[int, Document]:
+        """All current ones by their versions. Page by page: rows that are gone leave holes in memory."""
+        found: dict[int, Document] = {}
+        after = ""
+        while page := self._store.documents(*place, after, PAGE):
+            found |= {one.version: one.document for one in page}
+            after = page[-1].document.id
+        return found
+
+    def _embedded_now(self, some: Sequence[Stored]) -> list[Entry]:
+        vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in some])
+        found = {one.version: entry for one in some if (entry := self._entry(one, vectors))}
+        new = [one for one in some if one.version not in found]
+        for at in range(0, len(new), TOGETHER):
+            part = new[at : at + TOGETHER]
+            versions = [one.version for one in part]
+            made = entries([one.document for one in part], self._encoder.embed, versions, self._language)
+            found |= {one.version: one for one in made}
+            self._store.keep(self._encoder.name, {one.version: _kept(one) for one in made})
+        return [found[one.version] for one in some]
+
+    def _parts(self) -> Iterator[Part]:
+        """Of all collections."""
+        generations = (self._generation(place) for place in self._store.collections())
+        return (part for generation in generations if generation is not None for part in generation.parts)
+
+    def keep(self) -> None:
+        """What the next start would have to make anew. Holds the interpreter for a second for each million passages:
+        not while there are questions."""
+        for part in self._parts():
+            self._files.keep_graph(part.segment)
 
     def start(self) -> None:
         """Build graphs where a scan takes long, beside questions."""
@@ -278,7 +316,7 @@ class KnowledgeBase:
     async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
         """And again, until nothing is due: writes may come faster than graphs are built."""
         while parts:
-            into = await asyncio.get_running_loop().run_in_executor(self._builder, self._built, parts)
+            into = await asyncio.get_running_loop().run_in_executor(self._builder, self._built, place, parts)
             generation = self._generation(place)
             if generation is None:  # dropped meanwhile
                 return
@@ -291,7 +329,7 @@ class KnowledgeBase:
                 log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), rows)
             parts = due(generation)
 
-    def _built(self, parts: Sequence[Part]) -> Segment | None:
+    def _built(self, place: Place, parts: Sequence[Part]) -> Segment | None:
         """One segment of what counts in these; None if that is nothing. In the builder's thread."""
 
         def go_on() -> None:
@@ -299,8 +337,16 @@ class KnowledgeBase:
                 raise asyncio.CancelledError
             failpoints.reached("while-merging")
 
-        some = [one for part in parts for one in part.entries()]
-        return Segment.build(some, GRAPH_FROM, go_on=go_on) if some else None
+        if len(parts) == 1 and not parts[0].is_mostly_gone:  # it wants a graph and nothing else
+            (segment,) = [part.segment for part in parts]
+            segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
+        else:
+            some = [one for part in parts for one in part.entries()]
+            if not some:
+                return None
+            segment = Segment.build(some, GRAPH_FROM, go_on=go_on)
+        is_kept = bool(segment.name) or len(segment.spans) <= GRAPH_FROM
+        return segment if is_kept else self._files.keep(place, segment)
 
     async def close(self) -> None:
         self._is_closing = True
@@ -328,11 +374,6 @@ def due(generation: Generation) -> list[Part]:
 
 def _wants_graph(part: Part) -> bool:
     return part.rows > GRAPH_FROM and part.segment.index.is_exact
-
-
-def _give_way() -> None:
-    """This thread to those that answer questions."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def key(tenant: str, collection: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,7 +47,7 @@ Change = Put | Remove | Create | Drop
 class Batch:
     """Changes of one collection that happen together. `key`: of the caller's; a batch that is sent again under the same
     key is not done again, and gets the same receipt. `writer`: the groups of who writes, who replaces and deletes
-    nothing that it may not read; None: nothing is kept from it."""
+    nothing that it may not read, and ends no collection that has such; None: nothing is kept from it."""
 
     tenant: str
     collection: str
@@ -93,7 +94,20 @@ class Changed:
     at: float
 
 
-def row_of(document: Document) -> tuple[str, ...]:
-    """All that is written of it, in the order of the columns."""
-    groups = json.dumps(sorted(document.groups))
-    return (document.id, document.title, document.uri, document.updated, document.answer, document.text, groups)
+Row = tuple[str, str, str, str, str, str, str, float, float | None]
+
+
+def row_of(document: Document) -> Row:
+    """All that is written of it, in the order of the columns. One that never expires has none there: JSON knows no
+    infinity, and SQLite's is not what others make of it."""
+    return (
+        document.id,
+        document.title,
+        document.uri,
+        document.updated,
+        document.answer,
+        document.text,
+        json.dumps(sorted(document.groups)),
+        document.effective,
+        None if document.expires == math.inf else document.expires,
+    )

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from gateway.errors import DocumentInvalid
+from gateway.knowledge.dates import check_names, span_of
 from gateway.types import Document, Passage
 
 MAX_WORDS = 60
@@ -62,11 +63,16 @@ def article(path: Path, content: str) -> Document:
         raise DocumentInvalid(f"{path}: must open with front matter between two lines of ---")
     try:
         matter: Any = yaml.load(parts[1], LOADER)  # noqa: S506  # it is a safe one
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter of what has the form of a date, and is none
         raise DocumentInvalid(f"{path}: front matter is not YAML: {error}") from error
     missing = [key for key in _REQUIRED if not (isinstance(matter, dict) and matter.get(key))]
     if missing:
         raise DocumentInvalid(f"{path}: front matter lacks {', '.join(missing)}")
+    try:
+        check_names(matter)
+        effective, expires = span_of(matter)
+    except DocumentInvalid as error:
+        raise DocumentInvalid(f"{path}: front matter: {error}") from None
     answer = " ".join(str(matter["answer"]).split())
     return Document(
         id=str(matter["id"]),
@@ -76,6 +82,8 @@ def article(path: Path, content: str) -> Document:
         answer=answer,
         text=f"{answer}\n\n{parts[2].strip()}\n",
         groups=_groups(path, matter.get("groups")),
+        effective=effective,
+        expires=expires,
     )
 
 

@@ -13,6 +13,9 @@ NAMES = (
     "while-merging",
     "before-merge-shown",
     "after-merge-shown",
+    "segment-before-rename",
+    "segment-after-rename",
+    "graph-before-rename",
 )
 """Each is proved by `gateway loadtest crashes`."""
 _NAMED = os.environ.get("GATEWAY_FAILPOINT", "")

@@ -99,9 +99,11 @@ class Generation:
 
     def counts(self) -> tuple[int, int]:
         """Documents and passages that count."""
-        numbers = [(part, part.numbers()) for part in self.parts]
-        passages = sum(int(part.segment.lengths[those].sum()) for part, those in numbers)
-        return sum(len(those) for _, those in numbers), passages
+        documents = sum(
+            len(part.segment.documents) if part.alive is None else int(np.count_nonzero(part.alive))
+            for part in self.parts
+        )
+        return documents, sum(part.rows for part in self.parts)
 
     def find(self, document_id: str) -> Found | None:
         """Where that document is, if there is one."""
@@ -133,8 +135,9 @@ class Generation:
             parts.pop()
             new = [*last.entries(), *new]
         if new:
+            rows = sum(len(one.spans) for one in new)
             # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
-            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=True)))
+            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS)))
         return Generation(version, tuple(parts))
 
     @staticmethod

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import math
 import sqlite3
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -39,13 +42,26 @@ class Figures:
     vector_bytes: int
 
 
-def stored(row: Sequence[object], gone: object = 0) -> Stored:
+def stored(row: Sequence[Any], gone: int = 0) -> Stored:
     """Of the columns that `store.DOCUMENT` names."""
-    document_id, version, title, uri, updated, answer, text, groups = row
+    document_id, version, title, uri, updated, answer, text, groups, effective, expires = row
     document = Document(
-        str(document_id), str(title), str(uri), str(updated), str(answer), str(text), frozenset(json.loads(str(groups)))
+        document_id,
+        title,
+        uri,
+        sys.intern(updated),  # all documents of a collection are in memory, and few dates and rights are different
+        answer,
+        text,
+        _groups(groups),
+        effective or 0.0,
+        math.inf if expires is None else expires,
     )
-    return Stored(document, int(str(version)), int(str(gone)))
+    return Stored(document, version, gone)
+
+
+@functools.lru_cache(maxsize=4096)
+def _groups(text: str) -> frozenset[str]:
+    return frozenset(json.loads(text))
 
 
 def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
@@ -63,7 +79,7 @@ def around(read: Read, change: Changed) -> Around:
     """Nothing of what was there before the collection was begun."""
     # Each by its own index: a document may have many versions.
     one = (
-        "SELECT id, version, '', '', '', '', '', groups, coalesce(gone, 0) FROM document {} "
+        "SELECT id, version, '', '', '', '', '', groups, effective, expires, coalesce(gone, 0) FROM document {} "
         "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND {} "
         "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)"
     )

@@ -31,8 +31,10 @@ LEXICAL_SHARE = 1.0
 """On 150 questions about MedQuAD: see the README."""
 
 Numbers = NDArray[np.int64]
-Ranked = list[tuple[Part, int, float, float]]
-"""Documents with their scores and with how near they are (cosine), best first."""
+One = tuple[Part, int, float, float]
+"""A document with its score and with how near it is (cosine)."""
+Ranked = list[One]
+"""Best first."""
 
 
 def search(
@@ -47,31 +49,42 @@ def search(
     """The `limit` best documents that the principal may read. `terms`: what the question says, by the analyzer of the
     collection."""
     allowed = [part.allowed(principal, now) for part in generation.parts]
-    coverage = _coverage(generation.parts, terms, allowed, ranker) if ranker is not Ranker.DENSE else None
+    coverage: Sequence[Vector | None] = [None] * len(generation.parts)
+    if ranker is not Ranker.DENSE:
+        coverage = _coverage(generation.parts, terms, allowed, ranker)
+    least = _least([one for one in coverage if one is not None], max(limit, LEXICAL_LEG))
     found: Ranked = []
-    for at, part in enumerate(generation.parts):
-        numbers = _candidates(part, prediction, allowed[at], coverage[at] if coverage else None, limit, ranker)
-        if not len(numbers):
-            continue
-        near = dense(part, prediction.embedding, numbers)
-        said = coverage[at][numbers] if coverage else np.zeros(len(numbers), np.float32)
-        score = {Ranker.DENSE: near, Ranker.LEXICAL: said, Ranker.HYBRID: near + np.float32(LEXICAL_SHARE) * said}[
-            ranker
-        ]
-        best = np.argsort(-score, kind="stable")[:limit]
-        found += [
-            (part, *each)
-            for each in zip(numbers[best].tolist(), score[best].tolist(), near[best].tolist(), strict=True)
-        ]
+    for part, may, said in zip(generation.parts, allowed, coverage, strict=True):
+        legs = []
+        if ranker is not Ranker.LEXICAL:
+            most = max(limit, DENSE_LEG)
+            numbers, scores = part.segment.nearest(prediction, may, most, each=EACH)
+            legs.append(numbers[_best(scores, most)])
+        if said is not None:
+            legs.append(_above(part, said, may, least))
+        numbers = np.unique(np.concatenate(legs))
+        if len(numbers):
+            found += _scored(part, prediction, numbers, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.
     return sorted(found, key=lambda one: (-one[2], one[0].segment.documents[one[1]].id))[:limit]
 
 
-def dense(part: Part, embedding: Vector, numbers: Numbers) -> Vector:
+def _scored(
+    part: Part, prediction: Prediction, numbers: Numbers, coverage: Vector | None, limit: int, ranker: Ranker
+) -> Ranked:
+    near = dense(part, prediction, numbers)
+    said = np.zeros(len(numbers), np.float32) if coverage is None else coverage[numbers]
+    scores = {Ranker.DENSE: near, Ranker.LEXICAL: said}.get(ranker, near + np.float32(LEXICAL_SHARE) * said)
+    best = np.argsort(-scores, kind="stable")[:limit]
+    each = zip(numbers[best].tolist(), scores[best].tolist(), near[best].tolist(), strict=True)
+    return [(part, *one) for one in each]
+
+
+def dense(part: Part, prediction: Prediction, numbers: Numbers) -> Vector:
     """How near documents are: the mean of what their passages and their titles are. A title alone is what a question is
     most like, where it is one, and tells the documents of one page apart."""
-    segment = part.segment
-    return np.asarray((segment.scores(embedding, numbers) + segment.titles[numbers] @ embedding) / 2, np.float32)
+    titles = part.segment.titles[numbers] @ prediction.embedding
+    return np.asarray((part.segment.scores(prediction, numbers) + titles) / 2, np.float32)
 
 
 def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:
@@ -83,20 +96,17 @@ def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | Non
     return covered if ranker is Ranker.LEXICAL else shared([part.segment.pages for part in parts], covered)
 
 
-def _candidates(
-    part: Part, prediction: Prediction, allowed: Mask | None, coverage: Vector | None, limit: int, ranker: Ranker
-) -> Numbers:
-    """Numbers of documents that each leg puts forward, all of them allowed."""
-    legs = []
-    if ranker is not Ranker.LEXICAL:
-        most = max(limit, DENSE_LEG)
-        numbers, scores = part.segment.nearest(prediction, allowed, most, each=EACH)
-        legs.append(numbers[_best(scores, most)])
-    if coverage is not None:
-        said = coverage if allowed is None else np.where(allowed, coverage, np.float32(0))
-        numbers = np.flatnonzero(said)
-        legs.append(numbers[_best(said[numbers], max(limit, LEXICAL_LEG))])
-    return np.unique(np.concatenate(legs))
+def _least(coverage: Sequence[Vector], most: int) -> float:
+    """What a document must have to be among the first of all parts."""
+    values = np.concatenate([one[one > 0] for one in coverage]) if coverage else np.empty(0, np.float32)
+    return float(-np.partition(-values, most)[most]) if len(values) > most else 0.0
+
+
+def _above(part: Part, coverage: Vector, allowed: Mask | None, least: float) -> Numbers:
+    """Documents that may be found by what they say, and have a passage to show."""
+    numbers = np.flatnonzero(coverage > least)
+    kept = part.segment.lengths[numbers] > 0
+    return numbers[kept if allowed is None else np.logical_and(kept, allowed[numbers])]
 
 
 def _best(scores: Vector, most: int) -> Numbers:

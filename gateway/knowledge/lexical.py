@@ -12,8 +12,9 @@ import re
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import Stemmer
@@ -35,6 +36,8 @@ MOST_FREQUENT = 0.2
 
 LANGUAGE = "english"
 
+WORDS_VERSION = 1
+"""Of the way in which texts become terms: kept ones of another one are not used."""
 _WORD = re.compile(r"[^\W_]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
 LANGUAGES = ("none", *Stemmer.algorithms())
@@ -125,16 +128,40 @@ class LexicalIndex:
             self._terms, starts = np.unique(self._terms[order], return_index=True)
             self._starts = np.append(starts, len(order))
 
-    def postings(self, term: int) -> Postings:
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that it consists of, if it is sorted; see `kept`."""
+        assert self._starts is not None
+        return {
+            "terms": self._terms,
+            "starts": self._starts,
+            "documents": self._documents,
+            "counts": self._counts,
+            "lengths": self.lengths,
+            "bounds": self._bounds,
+        }
+
+    @classmethod
+    def kept(cls, arrays: Mapping[str, NDArray[Any]]) -> LexicalIndex:
+        """Of `arrays`."""
+        made = cls((), is_sorted=False)
+        made._terms, made._starts = arrays["terms"], arrays["starts"]
+        made._documents, made._counts = arrays["documents"], arrays["counts"]
+        made.lengths, made._bounds = arrays["lengths"], arrays["bounds"]
+        return made
+
+    def postings(self, terms: Hashes) -> list[Postings]:
+        """Of each term."""
+        found: Sequence[Numbers | slice]
         if self._starts is None:
-            at: Numbers | slice = np.flatnonzero(self._terms == term)
+            found = [np.flatnonzero(self._terms == term) for term in terms]
+        elif not len(self._terms):
+            found = [slice(0)] * len(terms)
         else:
-            number = int(np.searchsorted(self._terms, term))
-            if number == len(self._terms) or self._terms[number] != term:
-                at = slice(0)
-            else:
-                at = slice(int(self._starts[number]), int(self._starts[number + 1]))
-        return Postings(self._documents[at], self._counts[at])
+            at = np.minimum(np.searchsorted(self._terms, terms), len(self._terms) - 1)
+            starts = self._starts[at]
+            ends = np.where(self._terms[at] == terms, self._starts[at + 1], starts)
+            found = [slice(*each) for each in zip(starts.tolist(), ends.tolist(), strict=True)]
+        return [Postings(self._documents[at], self._counts[at]) for at in found]
 
     def words(self) -> list[Words]:
         """Of each document, as they were put in."""
@@ -155,15 +182,15 @@ def coverage(indexes: Sequence[LexicalIndex], terms: Hashes) -> list[Vector]:
     """
     total = sum(len(one.lengths) for one in indexes)
     mean = max(1.0, sum(float(one.lengths.sum()) for one in indexes) / max(1, total))
-    found = [[one.postings(term) for one in indexes] for term in terms.tolist()]
-    often = np.array([sum(len(one.documents) for one in each) for each in found], np.float64)
+    found = [one.postings(terms) for one in indexes]
+    often = np.array([sum(len(one[at].documents) for one in found) for at in range(len(terms))], np.float64)
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
     ideal = float(rarity.sum()) * (SATURATION + 1)
     counting = [at for at, one in enumerate(often) if one] if ideal else []
     telling = [at for at in counting if often[at] <= MOST_FREQUENT * total]
     covered = []
-    for number, index in enumerate(indexes):
-        hits = [(float(rarity[at]), found[at][number]) for at in telling or counting]
+    for index, its in zip(indexes, found, strict=True):
+        hits = [(float(rarity[at]), its[at]) for at in telling or counting]
         covered.append(_scored(index, hits, mean) / np.float32(ideal or 1))
     return covered
 

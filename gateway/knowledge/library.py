@@ -7,29 +7,40 @@ with. Reading rights are checked inside the search, never on its results alone.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer
+from gateway.knowledge.probe import Probe
 from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
+
+SPARE = 5
+"""Documents beyond those that are asked for, in the place of those that say the same as others."""
 
 
 class Library:
     """Collections by name. `language`: what their documents are written in, see `lexical.Analyzer`; `now` tells which
-    documents it is the time of, in seconds since 1970."""
+    documents it is the time of, in seconds since 1970. `probe` hears of searches."""
 
     def __init__(
         self,
         collections: dict[str, Generation],
         language: str = LANGUAGE,
         now: Callable[[], float] = time.time,
+        probe: Probe | None = None,
     ) -> None:
         self._collections = dict(collections)
+        self._probe = probe
         self._analyzer = analyzer(language)
         self._now = now
+        self._spells: dict[str, _Spell] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
@@ -47,10 +58,21 @@ class Library:
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""
         self._collections = self._collections | {collection: generation}
+        self._spells.pop(collection, None)
 
     def remove(self, collection: str) -> None:
         """Serve it no more."""
         self._collections = {name: one for name, one in self._collections.items() if name != collection}
+        self._spells.pop(collection, None)
+
+    def since(self, collection: str) -> float:
+        """The last moment at which one of its documents began or ceased to count, in seconds since 1970; 0 if none has.
+        What its generation says changes with nothing else."""
+        generation, now = self.generation(collection), self._now()
+        spell = self._spells.get(collection)
+        if spell is None or not spell.start <= now < spell.end:
+            spell = self._spells[collection] = _Spell.at(generation, now)
+        return spell.start
 
     def counts(self, collection: str, principal: Principal) -> tuple[int, int]:
         """Documents and passages that the principal may read."""
@@ -71,7 +93,10 @@ class Library:
         nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
-        ranked = generation.ranked(prediction, principal, least, also, self._now())
+        now = self._now()
+        ranked = generation.ranked(prediction, principal, least, also, now)
+        if self._probe is not None:
+            self._probe.note(generation, prediction, principal, now)
         return Ranking(
             tuple([(part.segment.documents[number].id, score) for part, number, score in ranked]), generation.version
         )
@@ -88,10 +113,16 @@ class Library:
     ) -> Evidence:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        terms = self._analyzer.question(text)
-        ranked = hybrid.search(generation, prediction, terms, principal, limit, self._now(), ranker)
-        hits = [part.segment.hit(prediction, number, citations, near) for part, number, _, near in ranked]
-        return Evidence(tuple(hit for hit in hits if hit), generation.version)
+        terms, now = self._analyzer.question(text), self._now()
+        ranked = hybrid.search(generation, prediction, terms, principal, limit + SPARE, now, ranker)
+        if self._probe is not None:
+            self._probe.note(generation, prediction, principal, now)
+        hits = [
+            replace(hit, score=score)
+            for part, number, score, near in _different(ranked)[:limit]
+            if (hit := part.segment.hit(prediction, number, citations, near))
+        ]
+        return Evidence(tuple(hits), generation.version)
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""
@@ -121,6 +152,31 @@ class Library:
 
     def _is_in_time(self, document: Document) -> bool:
         return document.effective <= self._now() < document.expires
+
+
+def _different(ranked: hybrid.Ranked) -> hybrid.Ranked:
+    """Of documents that say the same the first: imported twice, or kept on two pages."""
+    first: dict[tuple[str, str], hybrid.One] = {}
+    for one in ranked:
+        document = one[0].segment.documents[one[1]]
+        first.setdefault((document.title, document.text), one)
+    return list(first.values())
+
+
+@dataclass(frozen=True, slots=True)
+class _Spell:
+    """From when until when the same documents of a generation count."""
+
+    start: float
+    end: float
+
+    @staticmethod
+    def at(generation: Generation, now: float) -> _Spell:
+        # Of those that were replaced, too: a moment too many costs an answer that is not kept, and no more.
+        bounds = [valid.ravel() for part in generation.parts if (valid := part.segment.valid) is not None]
+        every = np.concatenate(bounds) if bounds else np.empty(0)
+        start, end = every[every <= now].max(initial=0.0), every[every > now].min(initial=math.inf)
+        return _Spell(float(start), float(end))
 
 
 def may_read(document: Document, principal: Principal) -> bool:

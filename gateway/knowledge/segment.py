@@ -90,23 +90,25 @@ class Segment:
 
     `rights` are the different sets of groups, of which each document has the one that `right` [documents] numbers.
     `valid` [documents, 2] is from when until when a document counts, in seconds since 1970; None where all always do.
+    `name` is under which it is kept on disk, "" if it is not.
     """
 
     documents: tuple[Document, ...]
-    versions: tuple[int, ...]
+    versions: NDArray[np.int64]
     spans: Spans
-    owner: NDArray[np.int64]
+    owner: NDArray[np.int32]
     first_passage: NDArray[np.int64]
     lengths: Vector
     filled: NDArray[np.int64]
     by_id: dict[str, int]
     rights: tuple[frozenset[str], ...]
-    right: NDArray[np.int64]
+    right: NDArray[np.int32]
     valid: NDArray[np.float64] | None
     index: VectorIndex
     titles: Matrix
     pages: Pages
     words: LexicalIndex
+    name: str = ""
     _hashes: dict[int, str] = field(default_factory=dict, repr=False)
     _readable: dict[frozenset[str], Mask | None] = field(default_factory=dict, repr=False)
 
@@ -119,26 +121,48 @@ class Segment:
     ) -> Segment:
         """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. Raises
         SearchFailed for anything but unit vectors, and what `go_on` raises, which is called now and then."""
-        counts = [len(one.spans) for one in given]
+        return Segment.of(
+            [one.document for one in given],
+            [one.version for one in given],
+            np.concatenate([one.spans for one in given]),
+            [len(one.spans) for one in given],
+            VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
+            np.stack([one.title for one in given]),
+            LexicalIndex([one.words for one in given], is_sorted=not is_open),
+        )
+
+    @staticmethod
+    def of(
+        documents: Sequence[Document],
+        versions: Sequence[int],
+        spans: Spans,
+        counts: Sequence[int],
+        index: VectorIndex,
+        titles: Matrix,
+        words: LexicalIndex,
+        name: str = "",
+    ) -> Segment:
+        """With as many passages of each document as `counts` says."""
         numbers: dict[frozenset[str], int] = {}
-        right = [numbers.setdefault(one.document.groups, len(numbers)) for one in given]
-        valid = np.array([(one.document.effective, one.document.expires) for one in given])
+        right = [numbers.setdefault(document.groups, len(numbers)) for document in documents]
+        valid = np.array([(document.effective, document.expires) for document in documents])
         return Segment(
-            documents=tuple(one.document for one in given),
-            versions=tuple(one.version for one in given),
-            spans=np.concatenate([one.spans for one in given]),
-            owner=np.repeat(np.arange(len(given)), counts),
+            documents=tuple(documents),
+            versions=np.array(versions, np.int64),
+            spans=spans,
+            owner=np.repeat(np.arange(len(documents), dtype=np.int32), counts),
             first_passage=np.concatenate([[0], np.cumsum(counts, dtype=np.int64)]),
             lengths=np.array(counts, np.float32),
             filled=np.flatnonzero(counts),
-            by_id={one.document.id: number for number, one in enumerate(given)},
+            by_id={document.id: number for number, document in enumerate(documents)},
             rights=tuple(numbers),
-            right=np.array(right, np.int64),
+            right=np.array(right, np.int32),
             valid=valid if (valid != ALWAYS).any() else None,
-            index=VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
-            titles=np.stack([one.title for one in given]),
-            pages=Pages(np.array([_page(one.document) for one in given], np.uint64)),
-            words=LexicalIndex([one.words for one in given], is_sorted=not is_open),
+            index=index,
+            titles=titles,
+            pages=Pages(np.array([_page(document) for document in documents], np.uint64)),
+            words=words,
+            name=name,
         )
 
     def entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
@@ -148,7 +172,7 @@ class Segment:
             rows = slice(bounds[number], bounds[number + 1])
             yield Entry(
                 self.documents[number],
-                self.versions[number],
+                int(self.versions[number]),
                 self.spans[rows],
                 self.index.vectors(rows),
                 self.titles[number],
@@ -198,7 +222,7 @@ class Segment:
             few = np.flatnonzero(allowed)
             few = few[self.lengths[few] > 0]
             if 2 * len(few) < len(allowed) and float(self.lengths[few].sum()) <= FEW_ROWS:
-                return few, self.scores(prediction.embedding, few)
+                return few, self._gathered(prediction.embedding, few)
         if scan := self.scan(prediction):
             numbers, scores = self.filled, scan.scores[prediction.row]
             if allowed is not None:
@@ -207,7 +231,7 @@ class Segment:
             return numbers, scores
         found = self._by_index(prediction.embedding, allowed, least, each)
         numbers = np.union1d(found, np.array(named, np.int64))
-        return numbers, self.scores(prediction.embedding, numbers)
+        return numbers, self._gathered(prediction.embedding, numbers)
 
     def scan(self, prediction: Prediction) -> Scan | None:
         """The question's pass against everything, where the index is a scan anyway."""
@@ -215,27 +239,32 @@ class Segment:
 
     def _scan(self, forward: Pass) -> Scan:
         cosines = self.index.cosines(forward.embeddings)
-        return Scan(cosines, _scores(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
+        return Scan(cosines, scores_of(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
 
     def _by_index(self, embedding: Vector, allowed: Mask | None, least: int, each: int) -> NDArray[np.int64]:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
         count = least * each
         while True:
             rows, _ = self.index.search(embedding, count, allowed, self.owner)
-            owners = np.unique(self.owner[rows])
+            owners = np.unique(self.owner[rows]).astype(np.int64)
             if len(owners) >= least or len(rows) < count:
                 return owners
             count *= 4
 
-    def scores(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
+    def scores(self, prediction: Prediction, numbers: NDArray[np.int64]) -> Vector:
         """How near some documents are, each of which must have a passage; see `Library.rank`."""
+        if len(self.filled) == len(self.documents) and (scan := self.scan(prediction)):
+            return cast(Vector, scan.scores[prediction.row, numbers])
+        return self._gathered(prediction.embedding, numbers)
+
+    def _gathered(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
         if not len(numbers):
             return np.empty(0, np.float32)
         firsts = self.first_passage[numbers]
         lengths = self.first_passage[numbers + 1] - firsts
         starts = np.concatenate([[0], np.cumsum(lengths)])
         rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
-        return _scores(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
+        return scores_of(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
 
     def cosines(self, prediction: Prediction, number: int) -> list[float]:
         """How near the passages of a document are, in their order."""
@@ -254,7 +283,7 @@ class Segment:
         document, first = self.documents[number], int(self.first_passage[number])
         best = sorted(range(len(cosines)), key=cosines.__getitem__, reverse=True)[: max(citations, 1)]
         spans = self.spans[[first + at for at in best]].tolist()
-        version = self.versions[number]
+        version = int(self.versions[number])
         shown = zip(spans, best, strict=True)
         cited = tuple([cite(document, version, start, end, cosines[at]) for (start, end), at in shown])
         return Hit(document, cosines[best[0]] if similarity is None else similarity, cited)
@@ -263,7 +292,7 @@ class Segment:
 Nearest = tuple[NDArray[np.int64], Vector]
 
 
-def _scores(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matrix:
+def scores_of(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Matrix:
     """[..., documents] of the cosines [..., passages], where each document's passages begin at `starts`."""
     means = np.add.reduceat(cosines, starts, axis=-1) / lengths
     return np.asarray((np.maximum.reduceat(cosines, starts, axis=-1) + means) / 2, np.float32)

@@ -43,7 +43,7 @@ CLEARING_PAUSE = 0.02
 COPIED_AT_ONCE = 1024
 """Pages, between which a snapshot says how far it is."""
 
-DOCUMENT = "id, version, title, uri, updated, answer, text, groups"
+DOCUMENT = "id, version, title, uri, updated, answer, text, groups, effective, expires"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,14 +2,16 @@
 
 hnswlib checks little: a query of the wrong width overruns the heap, asking before building is a segmentation fault, and
 a search that reaches fewer than k rows raises. So an index here is built once, whole, from checked vectors; queries are
-checked against the width it was built with; what the graph cannot deliver is found by exact scan. Nothing is loaded
-from or saved to a file: vectors are rebuilt from the documents, which takes milliseconds for thousands of passages.
+checked against the width it was built with; what the graph cannot deliver is found by exact scan. It checks nothing of
+a file but its length, and says nothing where it could not write one: see `segment_files` for what is loaded at all.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 import hnswlib
 import numpy as np
@@ -19,6 +21,7 @@ from gateway.errors import SearchFailed
 from gateway.types import Matrix, Vector
 
 Rows = NDArray[np.int64]
+Owners = NDArray[np.int32]
 
 EXACT_UP_TO = 1024
 """Up to this many rows a scan of all of them is faster than walking the graph, and misses nothing: 1,024 rows of 384
@@ -30,6 +33,8 @@ LEAST_SHARE = 0.1
 ADDED = 1024
 """Rows that are added to a graph in one go: a third of a second."""
 
+GRAPH_VERSION = 1
+"""Of how graphs are built and written; files of another one are not read."""
 LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 100  # M, ef_construction, ef
 
 
@@ -43,18 +48,54 @@ class VectorIndex:
         raises, which is called now and then."""
         self._vectors = _checked(vectors, "vectors")
         self._graph: hnswlib.Index | None = None
-        # [dim, rows], laid out so: see `cascade.calibration.columns`.
-        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else self._vectors.T
         if len(vectors) > exact_up_to:
-            graph = hnswlib.Index(space="ip", dim=vectors.shape[1])
-            graph.init_index(max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=1)
-            # One thread: with more, hnswlib starts and joins threads for each call.
+            self._graph = _graph(vectors.shape[1])
+            self._graph.init_index(
+                max_elements=len(vectors), ef_construction=BUILD_BREADTH, M=LINKS, random_seed=GRAPH_VERSION
+            )
             for at in range(0, len(vectors), ADDED):
                 go_on()
                 some = self._vectors[at : at + ADDED]
-                graph.add_items(some, np.arange(at, at + len(some)), num_threads=1)
-            graph.set_ef(SEARCH_BREADTH)
-            self._graph = graph
+                # One thread: with more, hnswlib starts and joins threads for each call.
+                self._graph.add_items(some, np.arange(at, at + len(some)), num_threads=1)
+            self._graph.set_ef(SEARCH_BREADTH)
+        # [dim, rows], laid out so: see `cascade.calibration.columns`.
+        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else self._vectors.T
+
+    @classmethod
+    def kept(cls, vectors: Matrix, graph: Path | None) -> VectorIndex:
+        """Of vectors that were checked when they were written, and of the file that `save_graph` wrote for them: one
+        that is not what was written ends the process. Exact without one. Raises OSError, ValueError."""
+        made = cls.__new__(cls)
+        made._vectors, made._graph = vectors, None
+        made._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else vectors.T
+        if graph is not None:
+            made._graph = _graph(vectors.shape[1])
+            try:
+                made._graph.load_index(str(graph), max_elements=len(vectors))
+            except RuntimeError as error:
+                raise ValueError(f"{graph}: {error}") from error
+            if made._graph.get_current_count() != len(vectors):
+                raise ValueError(f"{graph}: is of {made._graph.get_current_count()} rows, not of {len(vectors)}")
+            made._graph.set_ef(SEARCH_BREADTH)  # not in the file
+        return made
+
+    def mapped(self, vectors: Matrix) -> VectorIndex:
+        """The same one, with the same `vectors` from another place."""
+        made = copy.copy(self)
+        made._vectors = vectors
+        if len(vectors) > EXACT_UP_TO:
+            made._columns = vectors.T
+        return made
+
+    def save_graph(self, path: Path) -> None:
+        """Raises OSError. hnswlib says nothing where a disk is full: so its size is looked at."""
+        assert self._graph is not None
+        self._graph.save_index(str(path))
+        if path.stat().st_size != self._graph.index_file_size():
+            raise OSError(
+                f"{path}: has {path.stat().st_size} bytes, not {self._graph.index_file_size()}: is the disk full?"
+            )
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -69,7 +110,7 @@ class VectorIndex:
         return self._graph is None
 
     def search(
-        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None, owner: Rows | None = None
+        self, query: Vector, count: int, allowed: NDArray[np.bool_] | None = None, owner: Owners | None = None
     ) -> tuple[Rows, Vector]:
         """(rows, similarities), nearest first, at most `count`, only where `allowed` [rows] is true, or with `owner`
         [rows] where that of a row's owner is.
@@ -121,7 +162,7 @@ class VectorIndex:
         return rows, np.asarray(similarity[rows], np.float32)
 
     def _by_graph(
-        self, query: Vector, count: int, share: float, allowed: NDArray[np.bool_] | None, owner: Rows | None
+        self, query: Vector, count: int, share: float, allowed: NDArray[np.bool_] | None, owner: Owners | None
     ) -> tuple[Rows, Vector] | None:
         """Over-fetch, then keep the allowed: if enough are left, they are the nearest as far as the graph is right.
         None if not, as where rights go by subject. (A Python filter would hold the GIL at each visit, and a mask of all
@@ -137,6 +178,11 @@ class VectorIndex:
             kept = allowed[rows if owner is None else owner[rows]]
             rows, similarity = rows[kept], similarity[kept]
         return (rows[:count], similarity[:count]) if len(rows) >= count else None
+
+
+def _graph(dim: int) -> hnswlib.Index:
+    """A fresh one: to load into one that is in use frees its memory twice."""
+    return hnswlib.Index(space="ip", dim=dim)
 
 
 def _checked(vectors: Matrix, name: str) -> Matrix:

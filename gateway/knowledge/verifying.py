@@ -91,14 +91,13 @@ def _wrong_embeddings(connection: sqlite3.Connection, progress: Progress) -> Ite
 
 def _wrong_vectors(one: Stored, blob: bytes, encoder: str, widths: dict[str, int]) -> str:
     """Empty if nothing is. `widths`: of encoders' vectors, as far as they are known."""
-    rows = len(passages(one.document))
-    if not rows and not blob:
-        return ""
-    if not rows or not blob or len(blob) % (FLOAT * rows):
-        return f"{len(blob)} bytes are no vectors of its {rows} passages"
+    count = len(passages(one.document))
+    rows = count + 1
+    if not blob or len(blob) % (FLOAT * rows):
+        return f"{len(blob)} bytes are no vectors of its {count} passages and its title"
     width = len(blob) // (FLOAT * rows)
     if width != widths.setdefault(encoder, width):
-        return f"its vectors for {rows} passages are {width} wide, and others are {widths[encoder]}"
+        return f"its vectors for {count} passages and its title are {width} wide, and others are {widths[encoder]}"
     lengths = np.linalg.norm(np.frombuffer(blob, np.float32).reshape(rows, width), axis=1)
     if not np.all(np.abs(lengths - 1) < UNIT_TOLERANCE):  # not for NaN either
         return "its vectors are not of unit length"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from gateway.errors import KeyReused, UnknownCollection, VersionConflict
+from gateway.errors import HiddenDocuments, KeyReused, UnknownCollection, VersionConflict
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove, row_of
 
 
@@ -59,7 +59,7 @@ class Writer:
         if not self._since(place[:2]):
             raise UnknownCollection("no such collection any more")
         now, groups = self._version(place)
-        if groups and batch.writer is not None and not groups & batch.writer:
+        if not _may_write(groups, batch.writer):
             # For a deletion it is not there. To write there would lose it unseen.
             if isinstance(change, Remove):
                 return 0
@@ -71,7 +71,7 @@ class Writer:
         seq = self._logged("put", place)
         _, *content = row_of(change.document)
         self._connection.execute(
-            "INSERT INTO document VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?)", (*place, seq, *content)
+            "INSERT INTO document VALUES (?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?)", (*place, seq, *content)
         )
         if change.vectors is not None:
             vectors = np.ascontiguousarray(change.vectors, np.float32).tobytes()
@@ -86,6 +86,8 @@ class Writer:
             seq = self._logged("create", (*place, ""))
             self._connection.execute("INSERT INTO collection VALUES (?, ?, ?)", (*place, seq))
             return seq
+        if not all(_may_write(groups, batch.writer) for groups in self._rights(place)):
+            raise HiddenDocuments
         seq = self._logged("drop", (*place, ""))
         for statement in (
             "UPDATE document SET gone = ?1 WHERE tenant = ?2 AND collection = ?3 AND gone IS NULL",
@@ -108,6 +110,13 @@ class Writer:
         ).fetchone()
         return (int(row[0]), frozenset(json.loads(row[1]))) if row else (0, frozenset())
 
+    def _rights(self, place: tuple[str, str]) -> list[frozenset[str]]:
+        """The different sets of groups that may read what is current."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT groups FROM document WHERE tenant = ? AND collection = ? AND gone IS NULL", place
+        )
+        return [frozenset(json.loads(row[0])) for row in rows]
+
     def _logged(self, op: str, place: tuple[str, str, str]) -> int:
         """The number of the change; what it changes is not current from now on."""
         tenant, collection, document_id = place
@@ -121,3 +130,8 @@ class Writer:
             (seq, *place),
         )
         return seq
+
+
+def _may_write(groups: frozenset[str], writer: frozenset[str] | None) -> bool:
+    """Over what these groups may read; see `Batch`."""
+    return writer is None or not groups or bool(groups & writer)

@@ -62,7 +62,9 @@ class Admin:
             degraded=now.degraded,
         )
         self._metrics.set_knowledge(
-            CollectionFigures(each.name, each.documents, each.passages, each.version) for each in now.collections
+            (CollectionFigures(each.name, each.documents, each.passages, each.version) for each in now.collections),
+            now.stored,
+            now.probe,
         )
         self._metrics.set_workload(self._gateway.workload())
         # Rendering takes about 0.1 ms for each histogram child: in a thread, so that no answer waits for all of them.

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.knowledge.dates import microseconds
 from gateway.types import (
     Answer,
     CertificateStatus,
@@ -14,6 +18,7 @@ from gateway.types import (
     Found,
     Hit,
     Policy,
+    Ranker,
     Reason,
     Route,
 )
@@ -36,10 +41,13 @@ CERTIFICATE_TO_PROTO = {status: _number(pb.Certificate, f"CERTIFICATE_{status.na
 STATE_TO_PROTO = {state: _number(pb.CitationState, f"CITATION_STATE_{state.name}") for state in CitationState}
 WATCH_OP_TO_PROTO = {op: _number(pb.WatchOp, f"WATCH_OP_{op.upper()}") for op in ("put", "delete", "end", "seen")}
 
+RANKER_TO_PROTO = {ranker: _number(pb.Ranker, f"RANKER_{ranker.name}") for ranker in Ranker}
+
 POLICY_FROM_PROTO = {number: policy for policy, number in POLICY_TO_PROTO.items()}
 ROUTE_FROM_PROTO = {number: route for route, number in ROUTE_TO_PROTO.items()}
 REASON_FROM_PROTO = {number: reason for reason, number in REASON_TO_PROTO.items()}
 CERTIFICATE_FROM_PROTO = {number: status for status, number in CERTIFICATE_TO_PROTO.items()}
+RANKER_FROM_PROTO = {number: ranker for ranker, number in RANKER_TO_PROTO.items()}
 STATE_FROM_PROTO = {number: state for state, number in STATE_TO_PROTO.items()}
 WATCH_OP_FROM_PROTO = {number: op for op, number in WATCH_OP_TO_PROTO.items()}
 
@@ -104,6 +112,7 @@ def found_from_proto(message: pb.SearchHit) -> Found:
         uri=message.uri,
         similarity=message.similarity,
         citations=tuple(citation_from_proto(citation) for citation in message.citations),
+        score=message.score,
     )
 
 
@@ -116,6 +125,8 @@ def document_to_proto(document: Document, has_body: bool = True) -> pb.Document:
         answer=document.answer,
         body=document.text.removeprefix(document.answer).strip() if has_body else "",
         groups=sorted(document.groups),
+        effective=_to_timestamp(document.effective) if document.effective else None,
+        expires=_to_timestamp(document.expires) if document.expires != math.inf else None,
     )
 
 
@@ -130,7 +141,18 @@ def document_from_proto(message: pb.Document) -> Document:
         answer=answer,
         text=f"{answer}\n\n{message.body.strip()}\n",
         groups=frozenset(message.groups),
+        effective=_from_timestamp(message.effective) if message.HasField("effective") else 0.0,
+        expires=_from_timestamp(message.expires) if message.HasField("expires") else math.inf,
     )
+
+
+def _to_timestamp(seconds: float) -> Timestamp:
+    whole, rest = divmod(microseconds(seconds), 10**6)
+    return Timestamp(seconds=whole, nanos=1000 * rest)
+
+
+def _from_timestamp(message: Timestamp) -> float:
+    return (message.seconds * 10**6 + message.nanos // 1000) / 10**6  # of whole numbers: as datetime.timestamp has it
 
 
 def _hit_to_proto(hit: Hit) -> pb.SearchHit:
@@ -140,6 +162,7 @@ def _hit_to_proto(hit: Hit) -> pb.SearchHit:
         uri=hit.document.uri,
         similarity=hit.similarity,
         citations=[citation_to_proto(citation) for citation in hit.citations],
+        score=hit.score,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.errors import InvalidQuestion
 from gateway.knowledge.changes import Change, Create, Drop, Put, Receipt, Remove
+from gateway.knowledge.dates import wrong_span
 from gateway.rpc.admission import Admission
 from gateway.rpc.convert import document_from_proto
 from gateway.rpc.handler import Call, Method
@@ -126,7 +127,13 @@ def document_of(given: pb.Document, path: str = "") -> Document:
     for group in given.groups:
         if not NAME.fullmatch(group):
             raise InvalidQuestion(f"{path}groups", "each must be 1 to 63 letters, digits, '.', '_' or '-'")
-    return document_from_proto(given)
+    for name, moment in (("effective", given.effective), ("expires", given.expires)):
+        if not 0 <= moment.nanos < 10**9:
+            raise InvalidQuestion(f"{path}{name}", "is no Timestamp: its nanos must be 0 to 999,999,999")
+    document = document_from_proto(given)
+    if wrong := wrong_span(document.effective, document.expires):
+        raise InvalidQuestion(f"{path}{wrong[0]}", wrong[1])
+    return document
 
 
 def _check_different(ids: Sequence[str], field: str) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
@@ -26,6 +26,8 @@ from gateway.v1 import gateway_pb2 as pb
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
 LISTED_TOGETHER = 64
+PAGE_BYTES = 2 << 20
+"""gRPC's clients take 4 MB unless told otherwise, and what one document may have beside its body is far less."""
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
 
 
@@ -111,21 +113,27 @@ class Reading:
         size = request.page_size or DEFAULT_PAGE
         # Texts are read and hashed: beside questions, not between them.
         place = (request.collection, request.page_token)
-        found = await asyncio.to_thread(self._listed, call.caller.principal, *place, size)
-        return pb.ListResponse(
-            documents=found[:size], next_page_token=found[size - 1].document.id if len(found) > size else ""
-        )
+        return await asyncio.to_thread(self._page, call.caller.principal, *place, size)
 
-    def _listed(self, principal: Principal, collection: str, after: str, size: int) -> Sequence[pb.StoredDocument]:
-        """One more than a page, if there are so many that the principal may read. Few texts are in memory at a time."""
+    def _page(self, principal: Principal, collection: str, after: str, size: int) -> pb.ListResponse:
+        """Of `size` documents, or fewer where that is PAGE_BYTES."""
         found: list[pb.StoredDocument] = []
-        while len(found) <= size:
-            page = self._reach.there().store.documents(principal.tenant, collection, after, LISTED_TOGETHER)
-            found += [_stored(one, has_body=False) for one in page if may_read(one.document, principal)]
-            if len(page) < LISTED_TOGETHER:
-                break
-            after = page[-1].document.id
-        return found[: size + 1]
+        total = 0
+        for one in self._listed(principal, collection, after):
+            total += one.ByteSize()
+            if len(found) == size or (found and total > PAGE_BYTES):
+                return pb.ListResponse(documents=found, next_page_token=found[-1].document.id)
+            found.append(one)
+        return pb.ListResponse(documents=found)
+
+    def _listed(self, principal: Principal, collection: str, after: str) -> Iterator[pb.StoredDocument]:
+        """Those that the principal may read. Few texts are in memory at a time."""
+        while True:
+            some = self._reach.there().store.documents(principal.tenant, collection, after, LISTED_TOGETHER)
+            yield from (_stored(one, has_body=False) for one in some if may_read(one.document, principal))
+            if len(some) < LISTED_TOGETHER:
+                return
+            after = some[-1].document.id
 
     async def stats(self, request: pb.StatsRequest, call: Call) -> pb.StatsResponse:
         tenant = call.caller.principal.tenant

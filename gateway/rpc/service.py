@@ -10,7 +10,19 @@ from typing import Protocol
 from gateway.deadline import Deadline
 from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.store import Store
-from gateway.types import Answer, CertificateStatus, Degradation, Evidence, Forecast, Principal, Question, Workload
+from gateway.types import (
+    Answer,
+    CertificateStatus,
+    Degradation,
+    Evidence,
+    Forecast,
+    Principal,
+    ProbeFigures,
+    Question,
+    Ranker,
+    StoredFigures,
+    Workload,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +51,9 @@ class Description:
     certificate: CertificateStatus
     loaded: float
     collections: tuple[CollectionDescription, ...] = ()
+    stored: StoredFigures | None = None
+    """None where no collections are stored."""
+    probe: ProbeFigures = ProbeFigures()  # noqa: RUF009 - frozen
     fallback: str = ""
     """What answers, or would, where the device is lost; empty if nothing does."""
     degraded: Degradation | None = None
@@ -64,9 +79,15 @@ class Gateway(Protocol):
         ...
 
     async def search(
-        self, text: str, collection: str, principal: Principal, limit: int, deadline: Deadline
+        self,
+        text: str,
+        collection: str,
+        principal: Principal,
+        limit: int,
+        deadline: Deadline,
+        ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
-        """The nearest `limit` documents that the principal may read, with the stages' times.
+        """The `limit` best documents that the principal may read, by that ranker, with the stages' times.
 
         Raises errors.GatewayError.
         """
@@ -105,6 +126,10 @@ class Gateway(Protocol):
 
 class Startable(Gateway, Protocol):
     """A gateway that is loaded and checked, and takes questions once it was started."""
+
+    def keep(self) -> None:
+        """Write down what the next start would have to make anew. Once no questions come: it holds the interpreter."""
+        ...
 
     def start(self) -> None:
         """On the running event loop."""

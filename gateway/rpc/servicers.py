@@ -135,7 +135,7 @@ class Knowledge:
         _check_seen(self._gateway, lookup.collection, request.min_knowledge_version)
         with self._admission.admit(call.caller, len(lookup.text), call.deadline):
             evidence = await self._gateway.search(
-                lookup.text, lookup.collection, call.caller.principal, lookup.limit, call.deadline
+                lookup.text, lookup.collection, call.caller.principal, lookup.limit, call.deadline, lookup.ranker
             )
         self._metrics.observe_stages(evidence.timings)
         return evidence_to_proto(evidence)

@@ -51,6 +51,7 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
     errors.VersionConflict: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
+    errors.HiddenDocuments: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
     errors.KnowledgeBehind: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_BEHIND", shown=True),
     errors.KnowledgeCleared: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_CLEARED", shown=True),
     errors.KeyReused: Row(grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED", shown=True),

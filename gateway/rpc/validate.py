@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, TIMEOUT
-from gateway.types import Criticality, Policy, Principal, Question
+from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, RANKER_FROM_PROTO, TIMEOUT
+from gateway.types import Criticality, Policy, Principal, Question, Ranker
 from gateway.v1 import gateway_pb2 as pb
 
 DEFAULT_CITATIONS = 3
@@ -22,6 +22,7 @@ MAX_REQUEST_ID = 128
 MAX_NAME = 63
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
+RANKERS: Mapping[int, Ranker] = {pb.RANKER_UNSPECIFIED: Ranker.HYBRID, **RANKER_FROM_PROTO}
 CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -121,6 +122,7 @@ class Lookup:
     text: str
     collection: str
     limit: int
+    ranker: Ranker
 
 
 def lookup_of(request: pb.SearchRequest, tenant: str, rules: Rules) -> Lookup:
@@ -128,10 +130,12 @@ def lookup_of(request: pb.SearchRequest, tenant: str, rules: Rules) -> Lookup:
     check_text("query", request.query, rules.max_question_chars)
     if request.limit > MAX_LIMIT:
         raise InvalidQuestion("limit", f"is {request.limit}, limit {MAX_LIMIT}")
+    if request.ranker not in RANKERS:
+        raise InvalidQuestion("ranker", f"has no value {request.ranker}")
     collection = _collection(request.collection, tenant, rules)
     if not collection:
         raise UnknownCollection("no collection is served here")
-    return Lookup(request.query, collection, request.limit or DEFAULT_LIMIT)
+    return Lookup(request.query, collection, request.limit or DEFAULT_LIMIT, RANKERS[request.ranker])
 
 
 def check_text(field: str, text: str, limit: int) -> None:

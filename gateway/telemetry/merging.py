@@ -46,6 +46,11 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_certificate_status": Rule.MAX,
     "gateway_knowledge_documents": Rule.MAX,
     "gateway_knowledge_passages": Rule.MAX,
+    "gateway_knowledge_stored_collections": Rule.MAX,
+    "gateway_knowledge_stored_documents": Rule.MAX,
+    "gateway_knowledge_stored_passages": Rule.MAX,
+    "gateway_knowledge_stored_segments": Rule.MAX,
+    "gateway_knowledge_log_version": Rule.MIN,
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
     "gateway_degraded": Rule.SUM,

@@ -11,7 +11,18 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from gateway.types import Agreement, Answer, CertificateStatus, Criticality, Degradation, Reason, Route, Workload
+from gateway.types import (
+    Agreement,
+    Answer,
+    CertificateStatus,
+    Criticality,
+    Degradation,
+    ProbeFigures,
+    Reason,
+    Route,
+    StoredFigures,
+    Workload,
+)
 
 LATENCY = tuple(ms / 1000 for ms in (0.5, 1, 2, 3, 5, 7.5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 1000, 2500))
 """Seconds. Dense below the usual deadline; 0.2 is an edge so that goodput is a bucket, not an interpolation."""
@@ -217,6 +228,24 @@ class Metrics:
         self._documents = self._gauge("gateway_knowledge_documents", "Documents of a collection.", labels)
         self._passages = self._gauge("gateway_knowledge_passages", "Passages of a collection.", labels)
         self._version = self._gauge("gateway_knowledge_version", "Sequence number of the last change seen.", labels)
+        self._stored = {
+            name: self._gauge(f"gateway_knowledge_{name}", help_text)
+            for name, help_text in (
+                ("stored_collections", "Stored collections of all tenants."),
+                ("stored_documents", "Documents of all stored collections."),
+                ("stored_passages", "Passages of all stored collections."),
+                ("stored_segments", "Segments that all stored collections consist of."),
+                ("log_version", "Number of the last change of the log that questions see."),
+            )
+        }
+        self._probe = {
+            name: self._counter(f"gateway_knowledge_probe_{name}", help_text)
+            for name, help_text in (
+                ("wanted", "Documents that scans have found, made beside one search in many: the ten nearest of each."),
+                ("found", "Those of them that the searches had found; over the other one it is the recall."),
+            )
+        }
+        self._probed = ProbeFigures()
 
     def _counter(self, name: str, help_text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -312,8 +341,24 @@ class Metrics:
         for reason, gauge in self._degraded.items():
             gauge.set(reason is degraded)
 
-    def set_knowledge(self, collections: Iterable[CollectionFigures]) -> None:
-        """What every served collection holds now."""
+    def set_knowledge(
+        self, collections: Iterable[CollectionFigures], stored: StoredFigures | None, probe: ProbeFigures
+    ) -> None:
+        """What every served collection holds now, and the stored ones together."""
+        now = stored or StoredFigures()
+        for name, value in (
+            ("stored_collections", now.collections),
+            ("stored_documents", now.documents),
+            ("stored_passages", now.passages),
+            ("stored_segments", now.segments),
+            ("log_version", now.version),
+        ):
+            self._stored[name].set(value)
+        # Less than before: another bundle was taken in, which counts from 0.
+        before = self._probed if probe.wanted >= self._probed.wanted else ProbeFigures()
+        self._probed = probe
+        self._probe["wanted"].inc(probe.wanted - before.wanted)
+        self._probe["found"].inc(max(0, probe.found - before.found))
         for figures in collections:
             self._documents.labels(figures.name).set(figures.documents)
             self._passages.labels(figures.name).set(figures.passages)

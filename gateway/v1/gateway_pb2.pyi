@@ -1,3 +1,6 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -15,6 +18,13 @@ class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_ENSEMBLE: _ClassVar[Policy]
     POLICY_MODEL_ONLY: _ClassVar[Policy]
     POLICY_RETRIEVAL_ONLY: _ClassVar[Policy]
+
+class Ranker(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RANKER_UNSPECIFIED: _ClassVar[Ranker]
+    RANKER_HYBRID: _ClassVar[Ranker]
+    RANKER_DENSE: _ClassVar[Ranker]
+    RANKER_LEXICAL: _ClassVar[Ranker]
 
 class Route(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -67,6 +77,10 @@ POLICY_PARALLEL: Policy
 POLICY_ENSEMBLE: Policy
 POLICY_MODEL_ONLY: Policy
 POLICY_RETRIEVAL_ONLY: Policy
+RANKER_UNSPECIFIED: Ranker
+RANKER_HYBRID: Ranker
+RANKER_DENSE: Ranker
+RANKER_LEXICAL: Ranker
 ROUTE_UNSPECIFIED: Route
 ROUTE_MODEL: Route
 ROUTE_RETRIEVAL: Route
@@ -242,16 +256,18 @@ class AnswerStreamResponse(_message.Message):
     def __init__(self, request_id: _Optional[str] = ..., answer: _Optional[_Union[AnswerResponse, _Mapping]] = ..., error: _Optional[_Union[Error, _Mapping]] = ...) -> None: ...
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "collection", "limit", "min_knowledge_version")
+    __slots__ = ("query", "collection", "limit", "min_knowledge_version", "ranker")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     COLLECTION_FIELD_NUMBER: _ClassVar[int]
     LIMIT_FIELD_NUMBER: _ClassVar[int]
     MIN_KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RANKER_FIELD_NUMBER: _ClassVar[int]
     query: str
     collection: str
     limit: int
     min_knowledge_version: int
-    def __init__(self, query: _Optional[str] = ..., collection: _Optional[str] = ..., limit: _Optional[int] = ..., min_knowledge_version: _Optional[int] = ...) -> None: ...
+    ranker: Ranker
+    def __init__(self, query: _Optional[str] = ..., collection: _Optional[str] = ..., limit: _Optional[int] = ..., min_knowledge_version: _Optional[int] = ..., ranker: _Optional[_Union[Ranker, str]] = ...) -> None: ...
 
 class SearchResponse(_message.Message):
     __slots__ = ("hits", "knowledge_version")
@@ -262,21 +278,23 @@ class SearchResponse(_message.Message):
     def __init__(self, hits: _Optional[_Iterable[_Union[SearchHit, _Mapping]]] = ..., knowledge_version: _Optional[int] = ...) -> None: ...
 
 class SearchHit(_message.Message):
-    __slots__ = ("document_id", "title", "uri", "similarity", "citations")
+    __slots__ = ("document_id", "title", "uri", "similarity", "citations", "score")
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
     SIMILARITY_FIELD_NUMBER: _ClassVar[int]
     CITATIONS_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
     document_id: str
     title: str
     uri: str
     similarity: float
     citations: _containers.RepeatedCompositeFieldContainer[Citation]
-    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., similarity: _Optional[float] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ...) -> None: ...
+    score: float
+    def __init__(self, document_id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., similarity: _Optional[float] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., score: _Optional[float] = ...) -> None: ...
 
 class Document(_message.Message):
-    __slots__ = ("id", "title", "uri", "updated", "answer", "body", "groups", "expected_version")
+    __slots__ = ("id", "title", "uri", "updated", "answer", "body", "groups", "expected_version", "effective", "expires")
     ID_FIELD_NUMBER: _ClassVar[int]
     TITLE_FIELD_NUMBER: _ClassVar[int]
     URI_FIELD_NUMBER: _ClassVar[int]
@@ -285,6 +303,8 @@ class Document(_message.Message):
     BODY_FIELD_NUMBER: _ClassVar[int]
     GROUPS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_VERSION_FIELD_NUMBER: _ClassVar[int]
+    EFFECTIVE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRES_FIELD_NUMBER: _ClassVar[int]
     id: str
     title: str
     uri: str
@@ -293,7 +313,9 @@ class Document(_message.Message):
     body: str
     groups: _containers.RepeatedScalarFieldContainer[str]
     expected_version: int
-    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., updated: _Optional[str] = ..., answer: _Optional[str] = ..., body: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., expected_version: _Optional[int] = ...) -> None: ...
+    effective: _timestamp_pb2.Timestamp
+    expires: _timestamp_pb2.Timestamp
+    def __init__(self, id: _Optional[str] = ..., title: _Optional[str] = ..., uri: _Optional[str] = ..., updated: _Optional[str] = ..., answer: _Optional[str] = ..., body: _Optional[str] = ..., groups: _Optional[_Iterable[str]] = ..., expected_version: _Optional[int] = ..., effective: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., expires: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class UpsertRequest(_message.Message):
     __slots__ = ("collection", "documents", "idempotency_key")

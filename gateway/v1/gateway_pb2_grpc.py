@@ -274,7 +274,7 @@ class KnowledgeServicer(object):
     """
 
     def Search(self, request, context):
-        """Finds the documents nearest to a text, best first. Nothing is decided: similarities are raw, and a hit may be wrong.
+        """Finds the documents nearest to a text, best first. Nothing is decided: scores are raw, and a hit may be wrong.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -320,7 +320,7 @@ class KnowledgeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def List(self, request, context):
-        """The documents that the caller may read, page by page in the order of their ids.
+        """The documents that the caller may read, page by page in the order of their ids, whatever their dates.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -341,6 +341,8 @@ class KnowledgeServicer(object):
         taken from the caller that it could read before. Of documents that it never could read nothing is told. What was
         replaced or deleted meanwhile may be left out, but never the last of a document. To follow a collection: take its
         `knowledge_version` from ListCollections, then List, then Watch after that version.
+        Told are writes alone: that a document becomes effective or expires is no change of it, and its dates, which Get and
+        List have, tell when that is.
         It ends when the collection does (WATCH_OP_END is the last), and as AnswerStream does: when the server stops, when it
         is 10 minutes old (both DRAINING: open another after the last version that was told), and where its caller takes
         nothing for 30 s. A tenant may have some open at once (16 at each server unless configured); more are OVERLOADED.
@@ -365,7 +367,9 @@ class KnowledgeServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DropCollection(self, request, context):
-        """Ends a collection and all that is in it. One that is not there is no error.
+        """Ends a collection and all that is in it. One that is not there is no error. Whoever may not read all that is in it
+        may not end it, as it may not replace or delete what it may not read: that is VERSION_CONFLICT. So much is told, that
+        there is more, as Stats tells.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from collections.abc import Iterator
@@ -76,6 +77,8 @@ class Fields:
     uri: str = ""
     updated: str = ""
     groups: frozenset[str] = frozenset()
+    span: tuple[float, float] = (0.0, math.inf)
+    """As `dates.span_of`."""
 
 
 def found(where: Where, given_id: str, name: str, fields: Fields, is_pair: bool = False) -> Found:
@@ -99,6 +102,8 @@ def found(where: Where, given_id: str, name: str, fields: Fields, is_pair: bool 
         answer=answer,
         text=f"{answer}\n\n{body.strip()}\n",
         groups=fields.groups,
+        effective=fields.span[0],
+        expires=fields.span[1],
     )
     has_spare = made and (is_pair or not is_given)
     return Found(where, document, f"{made[:_LONGEST_ID]}-{digest}" if has_spare else "")

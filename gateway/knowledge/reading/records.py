@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from gateway.errors import DocumentInvalid
+from gateway.knowledge.dates import check_names, span_of
 from gateway.knowledge.reading.drafts import (
     SHORT_ANSWER,
     Bad,
@@ -23,7 +24,6 @@ from gateway.knowledge.reading.drafts import (
 
 LONGEST_LINE = 8 * 2**20
 """Bytes of a JSON object, or of a field of a table: far above what a document may have."""
-_GROUPS = {"group", "groups"}
 
 
 def json_lines(where: Where, stream: IO[bytes]) -> Read:
@@ -41,7 +41,8 @@ def json_lines(where: Where, stream: IO[bytes]) -> Read:
 
 
 def table(where: Where, stream: IO[bytes], delimiter: str) -> Read:
-    """A header names the columns: title (or question), answer, body, id, uri, updated, and groups separated by ';'."""
+    """A header names the columns: title (or question), answer, body, id, uri, updated, effective, expires,
+    and groups separated by ';'."""
     csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(_lines(stream), delimiter=delimiter, strict=True)
     header: list[str] | None = None
@@ -91,9 +92,7 @@ def _object(line: bytes, number: int) -> Mapping[str, Any]:
         raise DocumentInvalid(f"is not JSON: {error}; each line must be one object") from None
     if not isinstance(given, dict):
         raise DocumentInvalid("is no JSON object: each line must be one, for example an exported document")
-    if strange := sorted(key for key in given if key.strip().lower() in _GROUPS and key != "groups"):
-        # Left out of account it would open the document to everybody.
-        raise DocumentInvalid(f"has the key {strange[0]!r}: it must be called groups")
+    check_names(given)
     return given
 
 
@@ -138,6 +137,7 @@ def _document(where: Where, given: Mapping[str, Any]) -> Found:
         uri=_text(given, "uri"),
         updated=_text(given, "updated"),
         groups=groups_of(given.get("groups")),
+        span=span_of(given),
     )
     return found(where, _text(given, "id"), name, fields, is_pair=not title)
 

@@ -1,0 +1,206 @@
+"""Segments on disk: a start finds with them what it finds without, whatever has become of the files."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.knowledge import base, generation
+from gateway.knowledge.base import key
+from gateway.knowledge.changes import Create, Drop, Put, Remove
+from gateway.knowledge.segment_files import FOLDER, GRAPH, GRAPH_MANIFEST, MANIFEST, OLD_SECONDS
+from gateway.types import Principal, Ranker
+from tests.test_generation import NOBODY, STAFF, WORDS, document, query
+from tests.test_knowledge_base import PLACE, Desk
+
+COUNT = 60
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "GRAPH_FROM", 16)
+    monkeypatch.setattr(generation, "OPEN_ROWS", 8)
+
+
+async def filled(folder: Path) -> Desk:
+    """With some of everything, merged, and closed."""
+    desk = Desk(folder)
+    await desk.write(Create())
+    for at in range(COUNT):
+        await desk.write(Put(document(f"d{at}", WORDS[at % len(WORDS)], is_secret=at % 7 == 0)))
+        while running := [task for task in desk.base.merging if not task.done()]:
+            await asyncio.gather(*running)
+    return desk
+
+
+async def closed(desk: Desk) -> None:
+    desk.base.keep()
+    await desk.base.close()
+    desk.store.close()
+
+
+@pytest.fixture
+async def folder(tmp_path: Path) -> Path:
+    await closed(await filled(tmp_path))
+    return tmp_path
+
+
+def answers(desk: Desk) -> list[object]:
+    """What questions in all words find, in each way and for each reader: all of it, as many are as near as others."""
+    return [
+        (
+            {
+                hit.document.id: (
+                    round(hit.similarity, 4),
+                    [one.quote for one in hit.citations],
+                    hit.citations[0].version,
+                )
+                for hit in desk.library.search(key(*PLACE), word, query(word), who, 99, 2, ranker).hits
+            },
+            {one: round(near, 4) for one, near in desk.library.rank(key(*PLACE), query(word), who, 99).documents},
+        )
+        for word in WORDS[:3]
+        for who in (STAFF, NOBODY, Principal("acme", frozenset({"\0"})))
+        for ranker in Ranker
+    ]
+
+
+def named(desk: Desk) -> list[str]:
+    return [part.segment.name for part in desk.library.generation(key(*PLACE)).parts if part.segment.name]
+
+
+def without_files(folder: Path, tmp_path: Path) -> list[object]:
+    bare = tmp_path / "bare"
+    shutil.copytree(folder, bare, ignore=shutil.ignore_patterns(FOLDER, "bare"))
+    desk = Desk(bare)
+    found = answers(desk)
+    desk.store.close()
+    return found
+
+
+async def test_a_start_uses_what_is_kept_and_finds_the_same(folder: Path, tmp_path: Path) -> None:
+    desk = Desk(folder)
+    assert named(desk)
+    graphs = [part.segment.index.is_exact for part in desk.library.generation(key(*PLACE)).parts if part.segment.name]
+    assert not any(graphs)
+    assert answers(desk) == without_files(folder, tmp_path)
+    await closed(desk)
+
+
+async def test_what_changed_since_is_as_it_is_now(folder: Path, tmp_path: Path) -> None:
+    desk = Desk(folder)
+    await desk.write(Remove("d1"), Put(document("d2", "tax")), Put(document("d3", WORDS[3], is_secret=True)))
+    desk.store.close()  # and nothing is kept anew
+    again = Desk(folder)
+    assert named(again)
+    assert "d1" not in again.found(WORDS[1])
+    assert "d3" in again.found(WORDS[3])
+    assert "d3" not in again.found(WORDS[3], NOBODY)
+    assert answers(again) == without_files(folder, tmp_path)
+    again.store.close()
+
+
+async def test_little_of_a_segment_is_not_worth_it(folder: Path) -> None:
+    desk = Desk(folder)
+    await desk.write(*(Remove(f"d{at}") for at in range(COUNT - 2)))
+    desk.store.close()
+    again = Desk(folder)
+    assert (named(again), sorted(again.found())) == ([], [f"d{COUNT - 2}", f"d{COUNT - 1}"])
+    again.store.close()
+
+
+async def test_a_dropped_collection_is_not_there_again(folder: Path) -> None:
+    desk = Desk(folder)
+    await desk.write(Drop(), Create(), Put(document("d1", "card")))
+    desk.store.close()
+    again = Desk(folder)
+    assert (named(again), again.found()) == ([], ["d1"])
+    again.store.close()
+
+
+async def test_another_encoder_uses_none_of_it(folder: Path) -> None:
+    other = Desk(folder, "maxi")
+    assert (named(other), len(other.found())) == ([], COUNT)
+    other.store.close()
+
+
+def emptied(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def flipped(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def swapped(path: Path) -> None:
+    """With that of another segment, or another file of its own."""
+    others = [one for one in path.parent.parent.glob(f"*/{path.name}") if one != path]
+    shutil.copy(others[0] if others else path.with_name("spans.npy"), path)
+
+
+def files_of(folder: Path) -> Iterator[str]:
+    yield from sorted({path.name for path in (folder / FOLDER).glob("*/*")})
+
+
+@pytest.mark.parametrize("damage", [emptied, cut, flipped, swapped, Path.unlink])
+async def test_no_damage_of_any_file_changes_an_answer(
+    folder: Path, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    expected = without_files(folder, tmp_path)
+    names = list(files_of(folder))
+    assert {MANIFEST, GRAPH, GRAPH_MANIFEST, "vectors.npy"} <= set(names)
+    for name in names:
+        broken = tmp_path / "broken" / name
+        shutil.copytree(folder, broken, ignore=shutil.ignore_patterns("bare", "broken"))
+        for path in (broken / FOLDER).glob(f"*/{name}"):
+            damage(path)
+        desk = Desk(broken)
+        assert answers(desk) == expected, name
+        desk.base.start()
+        await asyncio.gather(*desk.base.merging)
+        assert answers(desk) == expected, name
+        await closed(desk)
+
+
+async def test_where_nothing_can_be_written_it_goes_on_in_memory(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / FOLDER).write_text("no folder")
+    desk = await filled(tmp_path)
+    assert (named(desk), len(desk.found())) == ([], COUNT)
+    assert "could not be kept" in caplog.text
+    await closed(desk)
+
+
+async def test_what_nobody_has_used_for_long_goes(folder: Path) -> None:
+    unused = folder / FOLDER / ("0" * 64)
+    unused.mkdir()
+    fresh = folder / FOLDER / ".making-1-1"
+    fresh.mkdir()
+    long_ago = time.time() - OLD_SECONDS - 9
+    os.utime(unused, (long_ago, long_ago))
+    kept = Desk(folder)
+    left = {path.name for path in (folder / FOLDER).iterdir()}
+    assert unused.name not in left
+    assert {*named(kept), fresh.name} <= left
+    kept.store.close()
+
+
+async def test_a_second_process_uses_the_same(folder: Path) -> None:
+    one, other = Desk(folder), Desk(folder)
+    assert named(one) == named(other) != []
+    assert answers(one) == answers(other)
+    for desk in (one, other):
+        await closed(desk)
