@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -125,6 +126,7 @@ def wrong_documents(stored: Sequence[Stored], documents: dict[str, Document]) ->
 
 
 def main() -> None:
+    logging.getLogger("gateway").setLevel(logging.ERROR)  # of what was damaged on purpose
     with small():
         for line in sys.stdin:
             try:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gateway.knowledge.changes import Create
 from gateway.knowledge.file import BESIDE, FILE
+from gateway.knowledge.segment_files import FOLDER as SEGMENTS
 from loadtest.crash_checks import Inspector, Left
 from loadtest.crash_kills import FAULT, Kind, copy
 from loadtest.crash_writer import PLACE, changes
@@ -36,6 +37,13 @@ async def made(folder: Path, writes: int, checkpoints: int, is_moved: bool = Fal
             desk.store.clear(0.0)  # nothing, but it moves the log
         copied(folder / "closed", folder / "live")
         await desk.close()
+        # And what a start makes of them: only that is found to be there already when it is made once more.
+        shutil.rmtree(folder / "closed" / SEGMENTS, ignore_errors=True)
+        again = Desk(folder / "closed")
+        again.base.start()
+        await again.settle()
+        again.base.keep()
+        await again.close()
     return folder / "live", folder / "closed"
 
 
@@ -143,22 +151,23 @@ def others(folder: Path) -> list[Path]:
     )
 
 
-def harmed(folder: Path, inspector: Inspector, chance: random.Random, how: str) -> Kind:
+def harmed(folder: Path, inspector: Inspector, chance: random.Random, how: str, most: int = FILES_AT_MOST) -> Kind:
     """Each of the other files, of which nothing that is acknowledged depends on any."""
     kind = Kind(f"other file {how}")
     names = others(folder)
-    for name in names if len(names) <= FILES_AT_MOST else chance.sample(names, FILES_AT_MOST):
+    for name in names if len(names) <= most else chance.sample(names, most):
         to = copy(folder, folder.with_name("harmed"))
         other = chance.choice([one for one in names if one != name] or [name])
         if how == "exchanged with another" and other == name:
             continue
         HARMS[how](to / name, to / other, chance)
         left = inspector.left(to)
+        again = inspector.left(to)  # what was made in its place
         kind.tries += 1
         kind.acknowledged += WRITES
         missing = [f"{left.writes} writes of {WRITES} are there"] if left.writes != WRITES else []
         refused = [f"is not opened: {left.refused}"] if left.refused else []
-        if faults := [*left.faults, *missing, *refused]:
+        if faults := [*left.faults, *missing, *refused, *(f"started again: {one}" for one in again.faults)]:
             kind.fault(*(f"{name}: {one}" for one in faults))
         else:
             kind.came["all is right"] += 1

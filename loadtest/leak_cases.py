@@ -11,12 +11,13 @@ from typing import Any, cast
 
 from gateway.errors import KnowledgeCleared, UnknownCollection, UnknownDocument
 from gateway.knowledge.base import key
+from gateway.knowledge.documents import plain_text
 from gateway.knowledge.watching import Told, Watching
 from gateway.rpc.reading import Reading
-from gateway.types import Citation, Document, Evidence, Principal, Ranker, Standing
+from gateway.types import Citation, Document, Evidence, Hit, Principal, Ranker, Standing
 from gateway.v1 import gateway_pb2 as pb
 from loadtest.leak_world import IDS, SUBJECTS, Chance, Kept, Oracle, Place, may_read
-from loadtest.proof import Desk, asked
+from loadtest.proof import CLOSE, Desk, asked, embed
 
 LIMITS = (1, 3, 10, 60)
 CITATIONS = 2
@@ -57,7 +58,7 @@ async def search(case: Case, ranker: Ranker) -> Asked:
     text = chance.choice((marker, marker, f"{marker} {' '.join(words)}", " ".join(words)))
     limit = chance.choice(LIMITS)
     found = _searched(case, text, ranker, limit)
-    wrong = _wrong_hits(case, found)
+    wrong = _wrong_hits(case, text, found)
     visible = case.visible
     if ranker is not Ranker.LEXICAL and len(found.hits) != min(limit, len(visible)):
         wrong.append(f"{len(found.hits)} documents of {len(visible)} that there are")
@@ -70,12 +71,23 @@ def _searched(case: Case, text: str, ranker: Ranker, limit: int) -> Evidence:
     return case.desk.library.search(case.name, text, asked(text), case.principal, limit, CITATIONS, ranker)
 
 
-def _wrong_hits(case: Case, found: Evidence) -> list[str]:
+def _wrong_cosine(text: str, hit: Hit) -> list[str]:
+    """Whether the nearest passage is as near as its own words make it, and not those of another one."""
+    if not hit.citations:
+        return []
+    nearest = hit.citations[0]
+    question, passage = embed([text, f"{nearest.title}. {plain_text(nearest.quote)}"])
+    cosine = float(question @ passage)
+    return [] if abs(cosine - nearest.similarity) < CLOSE else [f"{hit.document.id} is said to be {nearest.similarity}"]
+
+
+def _wrong_hits(case: Case, text: str, found: Evidence) -> list[str]:
     wrong, visible = [], case.visible
     for hit in found.hits:
         wrong += _wrong_document(case, hit.document)
         kept = visible.get(hit.document.id)
         wrong += [_described(one) for one in hit.citations if kept and not _is_of(one, kept)]
+        wrong += _wrong_cosine(text, hit)
     if len({hit.document.id for hit in found.hits}) != len(found.hits):
         wrong.append("a document was found twice")
     return wrong

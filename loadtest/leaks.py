@@ -162,7 +162,7 @@ class World:
         copied(self.folder, left)
         await asyncio.gather(*writing)
         await self._close()
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)  # a merge may still be at work there
         self._open(left)
         self._recover(batches, acknowledged)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ def leaks(cases: int, seed: int, has_dates: bool, folder: Path | None, out: Path
 
     Exit code 1 where something was seen that must not be, or not found that must be.
     """
+    logging.getLogger("gateway").setLevel(logging.ERROR)  # of what a crash left by half
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as name:
         tally = asyncio.run(proof.found(cases, seed, Path(name), has_dates))
