@@ -129,9 +129,12 @@ def test_a_search_looks_at_the_title_too(library: Library) -> None:
 
 
 def test_documents_that_say_the_same_are_shown_once(library: Library) -> None:
-    twins = [replace(CARD, id=name, groups=groups) for name, groups in (("a", {"staff"}), ("b", ()), ("c", ()))]
-    some = [replace(one, groups=frozenset(one.groups)) for one in twins]
-    both = Library({"x": Generation.build([*some, FEE], embed)})
+    staff: frozenset[str] = frozenset({"staff"})
+    twins = [
+        replace(CARD, id=name, groups=groups)
+        for name, groups in (("a", staff), ("b", NOBODY.groups), ("c", NOBODY.groups))
+    ]
+    both = Library({"x": Generation.build([*twins, FEE], embed)})
     asked = query("card")
     assert [hit.document.id for hit in both.search("x", "card", asked, STAFF, 2, 1).hits] == ["a", "fee"]
     assert [hit.document.id for hit in both.search("x", "card", asked, NOBODY, 2, 1).hits] == ["b", "fee"]

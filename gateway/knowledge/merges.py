@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+from gateway.knowledge import failpoints
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.probe import give_way
 from gateway.knowledge.segment import Segment
@@ -65,7 +66,9 @@ class Merges:
                 return
             if generation.has(parts):  # not if it was begun again
                 generation = generation.merged(parts, into)
+                failpoints.reached("before-merge-shown")
                 self._show(place, generation)
+                failpoints.reached("after-merge-shown")
                 rows = len(into.spans) if into else 0
                 log.info("%s: %d segments are now one of %d passages", "/".join(place), len(parts), rows)
             parts = due(generation)
@@ -76,6 +79,7 @@ class Merges:
         def go_on() -> None:
             if self._is_closing:
                 raise asyncio.CancelledError
+            failpoints.reached("while-merging")
 
         if len(parts) == 1 and not parts[0].is_mostly_gone:  # it wants a graph and nothing else
             (segment,) = [part.segment for part in parts]
@@ -89,11 +93,12 @@ class Merges:
         return segment if is_kept else self._files.keep(place, segment)
 
     async def close(self) -> None:
+        """What is being built ends within a second: nobody writes into the folder afterwards."""
         self._is_closing = True
-        self._builder.shutdown(wait=False, cancel_futures=True)
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.to_thread(self._builder.shutdown, cancel_futures=True)
 
 
 def due(generation: Generation) -> list[Part]:
