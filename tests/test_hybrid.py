@@ -47,7 +47,7 @@ def found(
 def test_scores_are_those_of_all_documents_that_may_be_read(
     given: list[tuple[list[str], str, bool]], asked: list[str], cut: int, principal: Principal
 ) -> None:
-    """Frequencies are the collection's; what says something, and for whom, is the caller's alone."""
+    """What may not be read counts for nothing: not as a document, and not in how frequent a word is."""
     some = [
         document(f"d{at}", " ".join(said), uri, ("staff",) if is_secret else ())
         for at, (said, uri, is_secret) in enumerate(given)
@@ -58,8 +58,8 @@ def test_scores_are_those_of_all_documents_that_may_be_read(
     (part,) = whole.parts
     numbers = np.arange(len(some))
     near = hybrid.dense(part, query(text), numbers)
-    (said,) = lexical.coverage([part.segment.words], ENGLISH.question(text))
     may = [one.groups <= principal.groups for one in some]
+    (said,) = lexical.coverage([part.segment.words], ENGLISH.question(text), [np.array(may)])
     best = {
         one.uri: max((said[at] for at, other in enumerate(some) if may[at] and other.uri == one.uri), default=0)
         for one in some

@@ -14,7 +14,7 @@ import pytest
 from gateway.knowledge import generation, merges
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Drop, Put, Remove
-from gateway.knowledge.segment_files import FOLDER, GRAPH, GRAPH_MANIFEST, MANIFEST, OLD_SECONDS
+from gateway.knowledge.segment_files import FOLDER, GRAPH, GRAPH_MANIFEST, MANIFEST, OLD_SECONDS, UNKNOWN_SECONDS
 from gateway.types import Principal, Ranker
 from tests.test_generation import NOBODY, STAFF, WORDS, document, query
 from tests.test_knowledge_base import PLACE, Desk
@@ -147,7 +147,8 @@ def flipped(path: Path) -> None:
 def swapped(path: Path) -> None:
     """With that of another segment, or another file of its own."""
     others = [one for one in path.parent.parent.glob(f"*/{path.name}") if one != path]
-    shutil.copy(others[0] if others else path.with_name("spans.npy"), path)
+    own = path.with_name("versions.npy" if path.name == "spans.npy" else "spans.npy")
+    shutil.copy(others[0] if others else own, path)
 
 
 def files_of(folder: Path) -> Iterator[str]:
@@ -189,11 +190,13 @@ async def test_what_nobody_has_used_for_long_goes(folder: Path) -> None:
     unused.mkdir()
     fresh = folder / FOLDER / ".making-1-1"
     fresh.mkdir()
-    long_ago = time.time() - OLD_SECONDS - 9
-    os.utime(unused, (long_ago, long_ago))
+    stale = folder / FOLDER / ".making-2-1"
+    stale.mkdir()
+    for path, age in ((unused, UNKNOWN_SECONDS), (stale, OLD_SECONDS)):
+        os.utime(path, (time.time() - age - 9,) * 2)
     kept = Desk(folder)
     left = {path.name for path in (folder / FOLDER).iterdir()}
-    assert unused.name not in left
+    assert not {unused.name, stale.name} & left
     assert {*named(kept), fresh.name} <= left
     kept.store.close()
 
@@ -216,3 +219,39 @@ async def test_a_large_batch_into_the_open_segment_is_indexed_and_kept(tmp_path:
     assert part.segment.words.is_sorted
     assert part.segment.name
     await closed(desk)
+
+
+async def test_another_encoders_segments_are_left_for_it_to_come_back(folder: Path) -> None:
+    before = {path.name for path in (folder / FOLDER).iterdir()}
+    for path in (folder / FOLDER).iterdir():
+        os.utime(path, (time.time() - OLD_SECONDS - 9,) * 2)
+    Desk(folder, "maxi").store.close()
+    assert before <= {path.name for path in (folder / FOLDER).iterdir()}
+
+
+async def test_what_was_merged_into_others_goes_at_once(folder: Path) -> None:
+    desk = Desk(folder)
+    before = set(named(desk))
+    for at in range(COUNT):
+        await desk.write(Put(document(f"e{at}", WORDS[at % len(WORDS)])))
+        while running := [task for task in desk.base.merging if not task.done()]:
+            await asyncio.gather(*running)
+    assert before - set(named(desk))
+    assert {path.name for path in (folder / FOLDER).iterdir()} == set(named(desk))
+    await closed(desk)
+
+
+async def test_numbers_that_are_given_again_are_not_taken_for_the_same_documents(folder: Path) -> None:
+    """As where a copy of the store was put back, and the segments stayed."""
+    for name in ("", "-wal", "-shm"):
+        (folder / f"knowledge.db{name}").unlink(missing_ok=True)
+    desk = Desk(folder)
+    await desk.write(Create())
+    for at in range(COUNT):
+        await desk.write(Put(document(f"n{at}", "tax loan")))
+    desk.store.close()
+    again = Desk(folder)
+    assert sorted(again.found("tax")) == sorted(f"n{at}" for at in range(COUNT))
+    hits = again.library.search(key(*PLACE), "card", query("card"), STAFF, 5, 1).hits
+    assert {hit.citations[0].quote for hit in hits} <= {"tax loan.", "More."}
+    again.store.close()

@@ -89,10 +89,7 @@ def dense(part: Part, prediction: Prediction, numbers: Numbers) -> Vector:
 
 def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:
     """[documents] for each part: 0 where they are not allowed, else the best of their page's."""
-    found = lexical.coverage([part.segment.words for part in parts], terms)
-    covered = [
-        one if mask is None else np.where(mask, one, np.float32(0)) for one, mask in zip(found, allowed, strict=True)
-    ]
+    covered = lexical.coverage([part.segment.words for part in parts], terms, allowed)
     return covered if ranker is Ranker.LEXICAL else shared([part.segment.pages for part in parts], covered)
 
 

@@ -114,6 +114,12 @@ class Postings:
     documents: NDArray[np.int32]
     counts: NDArray[np.uint8]
 
+    def among(self, allowed: NDArray[np.bool_] | None) -> Postings:
+        if allowed is None:
+            return self
+        kept = allowed[self.documents]
+        return Postings(self.documents[kept], self.counts[kept])
+
 
 class LexicalIndex:
     """An inverted index that never changes. While few documents are in it, and it is made anew for each change, it lies
@@ -195,16 +201,20 @@ class LexicalIndex:
         return [Words(terms[at:end], counts[at:end]) for at, end in itertools.pairwise(bounds)]
 
 
-def coverage(indexes: Sequence[LexicalIndex], terms: Hashes) -> list[Vector]:
-    """A question's terms against several indexes that are one collection: [documents] of each.
+def coverage(
+    indexes: Sequence[LexicalIndex], terms: Hashes, allowed: Sequence[NDArray[np.bool_] | None]
+) -> list[Vector]:
+    """A question's terms against several indexes that are one collection: [documents] of each, 0 for those that are not
+    `allowed` ([documents] of each, None for all).
 
     That is the BM25 score as a share of what a document can have at most, which says all of the terms again and again.
-    So it is 0 to 1, whatever the question and the collection. Frequencies and lengths are the collection's, not each
-    index's: where a document lies changes nothing.
+    So it is 0 to 1, whatever the question and the collection. Frequencies and lengths are of the allowed documents in
+    all indexes: where a document lies changes nothing, and nothing is told of what may not be read, or is no more.
     """
-    total = sum(len(one.lengths) for one in indexes)
-    mean = max(1.0, sum(float(one.lengths.sum()) for one in indexes) / max(1, total))
-    found = [one.postings(terms) for one in indexes]
+    lengths = [one.lengths if mask is None else one.lengths[mask] for one, mask in zip(indexes, allowed, strict=True)]
+    total = sum(map(len, lengths))
+    mean = max(1.0, sum(float(one.sum()) for one in lengths) / max(1, total))
+    found = [[each.among(mask) for each in one.postings(terms)] for one, mask in zip(indexes, allowed, strict=True)]
     often = np.array([sum(len(one[at].documents) for one in found) for at in range(len(terms))], np.float64)
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
     ideal = float(rarity.sum()) * (SATURATION + 1)

@@ -17,7 +17,7 @@ import numpy as np
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
-from gateway.knowledge.lexical import LANGUAGE, analyzer
+from gateway.knowledge.lexical import LANGUAGE, Hashes, analyzer
 from gateway.knowledge.probe import Probe
 from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
 
@@ -114,15 +114,34 @@ class Library:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
         terms, now = self._analyzer.question(text), self._now()
-        ranked = hybrid.search(generation, prediction, terms, principal, limit + SPARE, now, ranker)
+        ranked = self._ranked(generation, prediction, terms, principal, limit, now, ranker)
         if self._probe is not None:
             self._probe.note(generation, prediction, principal, now)
         hits = [
             replace(hit, score=score)
-            for part, number, score, near in _different(ranked)[:limit]
+            for part, number, score, near in ranked
             if (hit := part.segment.hit(prediction, number, citations, near))
         ]
         return Evidence(tuple(hits), generation.version)
+
+    def _ranked(
+        self,
+        generation: Generation,
+        prediction: Prediction,
+        terms: Hashes,
+        principal: Principal,
+        limit: int,
+        now: float,
+        ranker: Ranker,
+    ) -> hybrid.Ranked:
+        """The best that are different, if there are so many: looked for among more of them until that is so."""
+        asked = limit + SPARE
+        while True:
+            ranked = hybrid.search(generation, prediction, terms, principal, asked, now, ranker)
+            different = _different(ranked)
+            if len(different) >= limit or len(ranked) < asked:
+                return different[:limit]
+            asked *= 4
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""

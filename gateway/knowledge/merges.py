@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 GRAPH_FROM = 2048
 """Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
 
+FEW = 16_384
+"""Passages up to which a merge is quick: some seconds."""
+
 Place = tuple[str, str]
 """Tenant and collection."""
 
@@ -37,7 +40,8 @@ class Merges:
         self._show = show
         self._files = files
         self._is_closing = False
-        self._builder = ThreadPoolExecutor(1, "knowledge-merge", give_way)
+        # Apart, so that no tenant's few documents wait until another one's many are a graph.
+        self._few, self._many = (ThreadPoolExecutor(1, f"knowledge-merge-{name}", give_way) for name in ("few", "many"))
         self._tasks: dict[Place, asyncio.Task[None]] = {}
 
     @property
@@ -46,7 +50,7 @@ class Merges:
 
     def begin_if_due(self, place: Place, generation: Generation) -> None:
         running = self._tasks.get(place)
-        if running is None or running.done():
+        if not self._is_closing and (running is None or running.done()):
             parts = due(generation)
             if parts:
                 self._tasks[place] = asyncio.create_task(self._merge(place, parts))
@@ -55,7 +59,8 @@ class Merges:
         """And again, until nothing is due: writes may come faster than graphs are built."""
         while parts:
             try:
-                into = await asyncio.get_running_loop().run_in_executor(self._builder, self._built, place, parts)
+                thread = self._few if sum(part.rows for part in parts) <= FEW else self._many
+                into = await asyncio.get_running_loop().run_in_executor(thread, self._built, place, parts)
             except Exception:
                 log.exception(
                     "segments of %s could not be merged: searches are slower, and the next change tries again", place
@@ -69,6 +74,9 @@ class Merges:
                 failpoints.reached("before-merge-shown")
                 self._show(place, generation)
                 failpoints.reached("after-merge-shown")
+                now = {part.segment.name for part in generation.parts}
+                replaced = [part.segment for part in parts if part.segment.name not in now]
+                await asyncio.to_thread(self._files.forget, replaced)
                 rows = len(into.spans) if into else 0
                 log.info("%s: %d segments are now one of %d passages", "/".join(place), len(parts), rows)
             parts = due(generation)
@@ -98,7 +106,8 @@ class Merges:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await asyncio.to_thread(self._builder.shutdown, cancel_futures=True)
+        for thread in (self._few, self._many):
+            await asyncio.to_thread(thread.shutdown, cancel_futures=True)
 
 
 def due(generation: Generation) -> list[Part]:

@@ -17,10 +17,11 @@ import os
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,11 +38,16 @@ log = logging.getLogger(__name__)
 
 FOLDER = "segments"
 MANIFEST, GRAPH, GRAPH_MANIFEST = "manifest.json", "graph.bin", "graph.json"
+UNFINISHED = ".making-"
 FORMAT = 1
 LEAST_LIVE = 0.5
 """Of a segment's documents: one of which less counts is not used."""
 OLD_SECONDS = 3600.0
 """Folders that nobody has used for so long go: another process may be about to."""
+UNKNOWN_SECONDS = 7 * 86_400.0
+"""The same for those of another bundle, which may come back."""
+MAPPED_FROM = 4 << 20
+"""Bytes."""
 CHUNK = 8 << 20
 NOBODY = frozenset({"\0"})
 """Who may read what does not count any more: no caller's group has such a name."""
@@ -78,8 +84,8 @@ class SegmentFiles:
             part = self._part(kept, left) if left else None
             if part is not None:
                 parts.append(part)
-                for version in part.segment.versions.tolist():
-                    left.pop(version, None)
+                for number in part.numbers():
+                    del left[int(part.segment.versions[number])]
         return parts, [Stored(document, version) for version, document in left.items()]
 
     def _found(self) -> dict[Place, list[Kept]]:
@@ -108,6 +114,13 @@ class SegmentFiles:
         """None where too little of it counts, or anything is not as it was written."""
         try:
             versions = _read(kept, "versions").tolist()
+            # Numbers are given again where a copy was put back: the same one may be another document by then.
+            known = zip(versions, _read(kept, "checks").tolist(), strict=True)
+            documents = {
+                version: document
+                for version, check in known
+                if (document := documents.get(version)) is not None and _check(document) == check
+            }
             alive = np.array([version in documents for version in versions], bool)
             if alive.mean() < LEAST_LIVE:
                 return None
@@ -138,7 +151,7 @@ class SegmentFiles:
         unfinished: Path | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
+            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder))
             digests = {name: _write(unfinished / f"{name}.npy", one) for name, one in _arrays(segment).items()}
             manifest = {
                 "format": FORMAT,
@@ -186,15 +199,26 @@ class SegmentFiles:
     def clean(self, used: Sequence[Segment]) -> None:
         """Forget what is not among these, nor was used lately by another process."""
         names = {segment.name for segment in used}
+        own = {kept.folder for some in self._found().values() for kept in some}
         for folder in self._folder.glob("*/"):
+            is_own = folder in own or folder.name.startswith(UNFINISHED)
             with contextlib.suppress(OSError):
-                if folder.name not in names and time.time() - folder.stat().st_mtime > OLD_SECONDS:
+                age = time.time() - folder.stat().st_mtime
+                if folder.name not in names and age > (OLD_SECONDS if is_own else UNKNOWN_SECONDS):
                     shutil.rmtree(folder)
+        self._kept = None
+
+    def forget(self, replaced: Sequence[Segment]) -> None:
+        """What was merged into others. Another process that uses them still has what it has mapped."""
+        for segment in replaced:
+            if segment.name:
+                shutil.rmtree(self._folder / segment.name, ignore_errors=True)
 
 
 def _arrays(segment: Segment) -> dict[str, Array]:
     return {
         "versions": segment.versions,
+        "checks": np.array([_check(document) for document in segment.documents], np.uint32),
         "spans": segment.spans,
         "lengths": segment.lengths.astype(np.int32),
         "vectors": segment.index.vectors(slice(None)),
@@ -208,6 +232,10 @@ def _is_sound(folder: Path, digests: Mapping[str, str]) -> bool:
         return all(_sha256(folder / f"{name}.npy") == digest for name, digest in digests.items())
     except OSError:
         return False
+
+
+def _check(document: Document) -> int:
+    return zlib.crc32("\0".join((document.id, document.title, document.text)).encode(errors="surrogatepass"))
 
 
 def _gone(version: int) -> Document:
@@ -224,7 +252,9 @@ def _read(kept: Kept, name: str) -> Array:
 
 
 def _mapped(path: Path) -> Array:
-    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    """Read, where it is small: each that is mapped takes a descriptor for as long as it is used."""
+    mode: Literal["r"] | None = "r" if path.stat().st_size >= MAPPED_FROM else None
+    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
 
 
 def _graph(folder: Path, rows: int) -> Path | None:
