@@ -25,6 +25,7 @@ from gateway.types import (
     Citation,
     Document,
     Hit,
+    Lookup,
     Pass,
     Policy,
     Prediction,
@@ -91,6 +92,8 @@ class FakeKnowledge:
     fails: bool = False
     searches: list[tuple[str, Principal, tuple[str, ...]]] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
+    lookup: Lookup | None = None
+    looks: list[tuple[str, str, Principal]] = field(default_factory=list)
 
     def rank(
         self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
@@ -100,6 +103,14 @@ class FakeKnowledge:
         if self.fails:
             raise SearchFailed("the index is gone")
         return Ranking(self.hits, 7)
+
+    def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
+        self.looks.append((collection, text, principal))
+        if self.lookup is not None:
+            self.clock.now += self.seconds
+            if self.fails:
+                raise SearchFailed("the index is gone")
+        return self.lookup
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         return self.stand_apart.get(document_id, self.stands)

@@ -207,7 +207,7 @@ async def test_only_what_its_manifest_tells_of_is_restored(store: Store, data: P
     (tmp_path / "copy.json").write_text("{}")
     refused("copy.json: is no manifest of a snapshot")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"schema": 99}))
-    refused("has schema 99, and this version reads 2")
+    refused("has schema 99, and this version reads 3")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"sha256": "0" * 64}))
     refused("its sha256 is another")
     content = copy.read_bytes()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.knowledge.confidence import Held
 from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.segment import Embed, Entry, Mask, Segment, entries
 from gateway.knowledge.vectors import EXACT_UP_TO
@@ -77,10 +78,12 @@ Found = tuple[Part, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
-    """Parts in the order in which they were begun; a document counts in one of them at most."""
+    """Parts in the order in which they were begun; a document counts in one of them at most. `confidence`: how sure a
+    search in it makes; None if nobody has fitted that."""
 
     version: int
     parts: tuple[Part, ...]
+    confidence: Held | None = None
 
     @staticmethod
     def build(
@@ -138,7 +141,7 @@ class Generation:
             rows = sum(len(one.spans) for one in new)
             # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
             parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS)))
-        return Generation(version, tuple(parts))
+        return replace(self, version=version, parts=tuple(parts))
 
     @staticmethod
     def _is_open(part: Part) -> bool:
@@ -159,7 +162,7 @@ class Generation:
         segments = {id(part.segment) for part in merged}
         left = [part for part in self.parts if id(part.segment) not in segments]
         if into is None:
-            return Generation(self.version, tuple(left))
+            return replace(self, parts=tuple(left))
         counting = {
             part.segment.documents[number].id
             for part in self.parts
@@ -167,7 +170,7 @@ class Generation:
             for number in part.numbers()
         }
         one = Part(into).without(into.by_id.keys() - counting)
-        return Generation(self.version, (one, *left))
+        return replace(self, parts=(one, *left))
 
 
 def _ranked(

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.cascade.confidence import DEPTH
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.probe import Probe
-from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
+from gateway.types import Document, Evidence, Hit, Lookup, Prediction, Principal, Ranker, Ranking, Standing
 
 SPARE = 5
 """Documents beyond those that are asked for, in the place of those that say the same as others."""
@@ -113,16 +114,39 @@ class Library:
     ) -> Evidence:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
+        hits = [
+            replace(hit, score=score)
+            for part, number, score, near in self._searched(generation, text, prediction, principal, limit, ranker)
+            if (hit := part.segment.hit(prediction, number, citations, near))
+        ]
+        return Evidence(tuple(hits), generation.version)
+
+    def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
+        """The best documents by meaning and words, and how sure the collection's own confidence is of the first; None
+        where it has none that can be used."""
+        generation = self.generation(collection)
+        held = generation.confidence
+        if held is None or held.calibration is None:
+            return None
+        found = self._searched(generation, text, prediction, principal, DEPTH, Ranker.HYBRID)
+        documents = tuple([(part.segment.documents[number].id, score) for part, number, score, _ in found])
+        sure = held.calibration.confidence([(score, near) for _, _, score, near in found])
+        return Lookup(Ranking(documents, generation.version), sure, held.fitted.threshold)
+
+    def _searched(
+        self,
+        generation: Generation,
+        text: str,
+        prediction: Prediction,
+        principal: Principal,
+        limit: int,
+        ranker: Ranker,
+    ) -> hybrid.Ranked:
         terms, now = self._analyzer.question(text), self._now()
         ranked = hybrid.search(generation, prediction, terms, principal, limit + SPARE, now, ranker)
         if self._probe is not None:
             self._probe.note(generation, prediction, principal, now)
-        hits = [
-            replace(hit, score=score)
-            for part, number, score, near in _different(ranked)[:limit]
-            if (hit := part.segment.hit(prediction, number, citations, near))
-        ]
-        return Evidence(tuple(hits), generation.version)
+        return _different(ranked)[:limit]
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         """How a label's document is now; `known_hash` is empty where any text will do."""
