@@ -19,11 +19,14 @@ from gateway.types import Answer
 from loadtest import options
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
+from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
 from loadtest.knowledge_peers_command import knowledge_beside_peers
+from loadtest.leaks_command import leaks
+from loadtest.medquad_command import medquad
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
@@ -52,6 +55,9 @@ for command in (
     gpu,
     knowledge,
     knowledge_beside_peers,
+    leaks,
+    crashes,
+    medquad,
 ):
     main.add_command(command)
 

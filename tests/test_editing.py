@@ -68,7 +68,7 @@ async def knowledge(channel: grpc.aio.Channel) -> Stub:
 def document(name: str, answer: str = "word1 word2", *groups: str, expected_version: int | None = None) -> pb.Document:
     return pb.Document(
         id=name,
-        title="Title",
+        title=f"Title of {name}",
         answer=answer,
         body="Body of word3.",
         groups=groups,

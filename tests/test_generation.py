@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.knowledge import generation as generations
-from gateway.knowledge.base import due
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.library import Library
+from gateway.knowledge.merges import due
 from gateway.knowledge.segment import Segment, entries
 from gateway.types import Document, Matrix, Prediction, Principal
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from gateway.knowledge.base import Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Store
-from gateway.types import Matrix, Principal
+from gateway.types import Document, Matrix, Principal
 from tests.test_generation import NOBODY, STAFF, document, embed, query
 
 PLACE = ("acme", "help")
@@ -145,7 +146,7 @@ async def test_segments_are_merged_beside_writes(desk: Desk, monkeypatch: pytest
     for at in range(120):
         await desk.write(Put(document(f"d{at % 50}", "card")))
         await asyncio.sleep(0.001)
-    await asyncio.gather(*desk.base._merges.values())
+    await asyncio.gather(*desk.base.merging)
     generation = desk.library.generation(key(*PLACE))
     assert len(generation.parts) < 30
     assert sorted(one.id for one in generation.documents) == sorted(f"d{at}" for at in range(50))
@@ -214,9 +215,43 @@ async def test_what_another_encoder_has_embedded_once_is_kept(desk: Desk, tmp_pa
 
 
 async def test_large_segments_get_a_graph_after_the_start(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.knowledge.base.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.merges.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.generation.OPEN_ROWS", 8)
     await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
     desk.base.start()
     await asyncio.gather(*desk.base.merging)
     assert sorted(desk.found()) == sorted(f"d{at}" for at in range(20))
+    assert not desk.library.generation(key(*PLACE)).parts[0].segment.index.is_exact
     await desk.base.close()
+
+
+async def test_a_merge_that_fails_is_said_and_tried_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gateway.knowledge.merges.GRAPH_FROM", 10)
+    monkeypatch.setattr("gateway.knowledge.generation.OPEN_ROWS", 8)
+    with monkeypatch.context() as broken:
+        broken.setattr("gateway.knowledge.merges.VectorIndex", lambda *_: 1 / 0)
+        await desk.write(Create(), *(Put(document(f"d{at}", "card")) for at in range(20)))
+        await asyncio.gather(*desk.base.merging)
+    assert "could not be merged" in caplog.text
+    assert len(desk.found()) == 20
+    desk.base.start()
+    await asyncio.gather(*desk.base.merging)
+    assert not desk.library.generation(key(*PLACE)).parts[0].segment.index.is_exact
+    await desk.base.close()
+
+
+async def test_long_documents_are_divided_in_a_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.knowledge.base.LONG", 40)
+    threads: list[bool] = []
+    read = desk.base._read
+
+    def noted(documents: Sequence[Document]) -> object:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return read(documents)
+
+    monkeypatch.setattr(desk.base, "_read", noted)
+    await desk.write(Create(), Put(document("a", "card")))
+    await desk.write(Put(document("b", "card fee " * 9)))
+    assert (threads, sorted(desk.found())) == ([True, False], ["a", "b"])

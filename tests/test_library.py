@@ -128,6 +128,18 @@ def test_a_search_looks_at_the_title_too(library: Library) -> None:
     assert hit.similarity == pytest.approx((near + title) / 2)
 
 
+def test_documents_that_say_the_same_are_shown_once(library: Library) -> None:
+    staff: frozenset[str] = frozenset({"staff"})
+    twins = [
+        replace(CARD, id=name, groups=groups)
+        for name, groups in (("a", staff), ("b", NOBODY.groups), ("c", NOBODY.groups))
+    ]
+    both = Library({"x": Generation.build([*twins, FEE], embed)})
+    asked = query("card")
+    assert [hit.document.id for hit in both.search("x", "card", asked, STAFF, 2, 1).hits] == ["a", "fee"]
+    assert [hit.document.id for hit in both.search("x", "card", asked, NOBODY, 2, 1).hits] == ["b", "fee"]
+
+
 def test_citations_are_the_nearest_passages_first(library: Library) -> None:
     hit = library.search("banking", "post", query("post"), NOBODY, 1, 2).hits[0]
     assert hit.citations[0].quote == "A card comes by post."

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.knowledge import base, generation
+from gateway.knowledge import generation, merges
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Drop, Put, Remove
 from gateway.knowledge.segment_files import FOLDER, GRAPH, GRAPH_MANIFEST, MANIFEST, OLD_SECONDS
@@ -24,7 +24,7 @@ COUNT = 60
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(base, "GRAPH_FROM", 16)
+    monkeypatch.setattr(merges, "GRAPH_FROM", 16)
     monkeypatch.setattr(generation, "OPEN_ROWS", 8)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,14 +18,13 @@ from gateway.knowledge.changes import Batch, Calibrate, Change, Changed, Put, Re
 from gateway.knowledge.confidence import Confidences
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
-from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, analyzer
+from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, Words, analyzer
 from gateway.knowledge.library import Library
-from gateway.knowledge.probe import give_way
-from gateway.knowledge.segment import Embed, Entry, Segment, entries, spans_of
+from gateway.knowledge.merges import Merges
+from gateway.knowledge.segment import Embed, Entry, entries, spans_of
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.knowledge.vectors import VectorIndex
-from gateway.types import Document, Matrix, StoredFigures
+from gateway.types import Document, Matrix, Passage, StoredFigures
 
 log = logging.getLogger(__name__)
 
@@ -36,11 +34,11 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 TOGETHER = 64
 """Documents that are embedded together at a start."""
+LONG = 20_000
+"""Characters from which documents are divided in a thread."""
 PAGE = 1000
 """Documents that are read together at a start."""
 UNIT_TOLERANCE = 1e-3
-GRAPH_FROM = 2048
-"""Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
 
 Place = tuple[str, str]
 """Tenant and collection."""
@@ -73,9 +71,7 @@ class KnowledgeBase:
         self.scored_by = f"{encoder.name} {WORDS_VERSION} {language}"
         self._files = SegmentFiles(store.path.parent, self.scored_by)
         self._confidences = Confidences(store, self.scored_by)
-        self._is_closing = False
-        self._builder = ThreadPoolExecutor(1, "knowledge-merge", give_way)
-        self._merges: dict[Place, asyncio.Task[None]] = {}
+        self._merges = Merges(self._generation, self._show, self._files)
 
     @property
     def version(self) -> int:
@@ -101,7 +97,7 @@ class KnowledgeBase:
     @property
     def merging(self) -> Collection[asyncio.Task[None]]:
         """What goes on beside questions."""
-        return self._merges.values()
+        return self._merges.tasks
 
     def load(self) -> None:
         """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come.
@@ -152,7 +148,7 @@ class KnowledgeBase:
         """Build graphs where a scan takes long, beside questions."""
         for place in self._store.collections():
             if (generation := self._generation(place)) is not None:
-                self._merge_if_due(place, generation)
+                self._merges.begin_if_due(place, generation)
 
     def _generation(self, place: Place) -> Generation | None:
         return self._libraries[0].find(key(*place))
@@ -196,28 +192,29 @@ class KnowledgeBase:
 
     async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
         """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
-        divided = [tuple(passages(one)) for one in documents]
-        for at, some in enumerate(divided):
-            if not some:
+        is_long = sum(len(one.text) for one in documents) > LONG
+        # A batch of long texts takes tens of milliseconds to divide, and questions come meanwhile.
+        read = await asyncio.to_thread(self._read, documents) if is_long else self._read(documents)
+        for at, (divided, _) in enumerate(read):
+            if not divided:
                 raise InvalidQuestion(f"documents[{at}]", "has no text")
-        texts = [passage.plain for some in divided for passage in some]
+        texts = [passage.plain for divided, _ in read for passage in divided]
+        titles = len(texts)
         texts += [one.title for one in documents]
         vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
         if not _are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
             raise InferenceFailed("the encoder's vectors are not of unit length")
-        titles = len(texts) - len(documents)
-        ends = np.cumsum([len(some) for some in divided]).tolist()
-        return [
-            Entry(
-                document,
-                0,
-                spans_of(some),
-                vectors[end - len(some) : end],
-                vectors[titles + at],
-                analyzer(self._language).document(document),
-            )
-            for at, (document, some, end) in enumerate(zip(documents, divided, ends, strict=True))
-        ]
+        found, start = [], 0
+        for at, (document, (divided, words)) in enumerate(zip(documents, read, strict=True)):
+            end = start + len(divided)
+            found.append(Entry(document, 0, spans_of(divided), vectors[start:end], vectors[titles + at], words))
+            start = end
+        return found
+
+    def _read(self, documents: Sequence[Document]) -> list[tuple[list[Passage], Words]]:
+        """How each is divided, and what it says. In any thread."""
+        words = analyzer(self._language)
+        return [(passages(one), words.document(one)) for one in documents]
 
     def _entry(self, stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
         """None where its vectors are not there, or are none of the passages that it has today."""
@@ -279,7 +276,7 @@ class KnowledgeBase:
         for place, generation in shown.items():
             self._show(place, generation)
             if generation is not None:
-                self._merge_if_due(place, generation)
+                self._merges.begin_if_due(place, generation)
         self._applied = version
 
     def _entries(
@@ -317,73 +314,8 @@ class KnowledgeBase:
             if generation is not None and now is not None and now.version == version and not now.gone:
                 self._show(place, generation.changed(generation.version, [entry]))
 
-    # -- segments -----------------------------------------------------------------------------------------------------
-
-    def _merge_if_due(self, place: Place, generation: Generation) -> None:
-        running = self._merges.get(place)
-        if running is None or running.done():
-            parts = due(generation)
-            if parts:
-                self._merges[place] = asyncio.create_task(self._merge(place, parts))
-
-    async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
-        """And again, until nothing is due: writes may come faster than graphs are built."""
-        while parts:
-            into = await asyncio.get_running_loop().run_in_executor(self._builder, self._built, place, parts)
-            generation = self._generation(place)
-            if generation is None:  # dropped meanwhile
-                return
-            if generation.has(parts):  # not if it was begun again
-                generation = generation.merged(parts, into)
-                self._show(place, generation)
-                rows = len(into.spans) if into else 0
-                log.info("%s: %d segments are now one of %d passages", key(*place), len(parts), rows)
-            parts = due(generation)
-
-    def _built(self, place: Place, parts: Sequence[Part]) -> Segment | None:
-        """One segment of what counts in these; None if that is nothing. In the builder's thread."""
-
-        def go_on() -> None:
-            if self._is_closing:
-                raise asyncio.CancelledError
-
-        if len(parts) == 1 and not parts[0].is_mostly_gone:  # it wants a graph and nothing else
-            (segment,) = [part.segment for part in parts]
-            segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
-        else:
-            some = [one for part in parts for one in part.entries()]
-            if not some:
-                return None
-            segment = Segment.build(some, GRAPH_FROM, go_on=go_on)
-        is_kept = bool(segment.name) or len(segment.spans) <= GRAPH_FROM
-        return segment if is_kept else self._files.keep(place, segment)
-
     async def close(self) -> None:
-        self._is_closing = True
-        self._builder.shutdown(wait=False, cancel_futures=True)
-        for task in self._merges.values():
-            task.cancel()
-        await asyncio.gather(*self._merges.values(), return_exceptions=True)
-
-
-def due(generation: Generation) -> list[Part]:
-    """Parts to be made one: the smallest, as long as the next one is at most twice as large as all of them together; so
-    each that stays is larger than that, and there are few. Else one that is large and has no graph, or is of little
-    but what does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
-    sealed = sorted(generation.sealed(), key=lambda part: part.rows)
-    smallest, rows = sealed[:1], sum(part.rows for part in sealed[:1])
-    for part in sealed[1:]:
-        if part.rows > 2 * rows:
-            break
-        smallest.append(part)
-        rows += part.rows
-    if len(smallest) > 1:
-        return smallest
-    return next(([part] for part in sealed if part.is_mostly_gone or _wants_graph(part)), [])
-
-
-def _wants_graph(part: Part) -> bool:
-    return part.rows > GRAPH_FROM and part.segment.index.is_exact
+        await self._merges.close()
 
 
 def key(tenant: str, collection: str) -> str:

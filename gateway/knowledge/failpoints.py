@@ -5,7 +5,19 @@ from __future__ import annotations
 import os
 import signal
 
-NAMES = ("before-commit", "after-commit", "segment-before-rename", "segment-after-rename", "graph-before-rename")
+NAMES = (
+    "before-commit",
+    "after-commit",
+    "before-checkpoint",
+    "after-checkpoint",
+    "while-merging",
+    "before-merge-shown",
+    "after-merge-shown",
+    "segment-before-rename",
+    "segment-after-rename",
+    "graph-before-rename",
+)
+"""Each is proved by `gateway loadtest crashes`."""
 _NAMED = os.environ.get("GATEWAY_FAILPOINT", "")
 
 

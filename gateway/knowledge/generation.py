@@ -63,6 +63,14 @@ class Part:
     def is_mostly_gone(self) -> bool:
         return 2 * self.rows < len(self.segment.spans)
 
+    def joined(self, other: Part) -> Part:
+        """One of both; what does not count stays where it is, until segments are merged."""
+        segment = self.segment.joined(other.segment)
+        if self.alive is None and other.alive is None:
+            return Part(segment)
+        masks = [np.ones(len(one.segment.documents), bool) if one.alive is None else one.alive for one in (self, other)]
+        return Part(segment, np.concatenate(masks))
+
     def numbers(self) -> list[int]:
         """Of all documents that count."""
         every = range(len(self.segment.documents))
@@ -133,14 +141,11 @@ class Generation:
         without a passage cannot be found, and is left out."""
         parts = [part.without(gone | {one.document.id for one in new}) for part in self.parts]
         new = [one for one in new if len(one.spans)]
-        last = parts[-1] if parts and self._is_open(parts[-1]) else None
-        if last is not None and (new or last.alive is not None):
-            parts.pop()
-            new = [*last.entries(), *new]
         if new:
-            rows = sum(len(one.spans) for one in new)
             # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
-            parts.append(Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS)))
+            rows = sum(len(one.spans) for one in new)
+            part = Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS))
+            parts.append(parts.pop().joined(part) if parts and self._is_open(parts[-1]) else part)
         return replace(self, version=version, parts=tuple(parts))
 
     @staticmethod

@@ -59,7 +59,7 @@ def search(
         if ranker is not Ranker.LEXICAL:
             most = max(limit, DENSE_LEG)
             numbers, scores = part.segment.nearest(prediction, may, most, each=EACH)
-            legs.append(numbers[_best(scores, most)])
+            legs.append(numbers[_best(scores, EACH * most)])  # titles count too, and have not been looked at yet
         if said is not None:
             legs.append(_above(part, said, may, least))
         numbers = np.unique(np.concatenate(legs))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import threading
 import unicodedata
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +61,15 @@ class Analyzer:
 
     def __init__(self, language: str = LANGUAGE) -> None:
         self.language = language
-        self._stems: Callable[[list[str]], list[str]] = (
-            (lambda words: words) if language == "none" else Stemmer.Stemmer(language).stemWords
-        )
+        self._own = threading.local()  # a stemmer for each thread: one is not made for two
         self._unsaid = frozenset(self._stems(sorted(STOPWORDS.get(language, ()))))
+
+    def _stems(self, words: list[str]) -> list[str]:
+        if self.language == "none":
+            return words
+        if not hasattr(self._own, "stemmer"):
+            self._own.stemmer = Stemmer.Stemmer(self.language)
+        return list(self._own.stemmer.stemWords(words))
 
     def document(self, document: Document) -> Words:
         """What it says, its title TITLE_WEIGHT times."""
@@ -127,6 +133,18 @@ class LexicalIndex:
             self._documents, self._counts = self._documents[order], self._counts[order]
             self._terms, starts = np.unique(self._terms[order], return_index=True)
             self._starts = np.append(starts, len(order))
+
+    def joined(self, other: LexicalIndex) -> LexicalIndex:
+        """Of this one's documents, and then those of the other one; searched by scan."""
+        if self._starts is not None or other._starts is not None:
+            return LexicalIndex([*self.words(), *other.words()], is_sorted=False)
+        made = LexicalIndex((), is_sorted=False)
+        made.lengths = np.concatenate([self.lengths, other.lengths])
+        made._terms = np.concatenate([self._terms, other._terms])
+        made._counts = np.concatenate([self._counts, other._counts])
+        made._documents = np.concatenate([self._documents, other._documents + np.int32(len(self.lengths))])
+        made._bounds = np.concatenate([self._bounds[:-1], other._bounds + self._bounds[-1]])
+        return made
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that it consists of, if it is sorted; see `kept`."""

@@ -165,6 +165,34 @@ class Segment:
             name=name,
         )
 
+    def joined(self, other: Segment) -> Segment:
+        """With another one's documents after its own: of an id that both have, `by_id` has that one's. Searched by
+        scan; what it costs is to copy arrays, whatever was there before."""
+        numbers = {groups: number for number, groups in enumerate(self.rights)}
+        right = np.array([numbers.setdefault(groups, len(numbers)) for groups in other.rights], np.int32)
+        count = len(self.documents)
+        is_always = self.valid is None and other.valid is None
+        return Segment(
+            documents=self.documents + other.documents,
+            versions=np.concatenate([self.versions, other.versions]),
+            spans=np.concatenate([self.spans, other.spans]),
+            owner=np.concatenate([self.owner, other.owner + np.int32(count)]),
+            first_passage=np.concatenate([self.first_passage[:-1], other.first_passage + self.first_passage[-1]]),
+            lengths=np.concatenate([self.lengths, other.lengths]),
+            filled=np.concatenate([self.filled, other.filled + count]),
+            by_id=self.by_id | {one: count + number for one, number in other.by_id.items()},
+            rights=tuple(numbers),
+            right=np.concatenate([self.right, right[other.right]]),
+            valid=None if is_always else np.concatenate([self._valid(), other._valid()]),
+            index=self.index.joined(other.index),
+            titles=np.concatenate([self.titles, other.titles]),
+            pages=self.pages.joined(other.pages),
+            words=self.words.joined(other.words),
+        )
+
+    def _valid(self) -> NDArray[np.float64]:
+        return np.tile(np.array(ALWAYS), (len(self.documents), 1)) if self.valid is None else self.valid
+
     def entries(self, numbers: Iterable[int]) -> Iterator[Entry]:
         """Documents as they were put in."""
         words, bounds = self.words.words(), self.first_passage.tolist()

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,6 @@ class SegmentFiles:
     def __init__(self, folder: Path, made: str) -> None:
         self._folder = folder / FOLDER
         self._made = made
-        self._count = 0
         self._kept: dict[Place, list[Kept]] | None = None
 
     # -- reading ------------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class SegmentFiles:
                 LexicalIndex.kept({name.removeprefix("words_"): one for name, one in arrays.items()}),
                 kept.folder.name,
             )
-        except (OSError, ValueError, KeyError, IndexError) as error:
+        except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
             log.warning("%s is not used, and made anew: %s", kept.folder, error)
             return None
         with contextlib.suppress(OSError):
@@ -135,11 +135,10 @@ class SegmentFiles:
     def keep(self, place: Place, segment: Segment) -> Segment:
         """Write the segment, but for its graph. The same one, its arrays mapped from there; as it was where that is not
         possible: the next start is slower then, and nothing else."""
-        self._count += 1
-        unfinished = self._folder / f".making-{os.getpid()}-{self._count}"
+        unfinished: Path | None = None
         try:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            unfinished = Path(tempfile.mkdtemp(prefix=".making-", dir=self._folder))
             digests = {name: _write(unfinished / f"{name}.npy", one) for name, one in _arrays(segment).items()}
             manifest = {
                 "format": FORMAT,
@@ -152,15 +151,18 @@ class SegmentFiles:
             (unfinished / MANIFEST).write_bytes(content)
             folder = self._folder / hashlib.sha256(content).hexdigest()
             failpoints.reached("segment-before-rename")
+            if folder.exists() and not _is_sound(folder, digests):
+                shutil.rmtree(folder)
             if folder.exists():  # another process has made the same
                 shutil.rmtree(unfinished)
             else:
                 unfinished.rename(folder)
             failpoints.reached("segment-after-rename")
             mapped = {name: _mapped(folder / f"{name}.npy") for name in ("vectors", "titles")}
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             log.warning("a segment of %s could not be kept in %s: %s", "/".join(place), self._folder, error)
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if unfinished is not None:
+                shutil.rmtree(unfinished, ignore_errors=True)
             return segment
         index = segment.index.mapped(mapped["vectors"])
         return replace(segment, index=index, titles=mapped["titles"], name=folder.name)
@@ -199,6 +201,13 @@ def _arrays(segment: Segment) -> dict[str, Array]:
         "titles": segment.titles,
         **{f"words_{name}": one for name, one in segment.words.arrays().items()},
     }
+
+
+def _is_sound(folder: Path, digests: Mapping[str, str]) -> bool:
+    try:
+        return all(_sha256(folder / f"{name}.npy") == digest for name, digest in digests.items())
+    except OSError:
+        return False
 
 
 def _gone(version: int) -> Document:

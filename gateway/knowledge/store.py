@@ -330,7 +330,9 @@ class Store:
         if self._unmoved < CHECKPOINT_BATCHES:
             return
         with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
+            failpoints.reached("before-checkpoint")
             self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            failpoints.reached("after-checkpoint")
             self._unmoved = 0
 
 

@@ -59,16 +59,14 @@ class VectorIndex:
                 # One thread: with more, hnswlib starts and joins threads for each call.
                 self._graph.add_items(some, np.arange(at, at + len(some)), num_threads=1)
             self._graph.set_ef(SEARCH_BREADTH)
-        # [dim, rows], laid out so: see `cascade.calibration.columns`.
-        self._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else self._vectors.T
+        self._columns: Matrix | None = None
 
     @classmethod
     def kept(cls, vectors: Matrix, graph: Path | None) -> VectorIndex:
         """Of vectors that were checked when they were written, and of the file that `save_graph` wrote for them: one
         that is not what was written ends the process. Exact without one. Raises OSError, ValueError."""
         made = cls.__new__(cls)
-        made._vectors, made._graph = vectors, None
-        made._columns = np.ascontiguousarray(vectors.T) if len(vectors) <= EXACT_UP_TO else vectors.T
+        made._vectors, made._graph, made._columns = vectors, None, None
         if graph is not None:
             made._graph = _graph(vectors.shape[1])
             try:
@@ -84,9 +82,11 @@ class VectorIndex:
         """The same one, with the same `vectors` from another place."""
         made = copy.copy(self)
         made._vectors = vectors
-        if len(vectors) > EXACT_UP_TO:
-            made._columns = vectors.T
         return made
+
+    def joined(self, other: VectorIndex) -> VectorIndex:
+        """Of this one's rows and then those of the other one, exact."""
+        return VectorIndex.kept(np.concatenate([self._vectors, other._vectors]), None)
 
     def save_graph(self, path: Path) -> None:
         """Raises OSError. hnswlib says nothing where a disk is full: so its size is looked at."""
@@ -139,6 +139,10 @@ class VectorIndex:
     def cosines(self, queries: Matrix) -> Matrix:
         """[queries, rows]: cosines of `queries` [queries, dim] with all rows, if `is_exact`. Raises as `search`."""
         self._check(queries, dims=2)
+        if len(queries) == 1 or len(self) > EXACT_UP_TO:
+            return np.asarray(queries @ self._vectors.T, np.float32)
+        if self._columns is None:  # [dim, rows], laid out so: see `cascade.calibration.columns`
+            self._columns = np.ascontiguousarray(self._vectors.T)
         return np.asarray(queries @ self._columns, np.float32)
 
     def _check(self, query: Vector | Matrix, dims: int = 1) -> None:
