@@ -21,6 +21,7 @@ from gateway.knowledge import snapshots
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Batch, Calibrate, Create, Drop, Put
 from gateway.knowledge.store import Store
+from gateway.knowledge.watching import Told, Watching
 from gateway.rpc.convert import confidence_from_proto, confidence_to_proto
 from gateway.rpc.server import Server
 from gateway.telemetry.metrics import Metrics
@@ -168,6 +169,13 @@ async def test_who_may_not_read_it_is_not_made_sure_by_it(desk: Desk) -> None:
     looked = desk.library.look(key(*PLACE), "card", query("card"), NOBODY)
     assert looked is not None
     assert (looked.ranking.documents, looked.confidence) == ((), 0.0)
+
+
+async def test_who_watches_is_told_of_documents_alone(desk: Desk) -> None:
+    await desk.write(Create(), Calibrate(mine(desk)), Put(document("a", "card")))
+    told = Watching(desk.store).changes(PLACE, NOBODY, 0)
+    assert await anext(told) == Told("put", "a", 3)
+    await told.aclose()
 
 
 async def test_the_same_under_one_key_is_told_apart(desk: Desk) -> None:
@@ -365,6 +373,7 @@ async def test_a_collection_is_calibrated_on_its_questions(
         ([(text, "") for text, _ in ROWS], "right for none of 40 questions"),
         ([*ROWS, ("word1", "d1; nope")], "1 document_ids are not in 'help'"),
         ([*ROWS, (" ", "d1")], ":41: question and document_id must be texts"),
+        ([*ROWS, ("word1 " * 2000, "d1")], ":41: the gateway refuses it: query: has 12000 characters"),
     ],
 )
 async def test_what_cannot_be_fitted_is_refused_and_nothing_set(

@@ -104,10 +104,15 @@ def check_there(editor: Editor, collection: str, asked: Sequence[Asked]) -> None
 
 
 def tried(client: Client, collection: str, asked: Sequence[Asked]) -> list[Tried]:
-    """What a search finds for each. Raises CallFailed."""
+    """What a search finds for each. Raises Failure for a question that is none, and CallFailed."""
 
     def search(one: Asked) -> Tried:
-        hits = client.search(one.text, collection=collection, limit=DEPTH, ranker=Ranker.HYBRID)
+        try:
+            hits = client.search(one.text, collection=collection, limit=DEPTH, ranker=Ranker.HYBRID)
+        except CallFailed as error:
+            if error.code == "INVALID_ARGUMENT":
+                raise Failure(f"{one.where}: the gateway refuses it: {error.message}") from None
+            raise
         is_right = bool(hits) and hits[0].document_id in one.document_ids
         return Tried(tuple((hit.score, hit.similarity) for hit in hits), is_right, bool(one.document_ids))
 
