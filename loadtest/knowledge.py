@@ -164,6 +164,7 @@ async def measured(plan: Plan, folder: Path) -> dict[str, Any]:
     found["segments"] = len(desk.generation.parts)
     found["recall"] = _recall(desk, chance)
     await desk.close()
+    found["start_after_kill"] = _started(folder / "one")  # which keeps what it has made, as one that is stopped does
     found["start"] = _started(folder / "one")
     return found | _kills(plan.kills)
 
@@ -255,6 +256,7 @@ async def _start(folder: Path) -> dict[str, float]:
         len("".join((one.title, one.uri, one.answer, one.text)).encode()) for one in desk.generation.documents
     )
     passages = desk.generation.counts()[1]
+    desk.base.keep()
     await desk.close()
     return {
         "exact_seconds": round(desk.seconds, 3),

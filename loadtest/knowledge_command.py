@@ -81,7 +81,7 @@ def show(found: dict[str, Any], console: Console) -> None:
 
 def rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
     """What was measured, and what was asked of it: in words."""
-    write, start = found["write_ms"], found["start"]
+    write, start, killed = found["write_ms"], found["start"], found["start_after_kill"]
     million = 1e6 / max(1, start["passages"]) / 1e9
     return [
         (
@@ -105,6 +105,12 @@ def rows(found: dict[str, Any]) -> list[tuple[str, str, str, str]]:
             f"{start['exact_seconds']:.2f} / {start['full_speed_seconds']:.2f} s",
             "2 / 5 s",
             "1 / 3 s",
+        ),
+        (
+            "the same after a kill",
+            f"{killed['exact_seconds']:.2f} / {killed['full_speed_seconds']:.2f} s",
+            "",
+            "",
         ),
         (
             "memory beyond text, of a million passages",

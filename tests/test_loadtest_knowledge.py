@@ -48,6 +48,7 @@ def test_what_must_not_happen_is_said_and_fails(
             "search_of_one_ms": taken,
             "recall": 1.0,
             "start": start,
+            "start_after_kill": start,
             "tenants": 1,
         }
         return {**sound, **more, "ingest_passages_per_second": 1.0, **changes}

@@ -204,3 +204,15 @@ async def test_a_second_process_uses_the_same(folder: Path) -> None:
     assert answers(one) == answers(other)
     for desk in (one, other):
         await closed(desk)
+
+
+async def test_a_large_batch_into_the_open_segment_is_indexed_and_kept(tmp_path: Path) -> None:
+    """It is sealed at once, searched by scan, and wants a graph, alone."""
+    desk = Desk(tmp_path)
+    await desk.write(Create(), Put(document("a", "card")))
+    await desk.write(*(Put(document(f"d{at}", WORDS[at % 8])) for at in range(20)))
+    await asyncio.gather(*desk.base.merging)
+    (part,) = desk.library.generation(key(*PLACE)).parts
+    assert part.segment.words.is_sorted
+    assert part.segment.name
+    await closed(desk)

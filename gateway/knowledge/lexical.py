@@ -134,6 +134,10 @@ class LexicalIndex:
             self._terms, starts = np.unique(self._terms[order], return_index=True)
             self._starts = np.append(starts, len(order))
 
+    @property
+    def is_sorted(self) -> bool:
+        return self._starts is not None
+
     def joined(self, other: LexicalIndex) -> LexicalIndex:
         """Of this one's documents, and then those of the other one; searched by scan."""
         if self._starts is not None or other._starts is not None:

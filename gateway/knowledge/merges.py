@@ -81,8 +81,8 @@ class Merges:
                 raise asyncio.CancelledError
             failpoints.reached("while-merging")
 
-        if len(parts) == 1 and not parts[0].is_mostly_gone:  # it wants a graph and nothing else
-            (segment,) = [part.segment for part in parts]
+        segment = parts[0].segment
+        if len(parts) == 1 and not parts[0].is_mostly_gone and segment.words.is_sorted:  # it wants a graph, no more
             segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
         else:
             some = [one for part in parts for one in part.entries()]
