@@ -279,7 +279,8 @@ class KnowledgeServicer(object):
     """
 
     def Search(self, request, context):
-        """Finds the documents nearest to a text, best first. Nothing is decided: scores are raw, and a hit may be wrong.
+        """Finds the documents nearest to a text, best first. Nothing is decided: scores are raw, and a hit may be wrong. Of
+        documents that say the same, title and text, one is shown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
