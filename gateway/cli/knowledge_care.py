@@ -94,7 +94,7 @@ def threshold_of(confidence: SearchConfidence | None, is_used: bool) -> str:
     if confidence is None:
         return "the bundle's"
     own = "never" if confidence.threshold > 1 else f"{confidence.threshold:.3f}"
-    return own if is_used else f"the bundle's: its own, {own}, is of another encoder"
+    return own if is_used else f"the bundle's ({own} is not used)"
 
 
 @click.command()
