@@ -229,7 +229,12 @@ class Assembled:
 
     def _describe_collection(self, name: str) -> CollectionDescription:
         now = self.library.generation(name)
-        return CollectionDescription(name, *now.counts(), now.version, len(now.parts))
+        found = CollectionDescription(name, *now.counts(), now.version, len(now.parts))
+        if self._base is None or SEPARATOR not in name:
+            return found
+        if (held := now.confidence) is not None:
+            found = replace(found, confidence=held.fitted, is_confidence_used=held.calibration is not None)
+        return replace(found, scored_by=self._base.scored_by)
 
     def keep(self) -> None:
         """What the next start would have to make anew; see `KnowledgeBase.keep`."""

@@ -301,6 +301,37 @@ class Ranking:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchConfidence:
+    """How sure the first hit of a search makes, in the collection that it was fitted for: a logistic regression on
+    `cascade.confidence.FEATURES` of that `features_version`, standardised.
+
+    Retrieval answers from `threshold` on; above 1 it never does. On `questions` with known answers, at least
+    `precision` of what was answered from there on was right. `scored_by`: what had scored the hits; others' scores
+    mean something else.
+    """
+
+    weights: tuple[float, ...]
+    bias: float
+    centre: tuple[float, ...]
+    scale: tuple[float, ...]
+    threshold: float
+    precision: float
+    questions: int
+    features_version: int
+    scored_by: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What a search by meaning and words found in a collection that has a confidence of its own: documents with their
+    scores, best first, how sure that is of the first, and what it must reach."""
+
+    ranking: Ranking
+    confidence: float
+    threshold: float
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """What a search found, to be shown: best document first, in one generation of the collection.
 

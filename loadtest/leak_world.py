@@ -88,6 +88,7 @@ class Oracle:
         assert mine is not None
         if isinstance(change, Remove):
             return ("remove", place, change.document_id) if change.document_id in mine else None
+        assert isinstance(change, Put)  # no confidences here
         return ("put", place, change.document.id)
 
     def _remember(self, place: Place, change: Change) -> None:
@@ -101,7 +102,7 @@ class Oracle:
         elif isinstance(change, Remove):
             old.append(self.there[place].pop(change.document_id))
             past.append(Past(self.last, "remove", change.document_id))
-        else:
+        elif isinstance(change, Put):
             mine, document = self.there[place], change.document
             if document.id in mine:
                 old.append(mine[document.id])

@@ -25,6 +25,7 @@ from gateway.types import (
     Citation,
     Document,
     Hit,
+    Lookup,
     Pass,
     Policy,
     Prediction,
@@ -91,6 +92,8 @@ class FakeKnowledge:
     fails: bool = False
     searches: list[tuple[str, Principal, tuple[str, ...]]] = field(default_factory=list)
     reads: list[str] = field(default_factory=list)
+    lookup: Lookup | None = None
+    looks: list[tuple[str, str, Principal]] = field(default_factory=list)
 
     def rank(
         self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
@@ -100,6 +103,14 @@ class FakeKnowledge:
         if self.fails:
             raise SearchFailed("the index is gone")
         return Ranking(self.hits, 7)
+
+    def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
+        self.looks.append((collection, text, principal))
+        if self.lookup is not None:
+            self.clock.now += self.seconds
+            if self.fails:
+                raise SearchFailed("the index is gone")
+        return self.lookup
 
     def standing(self, collection: str, document_id: str, known_hash: str, principal: Principal) -> Standing:
         return self.stand_apart.get(document_id, self.stands)
@@ -484,6 +495,89 @@ async def test_a_search_that_fails_or_does_not_fit_leaves_the_model_to_itself(se
     answer = await room.ask(Policy.CASCADE, seconds)
     assert answer.model_confidence == pytest.approx(sigmoid(4))
     assert (answer.threshold, answer.certificate) == (0.9, CertificateStatus.VALID)
+
+
+# -- a collection with a confidence of its own ------------------------------------------------------------------------
+
+LOOKED = Lookup(Ranking((("post", 1.4), ("fees", 0.6)), 7), 0.7, 0.65)
+WITHOUT = [Standing.CHANGED, Standing.WITHDRAWN, Standing.FORBIDDEN]
+
+
+@pytest.mark.parametrize("standing", WITHOUT)
+async def test_a_collection_s_own_confidence_decides_where_the_label_has_no_document_there(standing: Standing) -> None:
+    room = Room(KNOWING)
+    room.knowledge.stands, room.knowledge.lookup = standing, LOOKED
+    answer = await room.ask()
+    assert (answer.route, answer.document_id, answer.text) == (Route.RETRIEVAL, "post", "Answer of post.")
+    assert answer.confidence == answer.retrieval_confidence == 0.7
+    assert [one.document_id for one in answer.citations] == ["post", "post"]
+    assert room.knowledge.looks == [("banking", "Where is it?", Principal("acme"))]
+    assert room.knowledge.searches == []  # one search, not two
+    assert set(answer.timings) == {"queue", "infer", "calibrate", "search", "render"}
+
+
+@pytest.mark.parametrize("policy", [Policy.CASCADE, Policy.PARALLEL, Policy.RETRIEVAL_ONLY])
+async def test_below_its_threshold_it_abstains_whatever_the_bundle_s_is(policy: Policy) -> None:
+    room = Room(KNOWING)  # whose own is .6
+    room.knowledge.stands = Standing.WITHDRAWN
+    room.knowledge.lookup = replace(LOOKED, confidence=0.64)
+    answer = await room.ask(policy)
+    assert (answer.route, answer.reason, answer.retrieval_confidence) == (Route.ABSTAIN, Reason.NO_EVIDENCE, 0.64)
+    assert answer.suggestions == ("post", "fees")
+    room.knowledge.lookup = replace(LOOKED, confidence=0.2, threshold=0.2)
+    assert (await room.ask(policy)).route is Route.RETRIEVAL
+
+
+async def test_in_the_ensemble_its_scores_share_out_no_more_than_its_confidence() -> None:
+    room = Room(replace(PROFILE, thresholds=replace(PROFILE.thresholds, ensemble=0.0)))
+    room.knowledge.stands, room.knowledge.lookup = Standing.WITHDRAWN, LOOKED
+    answer = await room.ask(Policy.ENSEMBLE)
+    assert answer.document_id == "post"
+    assert answer.confidence == pytest.approx(0.5 * 0.7)
+
+
+async def test_a_label_with_its_own_text_has_no_document_there() -> None:
+    room = Room(INLINE)
+    room.model.logits, room.knowledge.lookup = UNSURE, LOOKED
+    assert (await room.ask()).document_id == "post"
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+@pytest.mark.parametrize("logits", [SURE, UNSURE])
+async def test_where_the_label_s_document_is_current_nothing_is_different(
+    policy: Policy, logits: tuple[float, ...]
+) -> None:
+    answers = []
+    for lookup in (None, LOOKED):
+        room = Room(KNOWING)
+        room.model.logits, room.knowledge.lookup = logits, lookup
+        room.knowledge.hits = (("post", 0.9), ("card", 0.5))
+        answers.append(await room.ask(policy))
+        assert room.knowledge.looks == []
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize("policy", list(Policy))
+async def test_a_collection_without_one_is_ranked_as_ever(policy: Policy) -> None:
+    room = Room(KNOWING)
+    room.knowledge.stands = Standing.WITHDRAWN
+    answer = await room.ask(policy)
+    assert len(room.knowledge.searches) == (policy is not Policy.MODEL_ONLY)
+    if policy is not Policy.MODEL_ONLY:
+        assert answer.retrieval_confidence == pytest.approx(sigmoid(0.9))
+
+
+async def test_a_lookup_that_fails_is_not_tried_another_way(room: Room) -> None:
+    room.knowledge.stands, room.knowledge.lookup, room.knowledge.fails = Standing.WITHDRAWN, LOOKED, True
+    answer = await room.ask()
+    assert (answer.reason, room.knowledge.searches) == (Reason.RETRIEVAL_UNAVAILABLE, [])
+
+
+async def test_in_a_brown_out_it_is_not_looked_up(room: Room) -> None:
+    room.knowledge.stands, room.knowledge.lookup = Standing.WITHDRAWN, LOOKED
+    question = Question("Where is it?", "banking", Principal("acme"), may_search=False)
+    answer = await room.cascade.answer(question, Deadline.after(0.2, room.clock))
+    assert (answer.reason, room.knowledge.looks) == (Reason.BUDGET, [])
 
 
 def test_questions_of_one_pass_are_each_decided_by_their_own_numbers() -> None:

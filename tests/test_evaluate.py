@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.cascade.measures import auroc, expected_calibration_error
 from gateway.forge.evaluate import (
     IN_SCOPE,
     UNSEEN,
     Case,
-    auroc,
     cases,
     coverage_at_risk,
-    expected_calibration_error,
     is_right,
 )
 from gateway.forge.texts import Labelled

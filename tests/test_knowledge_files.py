@@ -17,11 +17,12 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
 from gateway.knowledge import snapshots, verifying
-from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Remove
+from gateway.knowledge.changes import Batch, Calibrate, Change, Create, Drop, Put, Remove
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.file import FILE
 from gateway.knowledge.store import Store
 from gateway.types import Matrix
+from tests.test_collection_confidence import CONFIDENCE
 from tests.test_store import CARD, document
 
 ENCODER = f"mini {PASSAGES_VERSION}"
@@ -72,6 +73,8 @@ async def test_a_sound_store_is_found_sound(store: Store, data: Path) -> None:
     await write(store, Remove("card"))
     await write(store, Drop())
     await write(store, Create(), Put(CARD))  # not embedded yet
+    await write(store, Calibrate(CONFIDENCE))
+    await write(store, Calibrate(None))
     store.keep(f"old {PASSAGES_VERSION - 1}", {store.last(): VECTORS[:1]})  # divided otherwise, and not used
     assert wrong(store) == []
     found = run("verify", "--data", data)
@@ -94,6 +97,10 @@ async def test_a_sound_store_is_found_sound(store: Store, data: Path) -> None:
         ),
         (["DELETE FROM collection"], "acme/help: is not there"),
         (["INSERT INTO collection VALUES ('acme', 'other', 1)"], "acme/other: is there, and not in the log"),
+        (
+            ["INSERT INTO confidence VALUES ('acme', 'help', 3, '{}')"],
+            "acme/help: its confidence is of version 3, by the log it is of None",
+        ),
         (
             ["UPDATE embedding SET vectors = x'0000' WHERE version = 2"],
             f"acme/help/card at version 2, by {ENCODER}: 2 bytes are no vectors of its 2 passages and its title",
@@ -207,7 +214,7 @@ async def test_only_what_its_manifest_tells_of_is_restored(store: Store, data: P
     (tmp_path / "copy.json").write_text("{}")
     refused("copy.json: is no manifest of a snapshot")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"schema": 99}))
-    refused("has schema 99, and this version reads 2")
+    refused("has schema 99, and this version reads 3")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"sha256": "0" * 64}))
     refused("its sha256 is another")
     content = copy.read_bytes()

@@ -280,3 +280,10 @@ def test_the_model_never_answers_with_what_is_gone_or_forbidden(
     if model and model.standing in (Standing.WITHDRAWN, Standing.FORBIDDEN):
         assert choice.route is not Route.MODEL
         assert doubt(model, thresholds) is not None
+
+
+def test_retrieval_must_reach_the_threshold_of_whoever_calibrated_it() -> None:
+    thresholds = replace(THRESHOLDS, collection=0.3)
+    by_bundle, by_collection = RetrievalSays((), 0.5), RetrievalSays((), 0.5, is_by_collection=True)
+    assert (thresholds.of(by_bundle), thresholds.of(by_collection)) == (0.6, 0.3)
+    assert THRESHOLDS.of(by_collection) > 1  # never, unless somebody has said what it must reach

@@ -271,7 +271,7 @@ def test_a_store_of_another_version_is_not_opened(tmp_path: Path) -> None:
     Store(tmp_path).close()
     with sqlite3.connect(tmp_path / FILE) as connection:
         connection.execute("UPDATE meta SET value = '1'")
-    with pytest.raises(StoreFailed, match="written by another version: schema 1, and this reads 2; serve it with"):
+    with pytest.raises(StoreFailed, match="written by another version: schema 1, and this reads 3; serve it with"):
         Store(tmp_path)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from gateway.cascade import rivals
@@ -24,6 +24,7 @@ from gateway.types import (
     CertificateStatus,
     Citation,
     Hit,
+    Lookup,
     Policy,
     Prediction,
     Question,
@@ -113,23 +114,27 @@ class Cascade:
         timings = dict(prediction.timings)
         started = self._clock()
         label = self._label(prediction)
+        standing = self._standing(label, question)
         calibrating = self._clock() - started
 
-        ranking: Ranking | None = None
+        found: Ranking | Lookup | None = None
         silence = Reason.BUDGET  # of no effect where no search is wanted
         knowledge = self._tier(question)
         if question.policy in SEARCHES and question.may_search and knowledge and self._has_time(deadline):
             started = self._clock()
-            ranking = self._rank(knowledge, label, prediction, question)
+            found = self._search(knowledge, label, standing, prediction, question)
             silence = Reason.RETRIEVAL_UNAVAILABLE
             timings["search"] = self._clock() - started
             self._note(timings["search"])
 
         started = self._clock()
-        model, retrieval = self._calibrate(label, prediction, ranking, silence, question)
+        model, retrieval = self._calibrate(label, standing, prediction, found, silence, question)
         timings["calibrate"] = calibrating + self._clock() - started
 
-        choice = POLICIES[question.policy](model, retrieval, self.profile.thresholds)
+        ranking, thresholds = _ranking(found), self.profile.thresholds
+        if isinstance(found, Lookup):
+            thresholds = replace(thresholds, collection=found.threshold)
+        choice = POLICIES[question.policy](model, retrieval, thresholds)
         started = self._clock()
         choice, content = self._read_choice(choice, ranking, prediction, question)
         timings["render"] = self._clock() - started
@@ -140,7 +145,7 @@ class Cascade:
             confidence=choice.confidence,
             model_confidence=model.confidence,
             retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
-            threshold=self.profile.thresholds.of(model),
+            threshold=thresholds.of(model),
             certificate=self.profile.informed_certificate if model.is_informed else self.profile.certificate,
             knowledge_version=ranking.knowledge_version if ranking else 0,
             bundle=self.profile.bundle,
@@ -190,28 +195,40 @@ class Cascade:
         self._search_seconds *= 0.9  # or one stall would be believed for ever: only a search corrects it otherwise
         return False
 
-    def _rank(
-        self, knowledge: KnowledgeTier, label: Label, prediction: Prediction, question: Question
-    ) -> Ranking | None:
-        """In the cascade the label's document too, however far. None where the search failed; the log says why."""
+    def _search(
+        self, knowledge: KnowledgeTier, label: Label, standing: Standing, prediction: Prediction, question: Question
+    ) -> Ranking | Lookup | None:
+        """By the collection's own confidence, if it has one and no current document of it is the model's answer. Else a
+        ranking: in the cascade with the label's document, however far. None where the search failed; the log says why.
+        """
         also = (label.document_id,) if question.policy is Policy.CASCADE and label.document_id else ()
         try:
+            if not (label.document_id and standing is Standing.CURRENT):
+                looked = knowledge.look(question.collection, question.text, prediction, question.principal)
+                if looked is not None:
+                    return looked
             return knowledge.rank(question.collection, prediction, question.principal, EVIDENCE_DEPTH, also)
         except SearchFailed:
             log.exception("searching collection %s failed", question.collection)
             return None
 
     def _calibrate(
-        self, label: Label, prediction: Prediction, ranking: Ranking | None, silence: Reason, question: Question
+        self,
+        label: Label,
+        standing: Standing,
+        prediction: Prediction,
+        found: Ranking | Lookup | None,
+        silence: Reason,
+        question: Question,
     ) -> tuple[ModelSays, Retrieval]:
         """What each tier says; in the cascade, having heard the other.
 
         Each speaks for itself where the label's document is not to be had as it was: the model's word is then no
-        longer about it. The threshold is that of a confidence which searched all the same, as it was certified.
+        longer about it. The threshold is that of a confidence which searched all the same, as it was certified. How
+        sure retrieval is, the collection's own confidence says, if it has one.
         """
         calibration, informed = self.profile.model, self.profile.informed
         features = calibration.read(prediction.forward).features[prediction.row]
-        standing = self._standing(label, question)
 
         def model(confidence: float, is_informed: bool) -> ModelSays:
             return ModelSays(
@@ -224,6 +241,7 @@ class Cascade:
                 is_informed=is_informed,
             )
 
+        ranking = _ranking(found)
         listens = question.policy is Policy.CASCADE and informed is not None and ranking is not None
         if informed and listens and ranking and standing is Standing.CURRENT:
             rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
@@ -235,6 +253,8 @@ class Cascade:
         if ranking is None:
             return alone, silence if self._tier(question) else RetrievalSays((), 0.0)
         best = ranking.documents[:EVIDENCE_DEPTH]
+        if isinstance(found, Lookup):
+            return alone, RetrievalSays(best, found.confidence, is_by_collection=True)
         return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
 
     def _blend(
@@ -288,6 +308,10 @@ class Cascade:
         if knowledge is None:
             return None
         return knowledge.read(question.collection, document_id, prediction, question.principal, citations)
+
+
+def _ranking(found: Ranking | Lookup | None) -> Ranking | None:
+    return found.ranking if isinstance(found, Lookup) else found
 
 
 def _key(label: Label) -> str:

@@ -20,7 +20,8 @@ class Thresholds:
     """What a confidence must reach (>=) before its tier may answer.
 
     `answer` is the model's own, `informed` the one for a confidence that a search had a part in: each has a certificate
-    of its own. `weight` is the model's share in the ensemble.
+    of its own. `evidence` is retrieval's by the bundle, `collection` the one for a confidence that was fitted for the
+    very collection. `weight` is the model's share in the ensemble.
     """
 
     answer: float
@@ -28,10 +29,13 @@ class Thresholds:
     ensemble: float = 0.5
     weight: float = 0.5
     informed: float = NEVER
+    collection: float = NEVER
 
-    def of(self, model: ModelSays) -> float:
-        """What this confidence of the model must reach."""
-        return self.informed if model.is_informed else self.answer
+    def of(self, tier: ModelSays | RetrievalSays) -> float:
+        """What this confidence of the tier must reach."""
+        if isinstance(tier, ModelSays):
+            return self.informed if tier.is_informed else self.answer
+        return self.collection if tier.is_by_collection else self.evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,12 @@ class RetrievalSays:
     """The best documents with their similarities, best first, and how sure retrieval is of the first.
 
     In the cascade the first is the better of the model's document and its nearest rival, where both are known.
+    `is_by_collection` says that the confidence is the collection's own, and the documents are with their scores.
     """
 
     documents: tuple[tuple[str, float], ...]
     confidence: float
+    is_by_collection: bool = False
 
     @property
     def document_id(self) -> str:
@@ -110,7 +116,7 @@ def cascade(model: ModelSays | None, retrieval: Retrieval, thresholds: Threshold
         return _nothing(retrieval, model)
     if model and why is Reason.ANSWER_CHANGED and retrieval.document_id == model.document_id:
         return _by_model(model)
-    if why and retrieval.confidence >= thresholds.evidence:
+    if why and retrieval.confidence >= thresholds.of(retrieval):
         label = model.label if model and model.document_id == retrieval.document_id else ""
         return Choice(Route.RETRIEVAL, why, retrieval.confidence, retrieval.document_id, label)
     return _nothing(Reason.NO_EVIDENCE, model, retrieval)
@@ -124,7 +130,7 @@ def parallel(model: ModelSays | None, retrieval: Retrieval, thresholds: Threshol
     if isinstance(retrieval, Reason):
         return cascade(model, retrieval, thresholds)
     why = doubt(model, thresholds)
-    has_evidence = retrieval.confidence >= thresholds.evidence
+    has_evidence = retrieval.confidence >= thresholds.of(retrieval)
     if model and why is None and (model.confidence >= retrieval.confidence or not has_evidence):
         return _by_model(model)
     if has_evidence:
@@ -167,7 +173,7 @@ def retrieval_only(_model: ModelSays | None, retrieval: Retrieval, thresholds: T
     """Retrieval, or nothing. Whatever the model says is no answer here, not even one that is not given."""
     if isinstance(retrieval, Reason):
         return Choice(Route.ABSTAIN, retrieval, 0.0)
-    if retrieval.confidence >= thresholds.evidence:
+    if retrieval.confidence >= thresholds.of(retrieval):
         return Choice(Route.RETRIEVAL, Reason.FORCED, retrieval.confidence, retrieval.document_id)
     return Choice(Route.ABSTAIN, Reason.NO_EVIDENCE, retrieval.confidence)
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.types import Hit, Prediction, Principal, Ranking, Standing
+from gateway.types import Hit, Lookup, Prediction, Principal, Ranking, Standing
 
 
 class ModelTier(Protocol):
@@ -28,6 +28,14 @@ class KnowledgeTier(Protocol):
         self, collection: str, prediction: Prediction, principal: Principal, least: int, also: Sequence[str] = ()
     ) -> Ranking:
         """The nearest documents that the principal may read, at least `least` if there are, and `also` these.
+
+        Raises SearchFailed, UnknownCollection.
+        """
+        ...
+
+    def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
+        """The best documents by meaning and words that the principal may read, and how sure that makes; None where the
+        collection has no confidence of its own, and `rank` is all there is.
 
         Raises SearchFailed, UnknownCollection.
         """

@@ -13,7 +13,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.knowledge_care import search, stats, watch
+from gateway.cli.knowledge_care import search, stats, threshold_of, watch
+from gateway.cli.knowledge_confidence import calibrate
 from gateway.cli.knowledge_files import compact, restore, snapshot, verify
 from gateway.cli.main import Failure
 from gateway.cli.target import editor_at as _editor
@@ -33,7 +34,7 @@ def knowledge() -> None:
     """
 
 
-for each in (search, stats, watch, verify, snapshot, restore, compact):
+for each in (calibrate, search, stats, watch, verify, snapshot, restore, compact):
     knowledge.add_command(each)
 
 
@@ -114,12 +115,17 @@ def collections(is_json: bool, **where: Any) -> None:
         found = editor.collections()
     if is_json:
         keys = ("name", "documents", "passages", "knowledge_version", "is_stored")
-        click.echo(json.dumps([{key: getattr(one, key) for key in keys} for one in found], indent=2))
+        rows = [
+            {key: getattr(one, key) for key in keys} | {"threshold": one.confidence and one.confidence.threshold}
+            for one in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
         return
-    table = Table("collection", "documents", "passages", "version", "", box=box.SIMPLE_HEAD)
+    table = Table("collection", "documents", "passages", "version", "", "threshold", box=box.SIMPLE_HEAD)
     for one in found:
         kind = "stored" if one.is_stored else "from a folder"
-        table.add_row(one.name, str(one.documents), str(one.passages), str(one.knowledge_version), kind)
+        threshold = threshold_of(one.confidence, one.is_confidence_used)
+        table.add_row(one.name, str(one.documents), str(one.passages), str(one.knowledge_version), kind, threshold)
     Console().print(table)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway.cli.target import client_at, editor_at, given
-from gateway.types import Ranker
+from gateway.types import Ranker, SearchConfidence
 
 QUOTE = 200
 """Characters of a quote that are shown."""
@@ -83,9 +83,18 @@ def stats(collection: str, is_json: bool, **where: Any) -> None:
         ("superseded versions", f"{found.superseded_versions:,}{since}"),
         ("texts on disk", f"{found.text_bytes:,} bytes"),
         ("vectors on disk", f"{found.vector_bytes:,} bytes"),
+        ("threshold of retrieval", threshold_of(found.confidence, found.is_confidence_used)),
     ):
         table.add_row(name, value)
     Console().print(table)
+
+
+def threshold_of(confidence: SearchConfidence | None, is_used: bool) -> str:
+    """What a collection's own confidence must reach."""
+    if confidence is None:
+        return "the bundle's"
+    own = "never" if confidence.threshold > 1 else f"{confidence.threshold:.3f}"
+    return own if is_used else f"the bundle's ({own} is not used)"
 
 
 @click.command()

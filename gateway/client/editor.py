@@ -15,10 +15,12 @@ from gateway.rpc.convert import (
     STATE_FROM_PROTO,
     WATCH_OP_FROM_PROTO,
     citation_from_proto,
+    confidence_from_proto,
+    confidence_to_proto,
     document_from_proto,
     document_to_proto,
 )
-from gateway.types import Citation, CitationState, Document, Principal
+from gateway.types import Citation, CitationState, Document, Principal, SearchConfidence
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 
@@ -50,13 +52,17 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """What a collection holds. `is_stored`: it can be written."""
+    """What a collection holds. `is_stored`: it can be written. `confidence` is its own, which `is_confidence_used` or
+    not; `scored_by` is what scores the hits of a search in it."""
 
     name: str
     documents: int
     passages: int
     knowledge_version: int
     is_stored: bool
+    confidence: SearchConfidence | None = None
+    is_confidence_used: bool = False
+    scored_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +79,7 @@ class Resolved:
 @dataclass(frozen=True, slots=True)
 class Stats:
     """What a collection holds and takes: see `StatsResponse` of the API. `oldest_superseded` is in seconds since the
-    epoch, 0 where nothing superseded is kept."""
+    epoch, 0 where nothing superseded is kept. `confidence` as in `Collection`."""
 
     documents: int
     passages: int
@@ -83,6 +89,8 @@ class Stats:
     oldest_superseded: float
     text_bytes: int
     vector_bytes: int
+    confidence: SearchConfidence | None = None
+    is_confidence_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +195,8 @@ class Editor(Connected):
     def stats(self, collection: str) -> Stats:
         """What the collection holds and takes."""
         found = self._call(self._stub.Stats, pb.StatsRequest(collection=collection))
-        return Stats(**{one.name: getattr(found, one.name) for one in pb.StatsResponse.DESCRIPTOR.fields})
+        numbers = {one.name: getattr(found, one.name) for one in pb.StatsResponse.DESCRIPTOR.fields}
+        return Stats(**numbers | {"confidence": _confidence(found)}, is_confidence_used=found.confidence.is_used)
 
     def create(self, collection: str) -> Written:
         """Begin a collection; one that is there stays as it is."""
@@ -197,11 +206,27 @@ class Editor(Connected):
         """End a collection and all that is in it; one that is not there is no error."""
         return _written(self._call(self._stub.DropCollection, pb.DropCollectionRequest(collection=collection)))
 
+    def set_confidence(self, collection: str, confidence: SearchConfidence | None) -> Written:
+        """Give the collection its own confidence, in the place of any that it has; None: take that away."""
+        given = confidence_to_proto(confidence) if confidence else None
+        request = pb.SetConfidenceRequest(collection=collection, confidence=given)
+        return _written(self._call(self._stub.SetConfidence, request))
+
     def collections(self) -> tuple[Collection, ...]:
         """Those that the caller can ask."""
         found = self._call(self._stub.ListCollections, pb.ListCollectionsRequest()).collections
         return tuple(
-            Collection(one.name, one.documents, one.passages, one.knowledge_version, one.is_stored) for one in found
+            Collection(
+                one.name,
+                one.documents,
+                one.passages,
+                one.knowledge_version,
+                one.is_stored,
+                _confidence(one),
+                one.confidence.is_used,
+                one.scored_by,
+            )
+            for one in found
         )
 
     def _call(self, method: Any, request: Any) -> Any:
@@ -213,6 +238,10 @@ class Editor(Connected):
 
 def _written(message: pb.WriteResponse) -> Written:
     return Written(message.knowledge_version, tuple(message.versions), message.is_repeat)
+
+
+def _confidence(told: pb.Collection | pb.StatsResponse) -> SearchConfidence | None:
+    return confidence_from_proto(told.confidence) if told.HasField("confidence") else None
 
 
 def _outcome(message: pb.WriteResponse) -> Written | CallFailed:

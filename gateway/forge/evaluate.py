@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gateway.cascade.calibration import PROTOTYPE, energy
 from gateway.cascade.cascade import Cascade, Profile
+from gateway.cascade.measures import auroc, expected_calibration_error
 from gateway.deadline import Deadline
 from gateway.forge.texts import Labelled
 from gateway.knowledge.documents import slug
@@ -200,22 +201,6 @@ def coverage_at_risk(confidence: Matrix, right: NDArray[np.bool_], risk: float =
     wrong = np.cumsum(~right[order]) / np.arange(1, len(order) + 1)
     within = np.flatnonzero(wrong <= risk)
     return float((within[-1] + 1) / len(order)) if len(within) else 0.0
-
-
-def expected_calibration_error(confidence: Matrix, right: NDArray[np.bool_], bins: int = 15) -> float:
-    """Mean distance of confidence and accuracy over bins of equal size."""
-    order = np.argsort(confidence, kind="stable")
-    parts = [part for part in np.array_split(order, bins) if len(part)]
-    return float(sum(abs(confidence[part].mean() - right[part].mean()) * len(part) for part in parts) / len(order))
-
-
-def auroc(inside: Matrix, outside: Matrix) -> float:
-    """P(a question in scope scores higher than one outside), ties counting half."""
-    both = np.concatenate([inside, outside])
-    _, inverse, counts = np.unique(both, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    above = ranks[: len(inside)].sum() - len(inside) * (len(inside) + 1) / 2
-    return float(above / (len(inside) * len(outside)))
 
 
 def end_to_end(profile: Profile, library: Library, collection: str, seen: Sequence[Seen]) -> dict[str, Any]:

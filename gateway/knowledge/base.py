@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
-from gateway.knowledge.changes import Batch, Change, Changed, Put, Receipt, Stored
+from gateway.knowledge.changes import Batch, Calibrate, Change, Changed, Put, Receipt, Stored
+from gateway.knowledge.confidence import Confidences
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, Words, analyzer
@@ -67,7 +68,9 @@ class KnowledgeBase:
         self._stamp = 0
         self._catching_up = asyncio.Lock()
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
-        self._files = SegmentFiles(store.path.parent, f"{encoder.name} {WORDS_VERSION} {language}")
+        self.scored_by = f"{encoder.name} {WORDS_VERSION} {language}"
+        self._files = SegmentFiles(store.path.parent, self.scored_by)
+        self._confidences = Confidences(store, self.scored_by)
         self._merges = Merges(self._generation, self._show, self._files)
 
     @property
@@ -105,7 +108,8 @@ class KnowledgeBase:
         for place in self._store.collections():
             parts, left = self._files.parts(place, self._documents(place))
             entries = self._embedded_now(left)
-            self._show(place, Generation(self._applied, tuple(parts)).changed(self._applied, entries))
+            whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
+            self._show(place, whole.changed(self._applied, entries))
         self._files.clean([part.segment for part in self._parts()])
 
     def _documents(self, place: Place) -> dict[int, Document]:
@@ -164,7 +168,10 @@ class KnowledgeBase:
         writer: frozenset[str] | None = None,
     ) -> Receipt:
         """Make the changes together; `writer`: see `Batch`. Raises as `Store.write`, InvalidQuestion for a document
-        without a word, and what the encoder raises."""
+        without a word and a confidence that could not be used, and what the encoder raises."""
+        for one in changes:
+            if isinstance(one, Calibrate) and one.confidence is not None:
+                self._confidences.check(one.confidence)
         divided = await self._embedded([one.document for one in changes if isinstance(one, Put)])
         by_document = {id(one.document): one for one in divided}
         given = tuple(self._with_vectors(one, by_document) for one in changes)
@@ -242,9 +249,13 @@ class KnowledgeBase:
         """Show the changes, all at once, as a batch is seen whole. Documents that this encoder has not embedded are
         masked and noted, and come when they are embedded: nobody sees what they were."""
         last: dict[Place, dict[str, Changed]] = {}
+        calibrated: set[Place] = set()
         for one in changes:
             if one.op in ("create", "drop"):
                 last[one.tenant, one.collection] = {"": one}
+            elif one.op == "confidence":
+                last.setdefault((one.tenant, one.collection), {})
+                calibrated.add((one.tenant, one.collection))
             else:
                 last.setdefault((one.tenant, one.collection), {})[one.document_id] = one
         version = changes[-1].seq
@@ -258,7 +269,10 @@ class KnowledgeBase:
             new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
             gone = by_id.keys() - {one.document.id for one in new}
             self._foreign |= {(place, one.version): one for one in foreign}
-            shown[place] = before.changed(version, new, gone)
+            after = before.changed(version, new, gone)
+            if place in calibrated:  # changed again since: that change comes too
+                after = replace(after, confidence=self._confidences.held(*place))
+            shown[place] = after
         for place, generation in shown.items():
             self._show(place, generation)
             if generation is not None:

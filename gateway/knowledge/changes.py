@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.types import Document, Matrix
+from gateway.types import Document, Matrix, SearchConfidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,14 @@ class Drop:
     """End the collection and all that is in it; nothing where there is none."""
 
 
-Change = Put | Remove | Create | Drop
+@dataclass(frozen=True, slots=True)
+class Calibrate:
+    """Give the collection its own confidence, in the place of the one that it has; None: take that away."""
+
+    confidence: SearchConfidence | None
+
+
+Change = Put | Remove | Create | Drop | Calibrate
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ class Changed:
     seq: int
     tenant: str
     collection: str
-    op: Literal["put", "remove", "create", "drop"]
+    op: Literal["put", "remove", "create", "drop", "confidence"]
     document_id: str
     at: float
 

@@ -22,7 +22,7 @@ BESIDE = (f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
 """What SQLite keeps beside it."""
 LOCK = "knowledge.lock"
 OPEN_LOCK = "knowledge.open"
-SCHEMA = 2
+SCHEMA = 3
 LOG_BYTES = 64 << 20
 """To which the write-ahead log is cut when it begins anew."""
 BUSY_SECONDS = 10.0
@@ -45,6 +45,9 @@ CREATE UNIQUE INDEX current ON document(tenant, collection, id) WHERE gone IS NU
 CREATE TABLE embedding(
     encoder TEXT NOT NULL, version INTEGER NOT NULL, vectors BLOB NOT NULL);
 CREATE UNIQUE INDEX embedded ON embedding(encoder, version);
+CREATE TABLE confidence(
+    tenant TEXT NOT NULL, collection TEXT NOT NULL, version INTEGER NOT NULL, content TEXT,
+    PRIMARY KEY (tenant, collection)) WITHOUT ROWID;
 CREATE TABLE request(
     tenant TEXT NOT NULL, collection TEXT NOT NULL, key TEXT NOT NULL,
     content BLOB NOT NULL, versions TEXT NOT NULL, at REAL NOT NULL,
@@ -52,8 +55,10 @@ CREATE TABLE request(
 """
 """`collection` has those that there are, each since the change that began it. A document's `version` is the number of
 the change that wrote it, and `gone` of the one that ended it; one without `expires` never does. `embedding` has the
-float32 vectors of its passages and then of its title, end to end. `request` remembers what a key was used for and what
-came of it. `meta` has the schema, and in `cleared` the last change whose ended documents are not all kept.
+float32 vectors of its passages and then of its title, end to end. `confidence` has that of each collection which was
+ever given one, in JSON, since the change `version`; nothing in its place where that took it away. `request` remembers
+what a key was used for and what came of it. `meta` has the schema, and in `cleared` the last change whose ended
+documents are not all kept.
 
 Vectors are in a table with row ids, as one without puts all but a thousand bytes of a row on pages of its own. Its
 bytes to those of the vectors, 384 wide, of documents of 1, 2, 3 and 5 passages, and of 1 to 12 on average: 1.37, 1.06,

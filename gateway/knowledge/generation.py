@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.knowledge.confidence import Held
 from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.segment import Embed, Entry, Mask, Segment, entries
 from gateway.knowledge.vectors import EXACT_UP_TO
@@ -85,10 +86,12 @@ Found = tuple[Part, int]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Generation:
-    """Parts in the order in which they were begun; a document counts in one of them at most."""
+    """Parts in the order in which they were begun; a document counts in one of them at most. `confidence`: how sure a
+    search in it makes; None if nobody has fitted that."""
 
     version: int
     parts: tuple[Part, ...]
+    confidence: Held | None = None
 
     @staticmethod
     def build(
@@ -143,7 +146,7 @@ class Generation:
             rows = sum(len(one.spans) for one in new)
             part = Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS))
             parts.append(parts.pop().joined(part) if parts and self._is_open(parts[-1]) else part)
-        return Generation(version, tuple(parts))
+        return replace(self, version=version, parts=tuple(parts))
 
     @staticmethod
     def _is_open(part: Part) -> bool:
@@ -164,7 +167,7 @@ class Generation:
         segments = {id(part.segment) for part in merged}
         left = [part for part in self.parts if id(part.segment) not in segments]
         if into is None:
-            return Generation(self.version, tuple(left))
+            return replace(self, parts=tuple(left))
         counting = {
             part.segment.documents[number].id
             for part in self.parts
@@ -172,7 +175,7 @@ class Generation:
             for number in part.numbers()
         }
         one = Part(into).without(into.by_id.keys() - counting)
-        return Generation(self.version, (one, *left))
+        return replace(self, parts=(one, *left))
 
 
 def _ranked(

@@ -13,7 +13,7 @@ from typing import Any
 
 from gateway.knowledge.changes import Changed, Stored
 from gateway.knowledge.clearing import encoders
-from gateway.types import Document
+from gateway.types import Document, SearchConfidence
 
 Read = Callable[..., list[tuple[Any, ...]]]
 """A statement and its values -> rows."""
@@ -120,6 +120,15 @@ def was_written(read: Read, place: Place, document_id: str, version: int) -> boo
 def since(read: Read, place: Place) -> int:
     rows = read("SELECT since FROM collection WHERE tenant = ? AND name = ?", *place)
     return int(rows[0][0]) if rows else 0
+
+
+def confidence(read: Read, place: Place) -> SearchConfidence | None:
+    rows = read("SELECT content FROM confidence WHERE tenant = ? AND collection = ?", *place)
+    if not rows or rows[0][0] is None:
+        return None
+    found: dict[str, Any] = json.loads(rows[0][0])
+    listed = {name: tuple(found[name]) for name in ("weights", "centre", "scale")}
+    return SearchConfidence(**found | listed)
 
 
 def cleared(read: Read) -> int:

@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from gateway.cascade.confidence import DEPTH
 from gateway.errors import UnknownCollection
 from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
-from gateway.knowledge.lexical import LANGUAGE, Hashes, analyzer
+from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.probe import Probe
-from gateway.types import Document, Evidence, Hit, Prediction, Principal, Ranker, Ranking, Standing
+from gateway.types import Document, Evidence, Hit, Lookup, Prediction, Principal, Ranker, Ranking, Standing
 
 SPARE = 5
 """Documents beyond those that are asked for, in the place of those that say the same as others."""
@@ -113,28 +114,38 @@ class Library:
     ) -> Evidence:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        terms, now = self._analyzer.question(text), self._now()
-        ranked = self._ranked(generation, prediction, terms, principal, limit, now, ranker)
-        if self._probe is not None:
-            self._probe.note(generation, prediction, principal, now)
         hits = [
             replace(hit, score=score)
-            for part, number, score, near in ranked
+            for part, number, score, near in self._searched(generation, text, prediction, principal, limit, ranker)
             if (hit := part.segment.hit(prediction, number, citations, near))
         ]
         return Evidence(tuple(hits), generation.version)
 
-    def _ranked(
+    def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
+        """The best documents by meaning and words, and how sure the collection's own confidence is of the first; None
+        where it has none that can be used."""
+        generation = self.generation(collection)
+        held = generation.confidence
+        if held is None or held.calibration is None:
+            return None
+        found = self._searched(generation, text, prediction, principal, DEPTH, Ranker.HYBRID)
+        documents = tuple([(part.segment.documents[number].id, score) for part, number, score, _ in found])
+        sure = held.calibration.confidence([(score, near) for _, _, score, near in found])
+        return Lookup(Ranking(documents, generation.version), sure, held.fitted.threshold)
+
+    def _searched(
         self,
         generation: Generation,
+        text: str,
         prediction: Prediction,
-        terms: Hashes,
         principal: Principal,
         limit: int,
-        now: float,
         ranker: Ranker,
     ) -> hybrid.Ranked:
         """The best that are different, if there are so many: looked for among more of them until that is so."""
+        terms, now = self._analyzer.question(text), self._now()
+        if self._probe is not None:
+            self._probe.note(generation, prediction, principal, now)
         asked = limit + SPARE
         while True:
             ranked = hybrid.search(generation, prediction, terms, principal, asked, now, ranker)

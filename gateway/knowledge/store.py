@@ -30,7 +30,7 @@ from gateway.knowledge import clearing, failpoints, history
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored
 from gateway.knowledge.file import FILE, File, transaction
 from gateway.knowledge.writing import Writer
-from gateway.types import Matrix
+from gateway.types import Matrix, SearchConfidence
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +148,10 @@ class Store:
     def since(self, place: tuple[str, str]) -> int:
         """The change that began the collection; 0 if there is none."""
         return history.since(self._all, place)
+
+    def confidence(self, tenant: str, collection: str) -> SearchConfidence | None:
+        """The collection's own, whatever it was fitted on; None if it has none."""
+        return history.confidence(self._all, (tenant, collection))
 
     def cleared(self) -> int:
         """Up to which change what it ended is not all kept."""

@@ -41,6 +41,7 @@ def _wrong_log(connection: sqlite3.Connection) -> Iterator[str]:
 def _wrong_documents(connection: sqlite3.Connection) -> Iterator[str]:
     """The log, done again, must come to what is there."""
     expected: dict[tuple[str, str], dict[str, int]] = {}
+    calibrated: dict[tuple[str, str], int] = {}
     for seq, tenant, name, op, document_id in connection.execute(
         "SELECT seq, tenant, collection, op, document FROM change ORDER BY seq"
     ):
@@ -48,6 +49,9 @@ def _wrong_documents(connection: sqlite3.Connection) -> Iterator[str]:
             expected[tenant, name] = {}
         elif op == "drop":
             expected.pop((tenant, name), None)
+            calibrated.pop((tenant, name), None)
+        elif op == "confidence":
+            calibrated[tenant, name] = seq
         elif op == "put":
             expected.setdefault((tenant, name), {})[document_id] = seq
         else:
@@ -55,6 +59,13 @@ def _wrong_documents(connection: sqlite3.Connection) -> Iterator[str]:
     there = set(connection.execute("SELECT tenant, name FROM collection"))
     for tenant, name in sorted(there ^ expected.keys()):
         yield f"{tenant}/{name}: " + ("is there, and not in the log" if (tenant, name) in there else "is not there")
+    kept = {
+        (row[0], row[1]): row[2] for row in connection.execute("SELECT tenant, collection, version FROM confidence")
+    }
+    for tenant, name in sorted(kept.keys() | calibrated.keys()):
+        version, wanted = kept.get((tenant, name)), calibrated.get((tenant, name))
+        if version != wanted:
+            yield f"{tenant}/{name}: its confidence is of version {version}, by the log it is of {wanted}"
     current: Counter[tuple[str, str, str]] = Counter()
     for tenant, name, document_id, version in connection.execute(
         "SELECT tenant, collection, id, version FROM document WHERE gone IS NULL"

@@ -101,7 +101,7 @@ class Watching:
     def _told(self, change: Changed, principal: Principal) -> Told | None:
         if change.op == "drop":
             return Told("end", "", change.seq)
-        if change.op == "create":
+        if change.op in ("create", "confidence"):
             return None
         around = self._store.around(change)
         if _may_read(around.written, principal):

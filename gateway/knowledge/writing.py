@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from dataclasses import asdict
 
 import numpy as np
 
 from gateway.errors import HiddenDocuments, KeyReused, UnknownCollection, VersionConflict
-from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove, row_of
+from gateway.knowledge.changes import Batch, Calibrate, Change, Create, Drop, Put, Receipt, Remove, row_of
 
 
 class Writer:
@@ -54,6 +55,8 @@ class Writer:
     def _change(self, batch: Batch, change: Change) -> int:
         if isinstance(change, Create | Drop):
             return self._change_collection(batch, change)
+        if isinstance(change, Calibrate):
+            return self._calibrate((batch.tenant, batch.collection), change)
         document_id = change.document.id if isinstance(change, Put) else change.document_id
         place = (batch.tenant, batch.collection, document_id)
         if not self._since(place[:2]):
@@ -93,8 +96,22 @@ class Writer:
             "UPDATE document SET gone = ?1 WHERE tenant = ?2 AND collection = ?3 AND gone IS NULL",
             "DELETE FROM collection WHERE ?1 AND tenant = ?2 AND name = ?3",
             "DELETE FROM request WHERE ?1 AND tenant = ?2 AND collection = ?3",
+            "DELETE FROM confidence WHERE ?1 AND tenant = ?2 AND collection = ?3",
         ):
             self._connection.execute(statement, (seq, *place))
+        return seq
+
+    def _calibrate(self, place: tuple[str, str], change: Calibrate) -> int:
+        if not self._since(place):
+            raise UnknownCollection("no such collection any more")
+        content = json.dumps(asdict(change.confidence)) if change.confidence else None
+        before = self._connection.execute(
+            "SELECT content FROM confidence WHERE tenant = ? AND collection = ?", place
+        ).fetchone()
+        if content is None and (not before or before[0] is None):
+            return 0
+        seq = self._logged("confidence", (*place, ""))
+        self._connection.execute("INSERT OR REPLACE INTO confidence VALUES (?, ?, ?, ?)", (*place, seq, content))
         return seq
 
     def _since(self, place: tuple[str, str]) -> int:

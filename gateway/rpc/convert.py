@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -21,6 +22,7 @@ from gateway.types import (
     Ranker,
     Reason,
     Route,
+    SearchConfidence,
 )
 from gateway.v1 import gateway_pb2 as pb
 
@@ -193,6 +195,24 @@ def citation_from_proto(message: pb.Citation) -> Citation:
         quote_sha256=message.quote_sha256,
         similarity=message.similarity,
         version=message.document_version,
+    )
+
+
+def confidence_to_proto(confidence: SearchConfidence, is_used: bool = False) -> pb.Confidence:
+    return pb.Confidence(**dataclasses.asdict(confidence), is_used=is_used)
+
+
+def confidence_from_proto(message: pb.Confidence) -> SearchConfidence:
+    return SearchConfidence(
+        weights=tuple(message.weights),
+        bias=message.bias,
+        centre=tuple(message.centre),
+        scale=tuple(message.scale),
+        threshold=message.threshold,
+        precision=message.precision,
+        questions=message.questions,
+        features_version=message.features_version,
+        scored_by=message.scored_by,
     )
 
 

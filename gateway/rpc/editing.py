@@ -7,22 +7,26 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from gateway.cascade.confidence import FEATURES
+from gateway.cascade.policy import NEVER
 from gateway.errors import InvalidQuestion
-from gateway.knowledge.changes import Change, Create, Drop, Put, Receipt, Remove
+from gateway.knowledge.changes import Calibrate, Change, Create, Drop, Put, Receipt, Remove
 from gateway.knowledge.dates import wrong_span
 from gateway.rpc.admission import Admission
-from gateway.rpc.convert import document_from_proto
+from gateway.rpc.convert import confidence_from_proto, document_from_proto
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.reach import SERVICE, Reach, check_id
 from gateway.rpc.service import Gateway
 from gateway.rpc.streams import StreamMethod
 from gateway.rpc.validate import NAME, check_text
-from gateway.types import Document
+from gateway.types import Document, SearchConfidence
 from gateway.v1 import gateway_pb2 as pb
 
 MOST_DOCUMENTS = 256
 MAX_TITLE, MAX_ANSWER, MAX_BODY, MAX_URI, MAX_KEY = 500, 10_000, 200_000, 2_000, 128
 
+LARGEST, SMALLEST_SCALE = 1e6, 1e-9
+"""Of a confidence's numbers, so that what comes of them is a number too."""
 _KEY = re.compile(rf"[\x20-\x7e]{{0,{MAX_KEY}}}")
 
 
@@ -41,6 +45,7 @@ class Editing:
             Method(SERVICE, "Delete", pb.DeleteRequest, self.delete),
             Method(SERVICE, "CreateCollection", pb.CreateCollectionRequest, self.create),
             Method(SERVICE, "DropCollection", pb.DropCollectionRequest, self.drop),
+            Method(SERVICE, "SetConfidence", pb.SetConfidenceRequest, self.set_confidence),
         ]
 
     def streams(self) -> list[StreamMethod[Any, Any]]:
@@ -94,6 +99,11 @@ class Editing:
         self._reach.there()
         return await self._done(call, request.collection, [Drop()])
 
+    async def set_confidence(self, request: pb.SetConfidenceRequest, call: Call) -> pb.WriteResponse:
+        await self._reach.collection(call.caller.principal.tenant, request.collection)
+        given = confidence_of(request.confidence) if request.confidence.weights else None
+        return await self._done(call, request.collection, [Calibrate(given)])
+
     async def _write(self, call: Call, collection: str, changes: Sequence[Change], key: str) -> pb.WriteResponse:
         await self._reach.collection(call.caller.principal.tenant, collection)
         if not _KEY.fullmatch(key):
@@ -134,6 +144,24 @@ def document_of(given: pb.Document, path: str = "") -> Document:
     if wrong := wrong_span(document.effective, document.expires):
         raise InvalidQuestion(f"{path}{wrong[0]}", wrong[1])
     return document
+
+
+def confidence_of(given: pb.Confidence) -> SearchConfidence:
+    """Raises InvalidQuestion."""
+    for name, values in (("weights", given.weights), ("centre", given.centre), ("scale", given.scale)):
+        if len(values) != len(FEATURES):
+            raise InvalidQuestion(f"confidence.{name}", f"must be {len(FEATURES)} numbers, one for each feature")
+    numbers = {"weights": given.weights, "bias": [given.bias], "centre": given.centre, "scale": given.scale}
+    for name, some in numbers.items():
+        if not all(abs(one) <= LARGEST for one in some):  # nor NaN
+            raise InvalidQuestion(f"confidence.{name}", f"must be numbers of {-LARGEST:g} to {LARGEST:g}")
+    if min(given.scale) < SMALLEST_SCALE:
+        raise InvalidQuestion("confidence.scale", f"must be at least {SMALLEST_SCALE:g}")
+    if not (0 <= given.threshold <= 1 or given.threshold == NEVER):
+        raise InvalidQuestion("confidence.threshold", f"must be 0 to 1, or {NEVER:g}, which no confidence reaches")
+    if not 0 <= given.precision <= 1:
+        raise InvalidQuestion("confidence.precision", "must be 0 to 1")
+    return confidence_from_proto(given)
 
 
 def _check_different(ids: Sequence[str], field: str) -> None:

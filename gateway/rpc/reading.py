@@ -16,7 +16,13 @@ from gateway.knowledge.changes import Stored
 from gateway.knowledge.library import may_read
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import STATE_TO_PROTO, WATCH_OP_TO_PROTO, citation_to_proto, document_to_proto
+from gateway.rpc.convert import (
+    STATE_TO_PROTO,
+    WATCH_OP_TO_PROTO,
+    citation_to_proto,
+    confidence_to_proto,
+    document_to_proto,
+)
 from gateway.rpc.feeds import FeedMethod
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.reach import MAX_VERSION, SERVICE, Reach, check_id
@@ -149,6 +155,7 @@ class Reading:
             oldest_superseded=disk.oldest,
             text_bytes=disk.text_bytes,
             vector_bytes=disk.vector_bytes,
+            confidence=_confidence(now),
         )
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchResponse, None]:
@@ -209,7 +216,13 @@ def _collection(one: CollectionDescription, is_stored: bool) -> pb.Collection:
         passages=one.passages,
         knowledge_version=one.version,
         is_stored=is_stored,
+        confidence=_confidence(one),
+        scored_by=one.scored_by,
     )
+
+
+def _confidence(one: CollectionDescription) -> pb.Confidence | None:
+    return confidence_to_proto(one.confidence, one.is_confidence_used) if one.confidence else None
 
 
 def _stored(found: Stored, has_body: bool = True) -> pb.StoredDocument:

@@ -20,6 +20,7 @@ from gateway.types import (
     ProbeFigures,
     Question,
     Ranker,
+    SearchConfidence,
     StoredFigures,
     Workload,
 )
@@ -28,13 +29,17 @@ from gateway.types import (
 @dataclass(frozen=True, slots=True)
 class CollectionDescription:
     """What a collection holds now. `version` is the knowledge version of its last change, `segments` are what it is
-    searched in."""
+    searched in. `confidence` is its own, which `is_confidence_used` or not, and `scored_by` what scores its hits: of a
+    stored one."""
 
     name: str
     documents: int
     passages: int
     version: int
     segments: int = 1
+    confidence: SearchConfidence | None = None
+    is_confidence_used: bool = False
+    scored_by: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -426,7 +426,7 @@ class StatsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes")
+    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes", "confidence")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -435,6 +435,7 @@ class StatsResponse(_message.Message):
     OLDEST_SUPERSEDED_FIELD_NUMBER: _ClassVar[int]
     TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_BYTES_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     documents: int
     passages: int
     segments: int
@@ -443,7 +444,8 @@ class StatsResponse(_message.Message):
     oldest_superseded: float
     text_bytes: int
     vector_bytes: int
-    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ...) -> None: ...
+    confidence: Confidence
+    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token")
@@ -475,6 +477,38 @@ class DropCollectionRequest(_message.Message):
     collection: str
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
+class SetConfidenceRequest(_message.Message):
+    __slots__ = ("collection", "confidence")
+    COLLECTION_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    collection: str
+    confidence: Confidence
+    def __init__(self, collection: _Optional[str] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ...) -> None: ...
+
+class Confidence(_message.Message):
+    __slots__ = ("weights", "bias", "centre", "scale", "threshold", "precision", "questions", "features_version", "scored_by", "is_used")
+    WEIGHTS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_FIELD_NUMBER: _ClassVar[int]
+    CENTRE_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLD_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    QUESTIONS_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORED_BY_FIELD_NUMBER: _ClassVar[int]
+    IS_USED_FIELD_NUMBER: _ClassVar[int]
+    weights: _containers.RepeatedScalarFieldContainer[float]
+    bias: float
+    centre: _containers.RepeatedScalarFieldContainer[float]
+    scale: _containers.RepeatedScalarFieldContainer[float]
+    threshold: float
+    precision: float
+    questions: int
+    features_version: int
+    scored_by: str
+    is_used: bool
+    def __init__(self, weights: _Optional[_Iterable[float]] = ..., bias: _Optional[float] = ..., centre: _Optional[_Iterable[float]] = ..., scale: _Optional[_Iterable[float]] = ..., threshold: _Optional[float] = ..., precision: _Optional[float] = ..., questions: _Optional[int] = ..., features_version: _Optional[int] = ..., scored_by: _Optional[str] = ..., is_used: bool = ...) -> None: ...
+
 class ListCollectionsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -486,15 +520,19 @@ class ListCollectionsResponse(_message.Message):
     def __init__(self, collections: _Optional[_Iterable[_Union[Collection, _Mapping]]] = ...) -> None: ...
 
 class Collection(_message.Message):
-    __slots__ = ("name", "documents", "passages", "knowledge_version", "is_stored")
+    __slots__ = ("name", "documents", "passages", "knowledge_version", "is_stored", "confidence", "scored_by")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     KNOWLEDGE_VERSION_FIELD_NUMBER: _ClassVar[int]
     IS_STORED_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SCORED_BY_FIELD_NUMBER: _ClassVar[int]
     name: str
     documents: int
     passages: int
     knowledge_version: int
     is_stored: bool
-    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., passages: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., is_stored: bool = ...) -> None: ...
+    confidence: Confidence
+    scored_by: str
+    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., passages: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., is_stored: bool = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ..., scored_by: _Optional[str] = ...) -> None: ...

@@ -262,6 +262,11 @@ class KnowledgeStub(object):
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
                 _registered_method=True)
+        self.SetConfidence = channel.unary_unary(
+                '/gateway.v1.Knowledge/SetConfidence',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.SetConfidenceRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+                _registered_method=True)
         self.ListCollections = channel.unary_unary(
                 '/gateway.v1.Knowledge/ListCollections',
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.ListCollectionsRequest.SerializeToString,
@@ -274,7 +279,8 @@ class KnowledgeServicer(object):
     """
 
     def Search(self, request, context):
-        """Finds the documents nearest to a text, best first. Nothing is decided: scores are raw, and a hit may be wrong.
+        """Finds the documents nearest to a text, best first. Nothing is decided: scores are raw, and a hit may be wrong. Of
+        documents that say the same, title and text, one is shown.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -375,6 +381,18 @@ class KnowledgeServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SetConfidence(self, request, context):
+        """Gives a collection a confidence of its own, fitted on questions about it, in the place of any that it has: how sure
+        the first hit of a Search (RANKER_HYBRID, of 10 hits) makes that the answer is in here. `gateway knowledge calibrate`
+        fits one and sets it. It is a change of the collection as any other: on disk, seen by the next question, and gone with
+        the collection. Any caller of the tenant that owns it may set it. See AnswerResponse.retrieval_confidence for what it
+        does. It is bound to what scored the hits: where another bundle is served, it is kept and not used, and the server's
+        log says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCollections(self, request, context):
         """The collections that the caller can ask: its own, and those that are for all.
         """
@@ -438,6 +456,11 @@ def add_KnowledgeServicer_to_server(servicer, server):
             'DropCollection': grpc.unary_unary_rpc_method_handler(
                     servicer.DropCollection,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
+            ),
+            'SetConfidence': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetConfidence,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.SetConfidenceRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.WriteResponse.SerializeToString,
             ),
             'ListCollections': grpc.unary_unary_rpc_method_handler(
@@ -743,6 +766,33 @@ class Knowledge(object):
             target,
             '/gateway.v1.Knowledge/DropCollection',
             gateway_dot_v1_dot_gateway__pb2.DropCollectionRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetConfidence(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Knowledge/SetConfidence',
+            gateway_dot_v1_dot_gateway__pb2.SetConfidenceRequest.SerializeToString,
             gateway_dot_v1_dot_gateway__pb2.WriteResponse.FromString,
             options,
             channel_credentials,
