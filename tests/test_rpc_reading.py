@@ -126,7 +126,11 @@ async def cited(
 async def test_a_citation_is_found_as_it_was_shown(served: Served) -> None:
     first = (await put(served.stub, document("a"))).knowledge_version
     now = await cited(served.stub, first)
-    assert (now.citation.quote, now.citation.title, now.citation.document_version) == ("word1 word2", "Title of a", first)
+    assert (now.citation.quote, now.citation.title, now.citation.document_version) == (
+        "word1 word2",
+        "Title of a",
+        first,
+    )
     assert (now.is_verified, now.state, now.current_version) == (True, pb.CITATION_STATE_CURRENT, first)
     second = (await put(served.stub, document("a", "word7 word8"))).knowledge_version
     then = await cited(served.stub, first)
