@@ -129,7 +129,7 @@ class Assembled:
     def collections_of(self, tenant: str) -> Sequence[CollectionDescription]:
         prefix = key(tenant, "")
         return [
-            replace(self._describe_collection(name), name=name.removeprefix(prefix))
+            replace(self._describe_collection(name), name=name.removeprefix(prefix), version=self.version(name))
             for name in self.library.names()
             if name.startswith(prefix)
         ]
@@ -152,7 +152,8 @@ class Assembled:
 
     def seen_by(self, principal: Principal, collection: str) -> CollectionDescription:
         documents, passages = self.library.counts(collection, principal)
-        return replace(self._describe_collection(collection), documents=documents, passages=passages)
+        described = self._describe_collection(collection)
+        return replace(described, documents=documents, passages=passages, version=self.version(collection))
 
     async def catch_up(self) -> None:
         if self._base is not None:
@@ -161,10 +162,11 @@ class Assembled:
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
             return await self._answer(question, deadline)
-        name = question.collection
-        key = (
-            Key(question, self.library.generation(name).version, self.library.since(name)) if name else Key(question, 0)
-        )
+        key = Key(question, 0)
+        if name := question.collection:
+            key = Key(
+                question, self.library.generation(name).version, self.library.since(name), self.library.serial(name)
+            )
         return await self._cache.answer(key, deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
@@ -283,12 +285,17 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: St
         spare_library = load_library(engine, collections, cache_folder(), language, engine.spare, go_on)
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
-    base = load_base(engine, store, library, spare_library, language) if store else None
+    base = load_base(engine, store, library, spare_library, language, go_on) if store else None
     return Assembled(engine, library, default, cache, spare_library, base, probe)
 
 
 def load_base(
-    engine: Engine, store: Store, library: Library, spare_library: Library | None, language: str = LANGUAGE
+    engine: Engine,
+    store: Store,
+    library: Library,
+    spare_library: Library | None,
+    language: str = LANGUAGE,
+    go_on: Callable[[], None] = lambda: None,
 ) -> KnowledgeBase:
     """The stored collections, by the encoder of the session that answers first. Where that is lost, its spare searches
     what that one has embedded: their cosines are alike."""
@@ -300,7 +307,7 @@ def load_base(
         engine.embed_soon,
     )
     base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder, language)
-    base.load()
+    base.load(go_on)
     return base
 
 

@@ -101,6 +101,7 @@ async def test_a_piece_is_small_and_writes_come_between(
     done = threading.Event()
     clearing_all = asyncio.create_task(asyncio.to_thread(store.clear, clock.now + 1))
     clearing_all.add_done_callback(lambda _: done.set())
+    clock.now += 2  # what comes meanwhile is not of before that
     written = 0
     while not done.is_set():
         await write(store, Put(document("other")))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import DocumentInvalid
-from gateway.knowledge.documents import MAX_WORDS, passages, plain_text, read, read_folder, slug
+from gateway.knowledge.documents import MAX_CHARS, MAX_WORDS, passages, plain_text, read, read_folder, slug
 from gateway.types import Document
 
 FRONT = {
@@ -255,3 +255,12 @@ def test_no_text_takes_its_length_squared(text: str) -> None:
     """With a squared one this would take hours; the suite's own timeout is the bound."""
     document = Document("a", "T", "", "", "A.", f"A.\n\n{text}\n")
     assert passages(document)[0].plain == "T. A."
+
+
+@pytest.mark.parametrize("text", ["| cell | cell |\n" * 900, "这是一个很长的句子。" * 900, "x" * 9000, "word " * 3000])
+def test_no_passage_is_longer_than_what_can_be_read_at_once(text: str) -> None:
+    found = passages(Document("a", "T", "", "", "Short.", f"Short.\n\n{text.strip()}\n"))
+    assert max(one.end - one.start for one in found) <= MAX_CHARS
+    body = f"Short.\n\n{text.strip()}\n"
+    covered = "".join(body[one.start : one.end] for one in found)
+    assert covered.replace("\n", "").replace(" ", "") == body.replace("\n", "").replace(" ", "")

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.errors import InferenceFailed, InvalidQuestion, UnknownCollection, VersionConflict
+from gateway.errors import InferenceFailed, InvalidQuestion, StoreFailed, UnknownCollection, VersionConflict
 from gateway.knowledge.base import Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.library import Library
@@ -255,3 +255,32 @@ async def test_long_documents_are_divided_in_a_thread(desk: Desk, monkeypatch: p
     await desk.write(Create(), Put(document("a", "card")))
     await desk.write(Put(document("b", "card fee " * 9)))
     assert (threads, sorted(desk.found())) == ([True, False], ["a", "b"])
+
+
+async def test_where_the_disk_is_lost_what_was_seen_is_served(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    await desk.write(Create(), Put(document("a", "card")))
+
+    def lost() -> int:
+        raise StoreFailed("disk I/O error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(desk.store, "stamp", lost)
+        for _ in range(2):
+            await desk.base.follow()
+        assert (desk.found(), desk.base.figures().documents) == (["a"], 1)
+        assert caplog.text.count("cannot be read") == 1
+    await desk.base.follow()
+
+
+async def test_what_another_encoder_wrote_and_is_gone_is_not_waited_for(desk: Desk, tmp_path: Path) -> None:
+    other = Desk(tmp_path, "maxi")
+    await desk.write(Create(), Put(document("a", "card")))
+    other.is_broken = True
+    await other.base.follow()
+    assert other.base.seen(PLACE) < other.base.version
+    await desk.write(Remove("a"))
+    await other.base.follow()
+    assert other.base.seen(PLACE) == other.base.version
+    other.store.close()

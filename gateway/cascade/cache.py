@@ -21,11 +21,13 @@ from gateway.types import Answer, Question
 @dataclass(frozen=True, slots=True)
 class Key:
     """All that an answer depends on, beside the bundle. `since`: when a document of that version last began or ceased
-    to count, as `Library.since`."""
+    to count, as `Library.since`; `serial`: how often the collection was shown anew, as one version may be when another
+    process's documents are embedded later."""
 
     question: Question
     knowledge_version: int
     since: float = 0.0
+    serial: int = 0
 
 
 class AnswerCache:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion
+from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion, StoreFailed
 from gateway.knowledge.changes import Batch, Calibrate, Change, Changed, Put, Receipt, Stored
 from gateway.knowledge.confidence import Confidences
 from gateway.knowledge.documents import passages
@@ -34,6 +34,8 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 TOGETHER = 64
 """Documents that are embedded together at a start."""
+MUCH = 16
+"""Changes from which a thread is worth its while."""
 LONG = 20_000
 """Characters from which documents are divided in a thread."""
 PAGE = 1000
@@ -55,6 +57,19 @@ class Encoder:
     embed_soon: EmbedSoon
 
 
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """What some changes make of one collection: documents `ids` are replaced by those in `part`, or gone."""
+
+    place: Place
+    is_begun: bool = False
+    is_dropped: bool = False
+    ids: frozenset[str] = frozenset()
+    part: Part | None = None
+    foreign: tuple[Stored, ...] = ()
+    is_calibrated: bool = False
+
+
 class KnowledgeBase:
     """All methods but `load` on one event loop."""
 
@@ -66,6 +81,7 @@ class KnowledgeBase:
         self._language = language
         self._applied = 0
         self._stamp = 0
+        self._is_lost = False
         self._catching_up = asyncio.Lock()
         self._foreign: dict[tuple[Place, int], Stored] = {}  # not embedded by this encoder yet, by version
         self.scored_by = f"{encoder.name} {WORDS_VERSION} {language}"
@@ -84,7 +100,8 @@ class KnowledgeBase:
 
     def figures(self) -> StoredFigures:
         """Of all collections."""
-        generations = [one for place in self._store.collections() if (one := self._generation(place)) is not None]
+        library = self._libraries[0]
+        generations = [library.generation(name) for name in library.names() if SEPARATOR in name]
         counts = [one.counts() for one in generations]
         return StoredFigures(
             collections=len(counts),
@@ -99,15 +116,18 @@ class KnowledgeBase:
         """What goes on beside questions."""
         return self._merges.tasks
 
-    def load(self) -> None:
+    def load(self, go_on: Callable[[], None] = lambda: None) -> None:
         """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come.
 
         Searched by scan at first: graphs are built after `start`.
+
+        `go_on` is called now and then; what it raises ends it.
         """
         self._stamp, self._applied = self._store.stamp(), self._store.last()
         for place in self._store.collections():
+            go_on()
             parts, left = self._files.parts(place, self._documents(place))
-            entries = self._embedded_now(left)
+            entries = self._embedded_now(left, go_on)
             whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
             self._show(place, whole.changed(self._applied, entries))
         self._files.clean([part.segment for part in self._parts()])
@@ -121,11 +141,12 @@ class KnowledgeBase:
             after = page[-1].document.id
         return found
 
-    def _embedded_now(self, some: Sequence[Stored]) -> list[Entry]:
+    def _embedded_now(self, some: Sequence[Stored], go_on: Callable[[], None]) -> list[Entry]:
         vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in some])
         found = {one.version: entry for one in some if (entry := self._entry(one, vectors))}
         new = [one for one in some if one.version not in found]
         for at in range(0, len(new), TOGETHER):
+            go_on()
             part = new[at : at + TOGETHER]
             versions = [one.version for one in part]
             made = entries([one.document for one in part], self._encoder.embed, versions, self._language)
@@ -226,9 +247,18 @@ class KnowledgeBase:
         return Entry(stored.document, stored.version, spans_of(divided), found[:-1], found[-1], words)
 
     async def follow(self) -> None:
-        """Catch up if another process has written, or is being caught up with. Microseconds if none has."""
-        if self._store.stamp() != self._stamp:
-            await self.catch_up()
+        """Catch up if another process has written, or is being caught up with. Microseconds if none has.
+
+        Where the disk is lost, what was last seen is served: reading goes on, and no write is acknowledged any more.
+        """
+        try:
+            if self._store.stamp() != self._stamp:
+                await self.catch_up()
+            self._is_lost = False
+        except StoreFailed:
+            if not self._is_lost:
+                log.exception("the knowledge base cannot be read: what was last seen of it is served")
+            self._is_lost = True
 
     async def catch_up(self, known: Mapping[int, Entry] | None = None) -> None:
         """Show what has been written by now, by whomever. `known`: documents by their versions that are at hand.
@@ -241,36 +271,53 @@ class KnowledgeBase:
         async with self._catching_up:
             stamp = self._store.stamp()
             while changes := self._store.changes(self._applied):
-                self._apply(changes, known)
+                # Beside questions, where there is much to read, divide or index.
+                is_much = len(changes) > MUCH or any(one.seq not in known for one in changes if one.op == "put")
+                turns = await asyncio.to_thread(self._turns, changes, known) if is_much else self._turns(changes, known)
+                self._apply(turns, changes[-1].seq)
             await self._embed_foreign()
             self._stamp = stamp
 
-    def _apply(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> None:
-        """Show the changes, all at once, as a batch is seen whole. Documents that this encoder has not embedded are
-        masked and noted, and come when they are embedded: nobody sees what they were."""
+    def _turns(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> list[_Turn]:
+        """What the changes make of each collection. In any thread."""
         last: dict[Place, dict[str, Changed]] = {}
         calibrated: set[Place] = set()
         for one in changes:
+            place = one.tenant, one.collection
             if one.op in ("create", "drop"):
-                last[one.tenant, one.collection] = {"": one}
+                last[place] = {"": one}
             elif one.op == "confidence":
-                last.setdefault((one.tenant, one.collection), {})
-                calibrated.add((one.tenant, one.collection))
+                last.setdefault(place, {})
+                calibrated.add(place)
             else:
-                last.setdefault((one.tenant, one.collection), {})[one.document_id] = one
-        version = changes[-1].seq
+                last.setdefault(place, {})[one.document_id] = one
+        return [self._turn(place, by_id, known, place in calibrated) for place, by_id in last.items()]
+
+    def _turn(self, place: Place, by_id: dict[str, Changed], known: Mapping[int, Entry], is_calibrated: bool) -> _Turn:
+        whole = by_id.pop("", None)
+        if whole and whole.op == "drop":
+            return _Turn(place, is_dropped=True)
+        new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
+        part = Part.build(new)
+        return _Turn(place, whole is not None, False, frozenset(by_id), part, tuple(foreign), is_calibrated)
+
+    def _apply(self, turns: Sequence[_Turn], version: int) -> None:
+        """Show them, all at once, as a batch is seen whole. Documents that this encoder has not embedded are masked and
+        noted, and come when they are embedded: nobody sees what they were."""
         shown: dict[Place, Generation | None] = {}
-        for place, by_id in last.items():
-            whole = by_id.pop("", None)
-            before = Generation(0, ()) if whole and whole.op == "create" else self._generation(place)
-            if before is None or (whole and whole.op == "drop"):
+        for turn in turns:
+            place = turn.place
+            self._foreign = {
+                (where, at): one
+                for (where, at), one in self._foreign.items()
+                if where != place or not (turn.is_begun or turn.is_dropped or one.document.id in turn.ids)
+            } | {(place, one.version): one for one in turn.foreign}
+            before = Generation(0, ()) if turn.is_begun else self._generation(place)
+            if before is None or turn.is_dropped:
                 shown[place] = None
                 continue
-            new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
-            gone = by_id.keys() - {one.document.id for one in new}
-            self._foreign |= {(place, one.version): one for one in foreign}
-            after = before.changed(version, new, gone)
-            if place in calibrated:  # changed again since: that change comes too
+            after = before.with_part(version, turn.part, turn.ids)
+            if turn.is_calibrated:  # changed again since: that change comes too
                 after = replace(after, confidence=self._confidences.held(*place))
             shown[place] = after
         for place, generation in shown.items():
@@ -299,20 +346,22 @@ class KnowledgeBase:
         return found, foreign
 
     async def _embed_foreign(self) -> None:
-        """What another encoder's process wrote. What cannot be embedded now is tried again with the next change; it
-        holds up nothing else."""
-        for (place, version), stored in list(self._foreign.items()):
+        """What another encoder's process wrote, TOGETHER at a time. What cannot be embedded now is tried again with the
+        next change."""
+        waiting = list(self._foreign.items())
+        for at in range(0, len(waiting), TOGETHER):
+            some = waiting[at : at + TOGETHER]
             try:
-                (entry,) = await self._embedded([stored.document])
-                entry = replace(entry, version=version)
+                made = await self._embedded([stored.document for _, stored in some])
             except GatewayError as error:
-                log.error("document %s at version %d is not shown yet: %s", stored.document.id, version, error)
+                log.error("%d documents that another encoder's process wrote are not shown yet: %s", len(some), error)
                 continue
-            del self._foreign[place, version]
-            now = self._store.document(*place, stored.document.id)
-            generation = self._generation(place)
-            if generation is not None and now is not None and now.version == version and not now.gone:
-                self._show(place, generation.changed(generation.version, [entry]))
+            for ((place, version), stored), entry in zip(some, made, strict=True):
+                del self._foreign[place, version]
+                now = self._store.document(*place, stored.document.id)
+                generation = self._generation(place)
+                if generation is not None and now is not None and now.version == version and not now.gone:
+                    self._show(place, generation.changed(generation.version, [replace(entry, version=version)]))
 
     async def close(self) -> None:
         await self._merges.close()

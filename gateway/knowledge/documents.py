@@ -18,6 +18,10 @@ MAX_WORDS = 60
 """Passages are cut at about this many words: short enough that one passage is about one thing, and that a whole batch
 of them fits the encoder's window with the title in front."""
 
+MAX_CHARS = 1500
+"""And at so many characters, wherever that is: what is beyond the encoder's window is not found by meaning."""
+_STOPS = ("\n", "\u3002\uff01\uff1f", " ")  # and the full stops of Chinese and Japanese
+
 PASSAGES_VERSION = 2
 """Of the way in which documents are divided and embedded (since 2 the title by itself, too): vectors that are kept of
 passages are of no use to another one."""
@@ -128,17 +132,19 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
     A heading opens a new span, and never stands alone before what it is the heading of.
     """
     blocks = [match.span() for match in _BLOCK.finditer(text)]
-    yield blocks[0]
+    yield from _cut(text, *blocks[0])
     start = end = blocks[0][1]
     words, bare = 0, False
     for block in blocks[1:]:
         pieces = [block]
         if _words(text, *block) > MAX_WORDS:
             pieces = [(block[0] + a, block[0] + b) for a, b in _sentences(text[slice(*block)])]
+        pieces = [part for piece in pieces for part in _cut(text, *piece)]
         for piece_start, piece_end in pieces:
             size = _words(text, piece_start, piece_end)
             heading = text.startswith("#", piece_start)
-            if words and not bare and (words + size > MAX_WORDS or heading):
+            is_long = words + size > MAX_WORDS or piece_end - start > MAX_CHARS
+            if words and not bare and (is_long or heading):
                 yield start, end
                 words = 0
             if not words:
@@ -148,6 +154,17 @@ def _spans(text: str) -> Iterator[tuple[int, int]]:
             bare = heading and (bare or words == size)
     if words:
         yield start, end
+
+
+def _cut(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """A span in pieces of at most MAX_CHARS: at ends of lines or sentences where there are any, else at spaces, else
+    anywhere. Tables, code and languages without spaces have none of them for long."""
+    while end - start > MAX_CHARS:
+        window = text[start : start + MAX_CHARS]
+        at = next((last for stop in _STOPS if (last := max(window.rfind(one) for one in stop)) > 0), MAX_CHARS - 1)
+        yield start, start + at + 1
+        start += at + 1
+    yield start, end
 
 
 def _words(text: str, start: int, end: int) -> int:

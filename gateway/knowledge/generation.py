@@ -32,6 +32,14 @@ class Part:
     segment: Segment
     alive: Mask | None = None
 
+    @staticmethod
+    def build(given: Sequence[Entry]) -> Part | None:
+        """Of new documents; None where none has a passage. Searched by scan, however many: to build a graph takes
+        milliseconds for each row, and is done beside questions."""
+        given = [one for one in given if len(one.spans)]
+        rows = sum(len(one.spans) for one in given)
+        return Part(Segment.build(given, sys.maxsize, is_open=rows < OPEN_ROWS)) if given else None
+
     def allowed(self, principal: Principal, now: float) -> Mask | None:
         """[documents] that count at that time and that the principal may read; None where that is all."""
         masks = [
@@ -139,13 +147,13 @@ class Generation:
     def changed(self, version: int, new: Sequence[Entry], gone: Set[str] = frozenset()) -> Generation:
         """The next one, with `new` documents in the place of those of the same ids, and without `gone`. A document
         without a passage cannot be found, and is left out."""
-        parts = [part.without(gone | {one.document.id for one in new}) for part in self.parts]
-        new = [one for one in new if len(one.spans)]
-        if new:
-            # By scan, however many: to build a graph takes milliseconds for each row, and is done beside questions.
-            rows = sum(len(one.spans) for one in new)
-            part = Part(Segment.build(new, exact_up_to=sys.maxsize, is_open=rows < OPEN_ROWS))
-            parts.append(parts.pop().joined(part) if parts and self._is_open(parts[-1]) else part)
+        return self.with_part(version, Part.build(new), gone | {one.document.id for one in new})
+
+    def with_part(self, version: int, new: Part | None, gone: Set[str]) -> Generation:
+        """The next one, with those documents and without `gone`, among which are the earlier ones of the same ids."""
+        parts = [part.without(gone) for part in self.parts]
+        if new is not None:
+            parts.append(parts.pop().joined(new) if parts and self._is_open(parts[-1]) else new)
         return replace(self, version=version, parts=tuple(parts))
 
     @staticmethod

@@ -42,6 +42,7 @@ class Library:
         self._analyzer = analyzer(language)
         self._now = now
         self._spells: dict[str, _Spell] = {}
+        self._serials: dict[str, int] = {}
 
     def names(self) -> tuple[str, ...]:
         return tuple(self._collections)
@@ -56,8 +57,13 @@ class Library:
             raise UnknownCollection("no such collection here")
         return found
 
+    def serial(self, collection: str) -> int:
+        """Another number whenever another generation is served."""
+        return self._serials.get(collection, 0)
+
     def replace(self, collection: str, generation: Generation) -> None:
         """Serve this generation from the next search on."""
+        self._serials[collection] = self.serial(collection) + 1
         self._collections = self._collections | {collection: generation}
         self._spells.pop(collection, None)
 
