@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH
+from gateway.cli.replica import SWITCH_INTERVAL
 from gateway.knowledge.base import Encoder, KnowledgeBase, key
 from gateway.knowledge.changes import Batch, Create, Put
 from gateway.knowledge.generation import Generation
@@ -113,6 +114,7 @@ class Desk:
 
     def __init__(self, folder: Path, texts: Texts | None = None) -> None:
         texts = texts or Texts()
+        sys.setswitchinterval(SWITCH_INTERVAL)  # as where it serves: merges go on beside
         started = time.perf_counter()
         self.store = Store(folder)
         self.library = Library({})

@@ -21,6 +21,8 @@ from gateway.types import Document, Prediction, Principal
 
 MOST_RANKED = 64
 """Documents in a ranking, beside those that were named: enough for everything that listens to one."""
+LEAST_LIVE = 0.75
+"""Share of a segment's passages that must count for it to stay as it is: the rest costs memory and time."""
 OPEN_ROWS = 1024
 """Passages up to which a segment takes in what is new: it is built anew for each change."""
 
@@ -68,8 +70,8 @@ class Part:
         return int((lengths if self.alive is None else lengths[self.alive]).sum())
 
     @property
-    def is_mostly_gone(self) -> bool:
-        return 2 * self.rows < len(self.segment.spans)
+    def is_worn(self) -> bool:
+        return self.rows < LEAST_LIVE * len(self.segment.spans)
 
     def joined(self, other: Part) -> Part:
         """One of both; what does not count stays where it is, until segments are merged."""

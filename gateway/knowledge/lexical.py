@@ -39,6 +39,9 @@ LANGUAGE = "english"
 
 WORDS_VERSION = 1
 """Of the way in which texts become terms: kept ones of another one are not used."""
+SAMPLED = 2048
+"""Of the documents that have a word, if only some may be read: as many are looked at, at least."""
+
 _WORD = re.compile(r"[^\W_]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
 LANGUAGES = ("none", *Stemmer.algorithms())
@@ -113,6 +116,13 @@ class Postings:
 
     documents: NDArray[np.int32]
     counts: NDArray[np.uint8]
+
+    def frequency(self, allowed: NDArray[np.bool_] | None) -> float:
+        """How many documents; of a very frequent word about how many, which tells as much."""
+        count = len(self.documents)
+        if allowed is None or not count:
+            return float(count)
+        return count * float(allowed[self.documents[:: max(1, count // SAMPLED)]].mean())
 
     def among(self, allowed: NDArray[np.bool_] | None) -> Postings:
         if allowed is None:
@@ -214,15 +224,17 @@ def coverage(
     lengths = [one.lengths if mask is None else one.lengths[mask] for one, mask in zip(indexes, allowed, strict=True)]
     total = sum(map(len, lengths))
     mean = max(1.0, sum(float(one.sum()) for one in lengths) / max(1, total))
-    found = [[each.among(mask) for each in one.postings(terms)] for one, mask in zip(indexes, allowed, strict=True)]
-    often = np.array([sum(len(one[at].documents) for one in found) for at in range(len(terms))], np.float64)
+    found = [one.postings(terms) for one in indexes]
+    often = np.zeros(len(terms))
+    for its, mask in zip(found, allowed, strict=True):
+        often += [one.frequency(mask) for one in its]
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
     ideal = float(rarity.sum()) * (SATURATION + 1)
     counting = [at for at, one in enumerate(often) if one] if ideal else []
     telling = [at for at in counting if often[at] <= MOST_FREQUENT * total]
     covered = []
-    for index, its in zip(indexes, found, strict=True):
-        hits = [(float(rarity[at]), its[at]) for at in telling or counting]
+    for index, its, mask in zip(indexes, found, allowed, strict=True):
+        hits = [(float(rarity[at]), its[at].among(mask)) for at in telling or counting]
         covered.append(_scored(index, hits, mean) / np.float32(ideal or 1))
     return covered
 

@@ -90,7 +90,7 @@ class Merges:
             failpoints.reached("while-merging")
 
         segment = parts[0].segment
-        if len(parts) == 1 and not parts[0].is_mostly_gone and segment.words.is_sorted:  # it wants a graph, no more
+        if len(parts) == 1 and not parts[0].is_worn and segment.words.is_sorted:  # it wants a graph, no more
             segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
         else:
             some = [one for part in parts for one in part.entries()]
@@ -112,8 +112,8 @@ class Merges:
 
 def due(generation: Generation) -> list[Part]:
     """Parts to be made one: the smallest, as long as the next one is at most twice as large as all of them together; so
-    each that stays is larger than that, and there are few. Else one that is large and has no graph, or is of little
-    but what does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
+    each that stays is larger than that, and there are few. Else one that is large and has no graph, or much of
+    which does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
     sealed = sorted(generation.sealed(), key=lambda part: part.rows)
     smallest, rows = sealed[:1], sum(part.rows for part in sealed[:1])
     for part in sealed[1:]:
@@ -123,7 +123,7 @@ def due(generation: Generation) -> list[Part]:
         rows += part.rows
     if len(smallest) > 1:
         return smallest
-    return next(([part] for part in sealed if part.is_mostly_gone or _wants_graph(part)), [])
+    return next(([part] for part in sealed if part.is_worn or _wants_graph(part)), [])
 
 
 def _wants_graph(part: Part) -> bool:

@@ -172,7 +172,9 @@ class VectorIndex:
         None if not, as where rights go by subject. (A Python filter would hold the GIL at each visit, and a mask of all
         rows costs as much as the walk.)"""
         assert self._graph is not None
-        fetch = count if allowed is None else min(len(self), math.ceil(1.5 * count / share) + 32)
+        fetch = (
+            count if allowed is None else min(len(self), math.ceil((1.5 if share < 0.8 else 1.1) * count / share) + 16)
+        )
         try:
             labels, distances = self._graph.knn_query(query[None], k=fetch, num_threads=1)
         except RuntimeError:  # "Cannot return the results": fewer than k could be reached
