@@ -122,7 +122,8 @@ class Postings:
         count = len(self.documents)
         if allowed is None or not count:
             return float(count)
-        return count * float(allowed[self.documents[:: max(1, count // SAMPLED)]].mean())
+        looked_at = allowed[self.documents[:: max(1, count // SAMPLED)]]
+        return count * int(np.count_nonzero(looked_at)) / len(looked_at)
 
     def among(self, allowed: NDArray[np.bool_] | None) -> Postings:
         if allowed is None:
