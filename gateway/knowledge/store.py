@@ -28,7 +28,7 @@ import numpy as np
 from gateway.errors import StoreFailed, StoreFull, Unavailable
 from gateway.knowledge import clearing, failpoints, history
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored
-from gateway.knowledge.file import FILE, File, transaction
+from gateway.knowledge.file import BUSY_SECONDS, FILE, File, transaction
 from gateway.knowledge.writing import Writer
 from gateway.types import Matrix, SearchConfidence
 
@@ -325,7 +325,8 @@ class Store:
         return StoreFailed(f"{self.path}: {error}")
 
     def _checkpoint(self, batches: int) -> None:
-        """Move what is in the log into the file, now and then, where no reader and no other process is in the way."""
+        """Move what is in the log into the file, now and then, where no reader and no other process is in the way. The
+        log is emptied then: pages of it that were damaged later would cover newer ones of the file."""
         self._unmoved += batches
         if self._unmoved < CHECKPOINT_BATCHES:
             return
@@ -334,6 +335,11 @@ class Store:
             self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
             failpoints.reached("after-checkpoint")
             self._unmoved = 0
+            self._writing.execute("PRAGMA busy_timeout = 0")  # no write waits until the last reader is done
+            try:
+                self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._writing.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
 
 
 def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:
