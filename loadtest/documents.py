@@ -17,6 +17,9 @@ KINDS = (
     "gpu",
     "knowledge",
     "knowledge-peers",
+    "leaks",
+    "crashes",
+    "medquad",
 )
 
 
