@@ -82,7 +82,10 @@ def _machine(one: dict[str, Any]) -> str:
 
 def _of_another(one: dict[str, Any]) -> str:
     """In a sentence: its own tables are in its file."""
-    what = "has run" if one.get("has_run", True) else one["faults"][0]
+    faults = one["faults"]
+    what = "has run" if not faults else f"has run, and found {len(faults)} faults"
+    if not one.get("has_run", True):
+        what = faults[0]
     return f"`gateway loadtest {one['kind']}`, {one['when'][:10]}: {what}.\n"
 
 
