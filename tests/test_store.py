@@ -25,7 +25,7 @@ from gateway.knowledge.store import CHECKPOINT_BATCHES, Store
 from gateway.types import Document
 
 KILLS = 20
-"""Each costs half a second; `python -m tests.crash` makes hundreds."""
+"""Each costs half a second; `gateway loadtest crashes` makes hundreds."""
 
 
 def document(name: str, text: str = "By post.", groups: frozenset[str] = frozenset()) -> Document:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections import Counter
 from collections.abc import AsyncGenerator, Iterator
@@ -14,6 +13,7 @@ from typing import Any
 from gateway.errors import InvalidQuestion, Overloaded, UnknownCollection, UnknownDocument
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.library import may_read
+from gateway.knowledge.segment import cite
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
 from gateway.rpc.convert import (
@@ -194,19 +194,7 @@ def _cited(found: Stored, start: int, end: int) -> Citation:
         raise InvalidQuestion("end", f"is {end}, and the document has {len(document.text)} characters at that version")
     if start >= end:
         raise InvalidQuestion("start", f"is {start}, and the end {end}")
-    quote = document.text[start:end]
-    return Citation(
-        document_id=document.id,
-        title=document.title,
-        uri=document.uri,
-        updated=document.updated,
-        start=start,
-        end=end,
-        quote=quote,
-        quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
-        similarity=0.0,
-        version=found.version,
-    )
+    return cite(document, found.version, start, end, 0.0)
 
 
 def _collection(one: CollectionDescription, is_stored: bool) -> pb.Collection:
