@@ -49,6 +49,8 @@ def medquad(
     """
     if data is None:
         raise click.UsageError("name the folder of MedQuAD with --data, or that above it in $GATEWAY_DATA")
+    if not (data / measures.FILE).is_file():
+        raise click.ClickException(f"{data}: holds no {measures.FILE}: name the folder that does with --data")
     try:
         with tempfile.TemporaryDirectory() as name:
             read = measures.read(data, documents)

@@ -94,3 +94,10 @@ def test_without_data_it_says_where_to_name_it(tmp_path: Path, monkeypatch: pyte
     result = CliRunner().invoke(main, ["medquad"])
     assert result.exit_code == 1
     assert "medquad.jsonl.gz" in result.output
+
+
+def test_a_folder_without_the_data_is_named_with_what_to_do(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["medquad", "--data", str(tmp_path)])
+    assert result.exit_code == 1
+    assert f"{tmp_path}: holds no medquad.jsonl.gz" in result.output
+    assert "--data" in result.output
