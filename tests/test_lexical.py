@@ -45,28 +45,28 @@ def test_coverage_is_bm25_however_the_documents_lie(collection: list[list[str]],
     terms = analyzer("none").question(" ".join(sorted(asked)))
     said = [words(*each) for each in collection]
     expected = pytest.approx(bm25(collection, asked), abs=1e-5)
-    (whole,) = coverage([LexicalIndex(said, is_sorted=True)], terms, [None])
+    (whole,) = coverage([LexicalIndex(said, is_compact=True)], terms, [None])
     assert whole.tolist() == expected
-    parts = [LexicalIndex(said[:cut], is_sorted=True), LexicalIndex(said[cut:], is_sorted=False)]
+    parts = [LexicalIndex(said[:cut], is_compact=True), LexicalIndex(said[cut:], is_compact=False)]
     assert np.concatenate(coverage(parts, terms, [None, None])).tolist() == expected
 
 
 @given(texts, st.sets(st.sampled_from(WORDS), min_size=1), st.sets(st.integers(0, 11)), st.booleans())
 def test_what_is_not_allowed_is_as_if_it_were_not_there(
-    collection: list[list[str]], asked: set[str], hidden: set[int], is_sorted: bool
+    collection: list[list[str]], asked: set[str], hidden: set[int], is_compact: bool
 ) -> None:
     terms = analyzer("none").question(" ".join(sorted(asked)))
     allowed = np.array([at not in hidden for at in range(len(collection))])
-    (found,) = coverage([LexicalIndex([words(*each) for each in collection], is_sorted)], terms, [allowed])
+    (found,) = coverage([LexicalIndex([words(*each) for each in collection], is_compact)], terms, [allowed])
     left = [each for each, may in zip(collection, allowed, strict=True) if may]
     expected = iter(bm25(left, asked) if left else [])
     assert found.tolist() == pytest.approx([next(expected) if may else 0.0 for may in allowed], abs=1e-5)
 
 
 @given(texts, st.booleans())
-def test_an_index_gives_back_what_was_put_in(collection: list[list[str]], is_sorted: bool) -> None:
+def test_an_index_gives_back_what_was_put_in(collection: list[list[str]], is_compact: bool) -> None:
     said = [words(*each) for each in collection]
-    for found, each in zip(LexicalIndex(said, is_sorted).words(), said, strict=True):
+    for found, each in zip(LexicalIndex(said, is_compact).words(), said, strict=True):
         assert (found.terms.tolist(), found.counts.tolist()) == (each.terms.tolist(), each.counts.tolist())
 
 

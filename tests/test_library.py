@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import SearchFailed, UnknownCollection
+from gateway.knowledge.citing import cite
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import MOST_RANKED, Generation
 from gateway.knowledge.library import Library, may_read
-from gateway.knowledge.segment import cite
 from gateway.types import Document, Matrix, Pass, Prediction, Principal, Ranker, Standing
 
 WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")

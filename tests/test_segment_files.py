@@ -216,7 +216,7 @@ async def test_a_large_batch_into_the_open_segment_is_indexed_and_kept(tmp_path:
     await desk.write(*(Put(document(f"d{at}", WORDS[at % 8])) for at in range(20)))
     await asyncio.gather(*desk.base.merging)
     (part,) = desk.library.generation(key(*PLACE)).parts
-    assert part.segment.words.is_sorted
+    assert part.segment.words.is_compact
     assert part.segment.name
     await closed(desk)
 

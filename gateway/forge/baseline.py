@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def retrieval(bundle: Bundle, generation: Generation, wanted: Sequence[Case], ca
         most,
     )[1]
     cosines = outputs(student, base, [case.text for case in asked], most)[1] @ passages.T
-    of_document = [cosines[:, segment.rows(number)] for number in range(len(segment.documents))]
+    of_document = [cosines[:, at:end] for at, end in pairwise(segment.first_passage)]
     scores = {
         "nearest_passage": [own.max(axis=1) for own in of_document],
         "nearest_and_average": [own.max(axis=1) + own.mean(axis=1) for own in of_document],

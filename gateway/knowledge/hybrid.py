@@ -25,12 +25,13 @@ from gateway.types import Prediction, Principal, Ranker, Vector
 DENSE_LEG, LEXICAL_LEG = 20, 100
 """Documents that each leg puts forward at least. Fewer of those found by meaning: to walk a graph to ten passages of
 each is what costs most."""
-EACH = 5
+EACH = 3
 """Passages that are looked at for each of the first."""
 LEXICAL_SHARE = 1.0
 """On 150 questions about MedQuAD: see the README."""
 
 Numbers = NDArray[np.int64]
+NOBODY: Numbers = np.empty(0, np.int64)
 One = tuple[Part, int, float, float]
 """A document with its score and with how near it is (cosine)."""
 Ranked = list[One]
@@ -50,29 +51,35 @@ def search(
     collection."""
     allowed = [part.allowed(principal, now) for part in generation.parts]
     coverage: Sequence[Vector | None] = [None] * len(generation.parts)
+    saying: Sequence[Numbers] = [NOBODY] * len(generation.parts)
     if ranker is not Ranker.DENSE:
-        coverage = _coverage(generation.parts, terms, allowed, ranker)
-    least = _least([one for one in coverage if one is not None], max(limit, LEXICAL_LEG))
+        covered = coverage = _coverage(generation.parts, terms, allowed, ranker)
+        saying = _saying(generation.parts, covered, allowed, max(limit, LEXICAL_LEG))
     found: Ranked = []
-    for part, may, said in zip(generation.parts, allowed, coverage, strict=True):
-        legs = []
-        if ranker is not Ranker.LEXICAL:
-            most = max(limit, DENSE_LEG)
-            numbers, scores = part.segment.nearest(prediction, may, most, each=EACH)
-            legs.append(numbers[_best(scores, EACH * most)])  # titles count too, and have not been looked at yet
-        if said is not None:
-            legs.append(_above(part, said, may, least))
-        numbers = np.unique(np.concatenate(legs))
+    for part, may, said, numbers in zip(generation.parts, allowed, coverage, saying, strict=True):
+        numbers, near = _near(part, prediction, may, numbers, 0 if ranker is Ranker.LEXICAL else max(limit, DENSE_LEG))
         if len(numbers):
-            found += _scored(part, prediction, numbers, said, limit, ranker)
+            found += _ranked(part, numbers, near, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.
     return sorted(found, key=lambda one: (-one[2], one[0].segment.documents[one[1]].id))[:limit]
 
 
-def _scored(
-    part: Part, prediction: Prediction, numbers: Numbers, coverage: Vector | None, limit: int, ranker: Ranker
-) -> Ranked:
-    near = dense(part, prediction, numbers)
+def _near(
+    part: Part, prediction: Prediction, allowed: Mask | None, saying: Numbers, most: int
+) -> tuple[Numbers, Vector]:
+    """Documents with how near they are: those that say what was asked, and at least the `most` nearest ones."""
+    if not most:
+        return saying, dense(part, prediction, saying)
+    numbers, scores = part.segment.nearest(prediction, allowed, most, each=EACH)
+    best = _best(scores, EACH * most)  # titles count too, and have not been looked at yet
+    numbers, scores = numbers[best], scores[best]
+    others = np.setdiff1d(saying, numbers, assume_unique=True)
+    scores = np.concatenate([scores, part.segment.scores(prediction, others)])
+    numbers = np.concatenate([numbers, others])
+    return numbers, _with_titles(part, prediction, numbers, scores)
+
+
+def _ranked(part: Part, numbers: Numbers, near: Vector, coverage: Vector | None, limit: int, ranker: Ranker) -> Ranked:
     said = np.zeros(len(numbers), np.float32) if coverage is None else coverage[numbers]
     scores = {Ranker.DENSE: near, Ranker.LEXICAL: said}.get(ranker, near + np.float32(LEXICAL_SHARE) * said)
     best = np.argsort(-scores, kind="stable")[:limit]
@@ -83,8 +90,12 @@ def _scored(
 def dense(part: Part, prediction: Prediction, numbers: Numbers) -> Vector:
     """How near documents are: the mean of what their passages and their titles are. A title alone is what a question is
     most like, where it is one, and tells the documents of one page apart."""
+    return _with_titles(part, prediction, numbers, part.segment.scores(prediction, numbers))
+
+
+def _with_titles(part: Part, prediction: Prediction, numbers: Numbers, scores: Vector) -> Vector:
     titles = part.segment.titles[numbers] @ prediction.embedding
-    return np.asarray((part.segment.scores(prediction, numbers) + titles) / 2, np.float32)
+    return np.asarray((scores + titles) / 2, np.float32)
 
 
 def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:
@@ -93,17 +104,20 @@ def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | Non
     return covered if ranker is Ranker.LEXICAL else shared([part.segment.pages for part in parts], covered)
 
 
-def _least(coverage: Sequence[Vector], most: int) -> float:
-    """What a document must have to be among the first of all parts."""
-    values = np.concatenate([one[one > 0] for one in coverage]) if coverage else np.empty(0, np.float32)
-    return float(-np.partition(-values, most)[most]) if len(values) > most else 0.0
-
-
-def _above(part: Part, coverage: Vector, allowed: Mask | None, least: float) -> Numbers:
-    """Documents that may be found by what they say, and have a passage to show."""
-    numbers = np.flatnonzero(coverage > least)
-    kept = part.segment.lengths[numbers] > 0
-    return numbers[kept if allowed is None else np.logical_and(kept, allowed[numbers])]
+def _saying(
+    parts: Sequence[Part], coverage: Sequence[Vector], allowed: Sequence[Mask | None], most: int
+) -> list[Numbers]:
+    """Of each part those documents that are among the `most` of all by what they say, and have a passage to show."""
+    numbers = [np.flatnonzero(one) for one in coverage]
+    values = [one[its] for one, its in zip(coverage, numbers, strict=True)]
+    if sum(map(len, values)) > most:
+        least = -np.partition(-np.concatenate(values), most)[most]
+        numbers = [its[one > least] for one, its in zip(values, numbers, strict=True)]
+    found = []
+    for part, its, mask in zip(parts, numbers, allowed, strict=True):
+        kept = part.segment.lengths[its] > 0
+        found.append(its[kept if mask is None else np.logical_and(kept, mask[its])])
+    return found
 
 
 def _best(scores: Vector, most: int) -> Numbers:

@@ -85,7 +85,7 @@ class Analyzer:
         """The terms to look for: without words that people put around any question, unless there are no others. A
         collection of articles does not have them, so that they would count as rare ones."""
         words = set(self._words(text))
-        return _words_of(Counter(words - self._unsaid or words)).terms
+        return np.array(sorted([zlib.crc32(word.encode()) for word in words - self._unsaid or words]), np.uint32)
 
     def _words(self, text: str) -> list[str]:
         # Stemmers know accents; who types a question often leaves them out.
@@ -133,42 +133,55 @@ class Postings:
 
 
 class LexicalIndex:
-    """An inverted index that never changes. While few documents are in it, and it is made anew for each change, it lies
-    in their order and is searched by scan; else by terms (`is_sorted`)."""
+    """An inverted index that never changes: which documents have a term, and how often, in the order of terms. Where it
+    `is_compact` each term is kept once, else with each of its documents: so it grows by those of another one without
+    looking for the terms anew."""
 
-    def __init__(self, words: Sequence[Words], is_sorted: bool) -> None:
+    def __init__(self, words: Sequence[Words], is_compact: bool) -> None:
         sizes = [len(one.terms) for one in words]
+        terms = np.concatenate([np.empty(0, np.uint32), *(one.terms for one in words)])
+        counts = np.concatenate([np.empty(0, np.uint8), *(one.counts for one in words)])
+        order = np.argsort(terms, kind="stable")
         self.lengths = np.array([one.length for one in words], np.float32)
         """[documents]: words in each."""
-        self._terms = np.concatenate([one.terms for one in words]) if words else np.empty(0, np.uint32)
-        self._counts = np.concatenate([one.counts for one in words]) if words else np.empty(0, np.uint8)
-        self._documents = np.repeat(np.arange(len(words), dtype=np.int32), sizes)
+        self._terms, self._counts = terms[order], counts[order]
+        self._documents = np.repeat(np.arange(len(words), dtype=np.int32), sizes)[order]
         self._starts: Numbers | None = None
         self._bounds = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
-        if is_sorted:
-            order = np.argsort(self._terms, kind="stable")
-            self._documents, self._counts = self._documents[order], self._counts[order]
-            self._terms, starts = np.unique(self._terms[order], return_index=True)
+        if is_compact:
+            self._terms, starts = np.unique(self._terms, return_index=True)
             self._starts = np.append(starts, len(order))
 
     @property
-    def is_sorted(self) -> bool:
+    def is_compact(self) -> bool:
         return self._starts is not None
 
     def joined(self, other: LexicalIndex) -> LexicalIndex:
-        """Of this one's documents, and then those of the other one; searched by scan."""
-        if self._starts is not None or other._starts is not None:
-            return LexicalIndex([*self.words(), *other.words()], is_sorted=False)
-        made = LexicalIndex((), is_sorted=False)
+        """Of this one's documents, and then those of the other one; not compact."""
+        terms, added = self._each(), other._each()
+        at = np.searchsorted(terms, added, side="right") + np.arange(len(added))
+        is_old = np.ones(len(terms) + len(added), bool)
+        is_old[at] = False
+
+        def together(old: NDArray[Any], new: NDArray[Any]) -> NDArray[Any]:
+            made = np.empty(len(is_old), old.dtype)
+            made[at], made[is_old] = new, old
+            return made
+
+        made = LexicalIndex((), is_compact=False)
         made.lengths = np.concatenate([self.lengths, other.lengths])
-        made._terms = np.concatenate([self._terms, other._terms])
-        made._counts = np.concatenate([self._counts, other._counts])
-        made._documents = np.concatenate([self._documents, other._documents + np.int32(len(self.lengths))])
+        made._terms = together(terms, added)
+        made._counts = together(self._counts, other._counts)
+        made._documents = together(self._documents, other._documents + np.int32(len(self.lengths)))
         made._bounds = np.concatenate([self._bounds[:-1], other._bounds + self._bounds[-1]])
         return made
 
+    def _each(self) -> Hashes:
+        """The term of each posting."""
+        return self._terms if self._starts is None else np.repeat(self._terms, np.diff(self._starts))
+
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """All that it consists of, if it is sorted; see `kept`."""
+        """All that it consists of, if it is compact; see `kept`."""
         assert self._starts is not None
         return {
             "terms": self._terms,
@@ -182,7 +195,7 @@ class LexicalIndex:
     @classmethod
     def kept(cls, arrays: Mapping[str, NDArray[Any]]) -> LexicalIndex:
         """Of `arrays`."""
-        made = cls((), is_sorted=False)
+        made = cls((), is_compact=False)
         made._terms, made._starts = arrays["terms"], arrays["starts"]
         made._documents, made._counts = arrays["documents"], arrays["counts"]
         made.lengths, made._bounds = arrays["lengths"], arrays["bounds"]
@@ -190,24 +203,17 @@ class LexicalIndex:
 
     def postings(self, terms: Hashes) -> list[Postings]:
         """Of each term."""
-        found: Sequence[Numbers | slice]
-        if self._starts is None:
-            found = [np.flatnonzero(self._terms == term) for term in terms]
-        elif not len(self._terms):
-            found = [slice(0)] * len(terms)
-        else:
-            at = np.minimum(np.searchsorted(self._terms, terms), len(self._terms) - 1)
-            starts = self._starts[at]
-            ends = np.where(self._terms[at] == terms, self._starts[at + 1], starts)
-            found = [slice(*each) for each in zip(starts.tolist(), ends.tolist(), strict=True)]
+        starts = np.searchsorted(self._terms, terms)
+        ends = np.searchsorted(self._terms, terms, side="right")
+        if self._starts is not None:
+            starts, ends = self._starts[starts], self._starts[ends]
+        found = [slice(*each) for each in zip(starts.tolist(), ends.tolist(), strict=True)]
         return [Postings(self._documents[at], self._counts[at]) for at in found]
 
     def words(self) -> list[Words]:
         """Of each document, as they were put in."""
-        terms, counts = self._terms, self._counts
-        if self._starts is not None:
-            order = np.argsort(self._documents, kind="stable")
-            terms, counts = np.repeat(terms, np.diff(self._starts))[order], counts[order]
+        order = np.argsort(self._documents, kind="stable")
+        terms, counts = self._each()[order], self._counts[order]
         bounds = self._bounds.tolist()
         return [Words(terms[at:end], counts[at:end]) for at, end in itertools.pairwise(bounds)]
 
@@ -230,24 +236,22 @@ def coverage(
     for its, mask in zip(found, allowed, strict=True):
         often += [one.frequency(mask) for one in its]
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
-    ideal = float(rarity.sum()) * (SATURATION + 1)
-    counting = [at for at, one in enumerate(often) if one] if ideal else []
-    telling = [at for at in counting if often[at] <= MOST_FREQUENT * total]
+    shares = rarity / (float(rarity.sum()) or 1.0)
+    counting = [at for at, one in enumerate(often.tolist()) if one]
+    telling = [at for at in counting if often[at] <= MOST_FREQUENT * total] or counting
     covered = []
     for index, its, mask in zip(indexes, found, allowed, strict=True):
-        hits = [(float(rarity[at]), its[at].among(mask)) for at in telling or counting]
-        covered.append(_scored(index, hits, mean) / np.float32(ideal or 1))
+        hits = [its[at].among(mask) for at in telling]
+        covered.append(_scored(index.lengths, hits, shares[telling].astype(np.float32), mean))
     return covered
 
 
-def _scored(index: LexicalIndex, hits: Sequence[tuple[float, Postings]], mean: float) -> Vector:
-    """[documents]"""
-    hits = [(rarity, one) for rarity, one in hits if len(one.documents)]
-    if not hits:
-        return np.zeros(len(index.lengths), np.float32)
-    documents = np.concatenate([one.documents for _, one in hits])
-    counts = np.concatenate([one.counts for _, one in hits]).astype(np.float32)
-    rarity = np.repeat([one for one, _ in hits], [len(one.documents) for _, one in hits])
-    long = SATURATION * (1 - LENGTH_SHARE + LENGTH_SHARE / mean * index.lengths)
-    weights = rarity * (SATURATION + 1) * counts / (counts + long[documents])
-    return np.bincount(documents, weights, len(index.lengths)).astype(np.float32)
+def _scored(lengths: Vector, hits: Sequence[Postings], shares: Vector, mean: float) -> Vector:
+    """[documents] of `lengths` [documents], for terms that each give so much of the whole (`shares`) at most."""
+    if not any(len(one.documents) for one in hits):
+        return np.zeros(len(lengths), np.float32)
+    documents = np.concatenate([one.documents for one in hits])
+    counts = np.concatenate([one.counts for one in hits])
+    long = np.float32(SATURATION * LENGTH_SHARE / mean) * lengths + np.float32(SATURATION * (1 - LENGTH_SHARE))
+    weights = counts / (counts + long[documents]) * np.repeat(shares, [len(one.documents) for one in hits])
+    return np.bincount(documents, weights, len(lengths)).astype(np.float32)

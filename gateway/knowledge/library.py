@@ -10,16 +10,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from gateway.cascade.confidence import DEPTH
 from gateway.errors import UnknownCollection
-from gateway.knowledge import hybrid
+from gateway.knowledge import citing, hybrid
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.probe import Probe
+from gateway.knowledge.segment import Segment
 from gateway.types import Document, Evidence, Hit, Lookup, Prediction, Principal, Ranker, Ranking, Standing
 
 SPARE = 5
@@ -120,12 +121,8 @@ class Library:
     ) -> Evidence:
         """The `limit` best documents for a text and its prediction, each with its `citations` nearest passages."""
         generation = self.generation(collection)
-        hits = [
-            replace(hit, score=score)
-            for part, number, score, near in self._searched(generation, text, prediction, principal, limit, ranker)
-            if (hit := part.segment.hit(prediction, number, citations, near))
-        ]
-        return Evidence(tuple(hits), generation.version)
+        ranked = self._searched(generation, text, prediction, principal, limit, ranker)
+        return Evidence(tuple(_shown(ranked, prediction, citations)), generation.version)
 
     def look(self, collection: str, text: str, prediction: Prediction, principal: Principal) -> Lookup | None:
         """The best documents by meaning and words, and how sure the collection's own confidence is of the first; None
@@ -184,10 +181,22 @@ class Library:
         document = part.segment.documents[number]
         if not (may_read(document, principal) and self._is_in_time(document)):
             return None
-        return part.segment.hit(prediction, number, citations)
+        return citing.hit(part.segment, prediction, number, citations)
 
     def _is_in_time(self, document: Document) -> bool:
         return document.effective <= self._now() < document.expires
+
+
+def _shown(ranked: hybrid.Ranked, prediction: Prediction, citations: int) -> list[Hit]:
+    """In their order; those of one segment are made together."""
+    by_segment: dict[int, tuple[Segment, list[int]]] = {}
+    for place, (part, *_) in enumerate(ranked):
+        by_segment.setdefault(id(part.segment), (part.segment, []))[1].append(place)
+    made: dict[int, Hit] = {}
+    for segment, places in by_segment.values():
+        hits = citing.hits(segment, prediction, [ranked[place][1:] for place in places], citations)
+        made.update(zip(places, hits, strict=True))
+    return [made[place] for place in range(len(ranked))]
 
 
 def _different(ranked: hybrid.Ranked) -> hybrid.Ranked:

@@ -90,7 +90,7 @@ class Merges:
             failpoints.reached("while-merging")
 
         segment = parts[0].segment
-        if len(parts) == 1 and not parts[0].is_worn and segment.words.is_sorted:  # it wants a graph, no more
+        if len(parts) == 1 and not parts[0].is_worn and segment.words.is_compact:  # it wants a graph, no more
             segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
         else:
             some = [one for part in parts for one in part.entries()]

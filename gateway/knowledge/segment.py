@@ -6,17 +6,17 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import SearchFailed
 from gateway.knowledge.documents import passages
 from gateway.knowledge.lexical import LANGUAGE, LexicalIndex, Words, analyzer
 from gateway.knowledge.pages import Pages
 from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
-from gateway.types import Citation, Document, Hit, Matrix, Pass, Passage, Prediction, Principal, Vector
+from gateway.types import Document, Matrix, Pass, Passage, Prediction, Principal, Vector
 
 Embed = Callable[[Sequence[str]], Matrix]
 """Unit embeddings [texts, dim] of texts."""
@@ -128,7 +128,7 @@ class Segment:
             [len(one.spans) for one in given],
             VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
             np.stack([one.title for one in given]),
-            LexicalIndex([one.words for one in given], is_sorted=not is_open),
+            LexicalIndex([one.words for one in given], is_compact=not is_open),
         )
 
     @staticmethod
@@ -231,10 +231,6 @@ class Segment:
         found = np.logical_and(self.valid[:, 0] <= now, now < self.valid[:, 1])
         return None if found.all() else found
 
-    def rows(self, number: int) -> NDArray[np.int64]:
-        """The passages of a document."""
-        return np.arange(self.first_passage[number], self.first_passage[number + 1])
-
     def nearest(
         self,
         prediction: Prediction,
@@ -288,33 +284,23 @@ class Segment:
     def _gathered(self, embedding: Vector, numbers: NDArray[np.int64]) -> Vector:
         if not len(numbers):
             return np.empty(0, np.float32)
+        rows, starts = self._rows(numbers)
+        return scores_of(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
+
+    def _rows(self, numbers: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The passages of documents, end to end, and where those of each begin and the last ones end."""
         firsts = self.first_passage[numbers]
         lengths = self.first_passage[numbers + 1] - firsts
         starts = np.concatenate([[0], np.cumsum(lengths)])
-        rows = np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1])
-        return scores_of(self.index.similarities(embedding, rows), starts[:-1], self.lengths[numbers])
+        return np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1]), starts
 
-    def cosines(self, prediction: Prediction, number: int) -> list[float]:
-        """How near the passages of a document are, in their order."""
-        rows, scan = self.rows(number), self.scan(prediction)
+    def cosines(self, prediction: Prediction, numbers: Sequence[int]) -> list[list[float]]:
+        """How near the passages of each document are, in their order."""
+        rows, starts = self._rows(np.array(numbers, np.int64))
+        scan = self.scan(prediction)
         found = scan.cosines[prediction.row, rows] if scan else self.index.similarities(prediction.embedding, rows)
-        return cast(list[float], found.tolist())
-
-    def hit(self, prediction: Prediction, number: int, citations: int, similarity: float | None = None) -> Hit | None:
-        """A document with its `citations` nearest passages as evidence; None if it has none.
-
-        `similarity` is the document's; None: its nearest passage's.
-        """
-        cosines = self.cosines(prediction, number)
-        if not cosines:
-            return None
-        document, first = self.documents[number], int(self.first_passage[number])
-        best = sorted(range(len(cosines)), key=cosines.__getitem__, reverse=True)[: max(citations, 1)]
-        spans = self.spans[[first + at for at in best]].tolist()
-        version = int(self.versions[number])
-        shown = zip(spans, best, strict=True)
-        cited = tuple([cite(document, version, start, end, cosines[at]) for (start, end), at in shown])
-        return Hit(document, cosines[best[0]] if similarity is None else similarity, cited)
+        flat = found.tolist()
+        return [flat[at:end] for at, end in pairwise(starts.tolist())]
 
 
 Nearest = tuple[NDArray[np.int64], Vector]
@@ -324,28 +310,6 @@ def scores_of(cosines: Matrix, starts: NDArray[np.int64], lengths: Vector) -> Ma
     """[..., documents] of the cosines [..., passages], where each document's passages begin at `starts`."""
     means = np.add.reduceat(cosines, starts, axis=-1) / lengths
     return np.asarray((np.maximum.reduceat(cosines, starts, axis=-1) + means) / 2, np.float32)
-
-
-def cite(document: Document, version: int, start: int, end: int, similarity: float) -> Citation:
-    """A span of the document as evidence.
-
-    Raises SearchFailed if it is not in the stored text: never show what is not there.
-    """
-    quote = document.text[start:end]
-    if not quote or len(quote) != end - start:
-        raise SearchFailed(f"{document.id}: characters {start} to {end} lie outside of the document's text")
-    return Citation(
-        document_id=document.id,
-        title=document.title,
-        uri=document.uri,
-        updated=document.updated,
-        start=start,
-        end=end,
-        quote=quote,
-        quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
-        similarity=round(similarity, 6),
-        version=version,
-    )
 
 
 def _page(document: Document) -> int:

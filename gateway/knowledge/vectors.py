@@ -35,7 +35,9 @@ ADDED = 1024
 
 GRAPH_VERSION = 1
 """Of how graphs are built and written; files of another one are not read."""
-LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 100  # M, ef_construction, ef
+LINKS, BUILD_BREADTH, SEARCH_BREADTH = 16, 200, 60  # M, ef_construction, ef
+BROADER_FROM = 50_000
+"""Rows from which a walk is broader than that."""
 
 
 class VectorIndex:
@@ -187,8 +189,9 @@ class VectorIndex:
 
 
 def _breadth(rows: int) -> int:
-    """Of a walk (ef). As broad for a million rows as for a hundred thousand, it missed 6 of 100 of the nearest."""
-    return round(SEARCH_BREADTH * max(1.0, math.sqrt(rows / 100_000)))
+    """Of a walk (ef), at least: one for more rows than that is as broad as those are many. As broad for a million rows
+    as for a hundred thousand, it missed 6 of 100 of the nearest."""
+    return round(SEARCH_BREADTH * max(1.0, math.sqrt(rows / BROADER_FROM)))
 
 
 def _graph(dim: int) -> hnswlib.Index:

@@ -12,8 +12,8 @@ from typing import Any
 
 from gateway.errors import InvalidQuestion, Overloaded, UnknownCollection, UnknownDocument
 from gateway.knowledge.changes import Stored
+from gateway.knowledge.citing import cite
 from gateway.knowledge.library import may_read
-from gateway.knowledge.segment import cite
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
 from gateway.rpc.convert import (
