@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -27,7 +28,7 @@ OPEN_ROWS = 1024
 """Passages up to which a segment takes in what is new: it is built anew for each change."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Part:
     """A segment and which of its documents count; `alive` None: all."""
 
@@ -63,7 +64,7 @@ class Part:
         alive[gone] = False
         return replace(self, alive=alive)
 
-    @property
+    @cached_property
     def rows(self) -> int:
         """Passages that count."""
         lengths = self.segment.lengths
