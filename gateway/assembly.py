@@ -36,10 +36,10 @@ from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
 from gateway.model.schedule import Limits
 from gateway.model.session import Session
-from gateway.rpc.service import CollectionDescription, Description
+from gateway.rpc.service import CollectionDescription, Description, Heard
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
-from gateway.swapping import Swapping
+from gateway.swapping import Swapping, note_other
 from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
@@ -143,6 +143,13 @@ class Assembled:
     async def follow(self) -> None:
         if self._base is not None:
             await self._base.follow()
+
+    def heard(self) -> Heard | None:
+        return Heard(self._base.encoder, self._base.switched) if self._base else None
+
+    async def record(self) -> None:
+        if self._base is not None:
+            await self._base.record()
 
     def version(self, collection: str) -> int:
         tenant, is_stored, name = collection.partition(SEPARATOR)
@@ -260,6 +267,9 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
             store.close()
         raise
     gateway.start()
+    if (heard := gateway.heard()) is not None:
+        # The settings are followed: they are what somebody wants now. Records are made by swaps alone.
+        note_other(gateway.describe().bundle, heard)
 
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
         model = config.model.model_copy(update={"bundle": folder})
@@ -305,6 +315,7 @@ def load_base(
         engine.bundle.manifest.dim,
         lambda texts: engine.embed(texts, session),
         engine.embed_soon,
+        engine.bundle.id,
     )
     base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder, language)
     base.load(go_on)

@@ -391,13 +391,16 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class StoredFigures:
-    """What all stored collections hold together. `version`: of the last change that questions see."""
+    """What all stored collections hold together. `version`: of the last change that questions see. `encoder`: what
+    they are searched by, which is what the store was last switched to if `is_encoder_current`, or it never was."""
 
     collections: int = 0
     documents: int = 0
     passages: int = 0
     segments: int = 0
     version: int = 0
+    encoder: str = ""
+    is_encoder_current: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,12 +95,13 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of a collection at a knowledge version: `put`, `delete`, `end` (of the collection), or `seen`: all up
-    to this version has been told."""
+    """One change of a collection at a knowledge version: `put`, `delete`, `end` (of the collection), `encoder`: what
+    all is searched by from then on, or `seen`: all up to this version has been told."""
 
     op: str
     document_id: str
     version: int
+    encoder: str = ""
 
 
 class Editor(Connected):
@@ -185,7 +186,7 @@ class Editor(Connected):
         """The changes after that knowledge version, and then as they come, until the collection ends. It goes on in
         another stream where a server stops or ends an old one."""
         for told in fed(self._watching(collection), after):
-            yield Change(WATCH_OP_FROM_PROTO.get(told.op, ""), told.document_id, told.version)
+            yield Change(WATCH_OP_FROM_PROTO.get(told.op, ""), told.document_id, told.version, told.encoder)
 
     def _watching(self, collection: str) -> Callable[[int], Any]:
         return lambda after: self._stub.Watch(

@@ -14,7 +14,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion, StoreFailed
-from gateway.knowledge.changes import Batch, Calibrate, Change, Changed, Put, Receipt, Stored
+from gateway.knowledge.changes import (
+    EVERYWHERE,
+    Batch,
+    Calibrate,
+    Change,
+    Changed,
+    Put,
+    Receipt,
+    Stored,
+    Switch,
+    Switched,
+)
 from gateway.knowledge.confidence import Confidences
 from gateway.knowledge.documents import passages
 from gateway.knowledge.generation import Generation, Part
@@ -48,13 +59,14 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Encoder:
-    """What embeds, and the `name` that tells its vectors from those of others."""
+    """What embeds, and the `name` that tells its vectors from those of others. `bundle`: what it is of."""
 
     name: str
     dim: int
     embed: Embed
     """Here and now, before questions are taken."""
     embed_soon: EmbedSoon
+    bundle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +92,7 @@ class KnowledgeBase:
         self._encoder = encoder
         self._language = language
         self._applied = 0
+        self._switched: Switched | None = None
         self._stamp = 0
         self._is_lost = False
         self._catching_up = asyncio.Lock()
@@ -93,6 +106,16 @@ class KnowledgeBase:
     def version(self) -> int:
         """Of the last change that questions see."""
         return self._applied
+
+    @property
+    def encoder(self) -> str:
+        return self._encoder.name
+
+    @property
+    def switched(self) -> Switched | None:
+        """The last word of the log, up to `version`, on which encoder searches go by: perhaps another one than this.
+        None where there is none."""
+        return self._switched
 
     def seen(self, place: Place) -> int:
         """The version up to which questions to that place see everything: not what could not be embedded yet."""
@@ -109,6 +132,8 @@ class KnowledgeBase:
             passages=sum(passages for _, passages in counts),
             segments=sum(len(one.parts) for one in generations),
             version=self._applied,
+            encoder=self.encoder,
+            is_encoder_current=self._switched is None or self._switched.encoder == self.encoder,
         )
 
     @property
@@ -124,6 +149,7 @@ class KnowledgeBase:
         `go_on` is called now and then; what it raises ends it.
         """
         self._stamp, self._applied = self._store.stamp(), self._store.last()
+        self._switched = self._store.switched()
         for place in self._store.collections():
             go_on()
             parts, left = self._files.parts(place, self._documents(place))
@@ -206,6 +232,11 @@ class KnowledgeBase:
         await self.catch_up(known)
         return receipt
 
+    async def record(self) -> None:
+        """Write into the log that searches go by this encoder from now on. Raises as `Store.write`."""
+        await self._store.write(Batch(*EVERYWHERE, (Switch(self._encoder.name, self._encoder.bundle),)))
+        await self.catch_up()
+
     def _with_vectors(self, change: Change, known: Mapping[int, Entry]) -> Change:
         if not isinstance(change, Put):
             return change
@@ -274,6 +305,8 @@ class KnowledgeBase:
                 # Beside questions, where there is much to read, divide or index.
                 is_much = len(changes) > MUCH or any(one.seq not in known for one in changes if one.op == "put")
                 turns = await asyncio.to_thread(self._turns, changes, known) if is_much else self._turns(changes, known)
+                if any(one.op == "encoder" for one in changes):
+                    self._switched = self._store.switched()
                 self._apply(turns, changes[-1].seq)
             await self._embed_foreign()
             self._stamp = stamp
@@ -284,6 +317,8 @@ class KnowledgeBase:
         calibrated: set[Place] = set()
         for one in changes:
             place = one.tenant, one.collection
+            if one.op == "encoder":
+                continue
             if one.op in ("create", "drop"):
                 last[place] = {"": one}
             elif one.op == "confidence":

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.knowledge.changes import Changed, Stored
+from gateway.knowledge.changes import Changed, Stored, Switched
 from gateway.knowledge.clearing import encoders
 from gateway.types import Document, SearchConfidence
 
@@ -65,9 +65,10 @@ def _groups(text: str) -> frozenset[str]:
 
 
 def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
+    """Of the collection, and of all."""
     rows = read(
         "SELECT seq, tenant, collection, op, document, at FROM change "
-        "WHERE seq > ? AND seq <= ? AND tenant = ? AND collection = ? ORDER BY seq",
+        "WHERE seq > ? AND seq <= ? AND (tenant = ? AND collection = ? OR op = 'encoder') ORDER BY seq",
         after,
         up_to,
         *place,
@@ -134,6 +135,12 @@ def confidence(read: Read, place: Place) -> SearchConfidence | None:
 def cleared(read: Read) -> int:
     rows = read("SELECT value FROM meta WHERE name = 'cleared'")
     return int(rows[0][0]) if rows else 0
+
+
+def switched(read: Read) -> Switched | None:
+    """None where it never was."""
+    rows = read("SELECT value FROM meta WHERE name = 'encoder'")
+    return Switched(**json.loads(rows[0][0])) if rows else None
 
 
 def figures(connection: sqlite3.Connection, place: Place) -> Figures:

@@ -27,7 +27,7 @@ import numpy as np
 
 from gateway.errors import StoreFailed, StoreFull, Unavailable
 from gateway.knowledge import clearing, failpoints, history
-from gateway.knowledge.changes import Batch, Changed, Receipt, Stored
+from gateway.knowledge.changes import Batch, Changed, Receipt, Stored, Switched
 from gateway.knowledge.file import BUSY_SECONDS, FILE, File, transaction
 from gateway.knowledge.writing import Writer
 from gateway.types import Matrix, SearchConfidence
@@ -142,7 +142,7 @@ class Store:
         return history.around(self._all, change)
 
     def changes_of(self, place: tuple[str, str], after: int, up_to: int) -> list[Changed]:
-        """The log after one number and up to another one, of that tenant's collection alone."""
+        """The log after one number and up to another one, of that tenant's collection and of what is of all."""
         return history.changes_of(self._all, place, after, up_to)
 
     def since(self, place: tuple[str, str]) -> int:
@@ -156,6 +156,10 @@ class Store:
     def cleared(self) -> int:
         """Up to which change what it ended is not all kept."""
         return history.cleared(self._all)
+
+    def switched(self) -> Switched | None:
+        """Which encoder searches were last switched to; None if they never were."""
+        return history.switched(self._all)
 
     def figures(self, tenant: str, collection: str) -> history.Figures:
         """What a collection takes on disk. Reads all of it, so not on an event loop; holds up nothing else."""

@@ -170,7 +170,10 @@ class Reading:
             async with aclosing(changes):
                 async for one in changes:
                     yield pb.WatchResponse(
-                        op=WATCH_OP_TO_PROTO[one.op], document_id=one.document_id, version=one.version
+                        op=WATCH_OP_TO_PROTO[one.op],
+                        document_id=one.document_id,
+                        version=one.version,
+                        encoder=one.encoder,
                     )
 
     @contextmanager

@@ -71,6 +71,7 @@ class WatchOp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WATCH_OP_DELETE: _ClassVar[WatchOp]
     WATCH_OP_END: _ClassVar[WatchOp]
     WATCH_OP_SEEN: _ClassVar[WatchOp]
+    WATCH_OP_ENCODER: _ClassVar[WatchOp]
 POLICY_UNSPECIFIED: Policy
 POLICY_CASCADE: Policy
 POLICY_PARALLEL: Policy
@@ -112,6 +113,7 @@ WATCH_OP_PUT: WatchOp
 WATCH_OP_DELETE: WatchOp
 WATCH_OP_END: WatchOp
 WATCH_OP_SEEN: WatchOp
+WATCH_OP_ENCODER: WatchOp
 
 class AnswerRequest(_message.Message):
     __slots__ = ("question", "collection", "policy", "max_citations", "request_id", "min_knowledge_version")
@@ -410,14 +412,16 @@ class WatchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("op", "document_id", "version")
+    __slots__ = ("op", "document_id", "version", "encoder")
     OP_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
     op: WatchOp
     document_id: str
     version: int
-    def __init__(self, op: _Optional[_Union[WatchOp, str]] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    encoder: str
+    def __init__(self, op: _Optional[_Union[WatchOp, str]] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ..., encoder: _Optional[str] = ...) -> None: ...
 
 class StatsRequest(_message.Message):
     __slots__ = ("collection",)
