@@ -390,6 +390,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillFigures:
+    """Of stored documents that are embedded by a `bundle` which does not serve yet: `done` of a `total`. Nothing where
+    none are."""
+
+    bundle: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFigures:
     """What all stored collections hold together. `version`: of the last change that questions see. `encoder`: what
     they are searched by, which is what the store was last switched to if `is_encoder_current`, or it never was."""
@@ -401,6 +411,7 @@ class StoredFigures:
     version: int = 0
     encoder: str = ""
     is_encoder_current: bool = True
+    backfill: BackfillFigures = BackfillFigures()
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import aiohttp
+import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from gateway import assembly
+from gateway.cli.main import cli
 from gateway.deadline import Deadline
-from gateway.errors import StoreFull
+from gateway.errors import Draining, StoreFailed, StoreFull
 from gateway.forge import graph
-from gateway.knowledge.changes import EVERYWHERE, Batch, Create, Put, Switch, Switched
+from gateway.knowledge import backfill
+from gateway.knowledge.backfill import Backfill, Progress, count_unembedded
+from gateway.knowledge.changes import EVERYWHERE, Batch, Create, Put, Remove, Stored, Switch, Switched
+from gateway.knowledge.documents import PASSAGES_VERSION
+from gateway.knowledge.encoder import Encoder
 from gateway.knowledge.store import Store
 from gateway.knowledge.verifying import verify
 from gateway.knowledge.watching import Watching
 from gateway.model.engine import Engine
+from gateway.rpc.server import Server
 from gateway.swapping import Swapping
-from gateway.types import Document, Principal, Question
+from gateway.telemetry.metrics import Metrics
+from gateway.types import Document, Matrix, Principal, Question, StoredFigures
+from tests import test_generation as generation
 from tests import tiny
 from tests.test_editing import config
 from tests.test_watching import told
 
 PLACE = ("default", "help")
 SOON = Deadline.after(60)
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +79,34 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.setattr(Engine, "embed", noted)
     monkeypatch.setattr(Engine, "embed_soon", noted_soon)
     return texts
+
+
+@dataclass
+class Gate:
+    """Where embedding stops after `left` calls, until it is `opened`; `reached` is set then."""
+
+    left: int
+    reached: threading.Event
+    opened: threading.Event
+
+
+@pytest.fixture
+def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """Of the back-fill's passes."""
+    gate = Gate(2, threading.Event(), threading.Event())
+    made = Backfill._made
+
+    def waited(self: Backfill, some: Sequence[Stored]) -> Any:
+        if gate.left == 0:
+            gate.reached.set()
+            assert gate.opened.wait(60)
+        gate.left -= 1
+        return made(self, some)
+
+    monkeypatch.setattr(Backfill, "_made", waited)
+    monkeypatch.setattr("gateway.knowledge.backfill.BESIDE", 4)
+    yield gate
+    gate.opened.set()
 
 
 Opened = Callable[[Path], Awaitable[Swapping]]
@@ -245,4 +293,189 @@ async def test_a_record_that_is_not_what_the_log_says_is_found(tmp_path: Path) -
     assert list(verify(store, lambda done, of: None)) == [
         "searches go by the encoder and change None, by the log it is ('maxi', 1)"
     ]
+    store.close()
+
+
+# -- the back-fill ----------------------------------------------------------------------------------------------------
+
+
+async def test_what_is_written_meanwhile_is_embedded_before_the_switch(
+    opened: Opened, bundle: Path, other: Path, gate: Gate, embedded: list[str]
+) -> None:
+    gateway = await opened(bundle)
+    await gateway.write(PLACE, [Create()])
+    await put(gateway, *(f"d{at:02}" for at in range(20)))
+    swap = asyncio.create_task(gateway.swap(other))
+    await asyncio.to_thread(gate.reached.wait, 60)
+    await put(gateway, "d03", "d07", "d19", "new")  # two that were embedded, one that was not, and one more
+    await gateway.write(PLACE, [Remove("d00"), Remove("d18")])
+    assert await found(gateway) == ("tiny/1", sorted({f"d{at:02}" for at in range(1, 20)} - {"d18"} | {"new"}))
+    embedded.clear()
+    gate.opened.set()
+    await swap
+    assert await found(gateway) == ("tiny/2", sorted({f"d{at:02}" for at in range(1, 20)} - {"d18"} | {"new"}))
+    assert {text.partition(".")[0].removeprefix("Title of ") for text in embedded} == {
+        *(f"d{at:02}" for at in range(8, 20) if at != 18),
+        *("d03", "d07", "new"),
+    }
+
+
+async def test_its_progress_is_seen_while_another_bundle_answers(
+    opened: Opened, bundle: Path, other: Path, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    gateway = await opened(bundle)
+    server = Server(gateway, config(bundle, None), Metrics(), gateway, edited=gateway)
+    ports = await server.start()
+    await gateway.write(PLACE, [Create()])
+    await put(gateway, *(f"d{at:02}" for at in range(20)))
+    swap = asyncio.create_task(gateway.swap(other))
+    await asyncio.to_thread(gate.reached.wait, 60)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{ports.admin}") as session:
+        stored = (await (await session.get("/status")).json())["stored"]
+        assert stored["backfill"] == {"bundle": "tiny/2", "done": 8, "total": 20}
+        assert "gateway_knowledge_backfill_done 8.0" in await (await session.get("/metrics")).text()
+    arguments = ["knowledge", "stats", "help", "--target", f"127.0.0.1:{ports.grpc}"]
+    shown = (await asyncio.to_thread(CliRunner().invoke, cli, arguments)).output
+    assert f"embedded by {sha(gateway)[:12]}" in shown
+    assert "20 of 20 documents, which searches go by" in shown
+    assert "  8 of 20 documents  " in shown
+    gate.opened.set()
+    await swap
+    assert gateway.describe().stored == StoredFigures(
+        1, 20, 40, 1, gateway.store.last(), f"{sha(gateway)} {PASSAGES_VERSION}"
+    )
+    said = [one for one in caplog.messages if one.startswith("tiny/2: ")]
+    assert said[0] == "tiny/2: 20 stored documents are to be embedded by its encoder"
+    assert said[-1].startswith("tiny/2: 20 stored documents were embedded in ")
+    await server.stop()
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+from tests.test_encoder_change import opened_by
+
+def embed(texts):
+    global left
+    left -= 1
+    if not left:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return made(texts)
+
+left = 4
+store, made, run = opened_by(Path({folder!r}), lambda texts: embed(texts))
+run(1.0)
+"""
+
+
+def opened_by(folder: Path, embed: Callable[[Sequence[str]], Matrix] | None = None) -> tuple[Store, Any, Any]:
+    """A store, what embeds by default, and its back-fill by another encoder."""
+
+    async def never(texts: Sequence[str]) -> Matrix:
+        raise NotImplementedError
+
+    store = Store(folder)
+    filling = Backfill(store, Encoder("maxi", 9, embed or generation.embed, never, "tiny/2"), "english", Progress())
+    return store, generation.embed, lambda share, go_on=lambda: None: filling.run(share, go_on)
+
+
+async def filled(store: Store, documents: int) -> None:
+    await store.write(
+        Batch(*PLACE, (Create(), *(Put(generation.document(f"d{at}", "card")) for at in range(documents))))
+    )
+
+
+async def test_one_that_was_killed_goes_on_where_it_was(tmp_path: Path) -> None:
+    store, _, _ = opened_by(tmp_path)
+    await filled(store, 100)
+    code = KILLED.format(folder=str(tmp_path))
+    killed = await asyncio.to_thread(subprocess.run, [sys.executable, "-c", code], cwd=ROOT, timeout=120)
+    assert killed.returncode == -signal.SIGKILL
+    with store.apart() as read:
+        assert count_unembedded(read, "maxi") == 100 - 3 * backfill.BESIDE
+    texts: list[str] = []
+
+    def noted(some: Sequence[str]) -> Matrix:
+        texts.extend(some)
+        return np.asarray(generation.embed(some), np.float32)
+
+    _, _, run = opened_by(tmp_path, noted)
+    run(1.0)
+    assert len({f"d{at}" for at in range(100)} & set(texts)) == 100 - 3 * backfill.BESIDE
+    with store.apart() as read:
+        assert count_unembedded(read, "maxi") == 0
+    assert list(verify(store, lambda done, of: None)) == []
+    store.close()
+
+
+@pytest.mark.parametrize(("share", "naps"), [(1.0, 0.0), (0.5, 7.0), (0.25, 21.0)])
+async def test_it_leaves_the_rest_of_the_time_to_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, share: float, naps: float
+) -> None:
+    """Seven passes of a second each."""
+    caplog.set_level(logging.INFO)
+    clock = SimpleNamespace(now=1000.0, napped=0.0)
+
+    def nap(seconds: float) -> None:
+        clock.now += seconds
+        clock.napped += seconds
+
+    def embed(texts: Sequence[str]) -> Matrix:
+        clock.now += 1.0
+        return np.asarray(generation.embed(texts), np.float32)
+
+    store, _, run = opened_by(tmp_path, embed)
+    await filled(store, 7 * backfill.BESIDE)
+    monkeypatch.setattr(backfill, "time", SimpleNamespace(monotonic=lambda: clock.now, sleep=nap))
+    run(share)
+    assert clock.napped == pytest.approx(naps)
+    assert f"112 stored documents were embedded in {7 + naps:.1f} s" in caplog.text
+    assert ("of 112 stored documents are embedded, " in caplog.text) is (naps > 3)
+    store.close()
+
+
+async def test_it_ends_where_nobody_wants_it_any_more(tmp_path: Path) -> None:
+    calls = 0
+
+    def go_on() -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 5:
+            raise Draining("this server is ending")
+
+    store, _, run = opened_by(tmp_path)
+    await filled(store, 100)
+    with pytest.raises(Draining):
+        run(1.0, go_on)
+    with store.apart() as read:
+        assert count_unembedded(read, "maxi") == 100 - 4 * backfill.BESIDE
+    store.close()
+
+
+async def test_what_cannot_be_kept_is_not_embedded_again_and_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, _, run = opened_by(tmp_path)
+    await filled(store, 3)
+
+    def full(connection: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("gateway.knowledge.store.transaction", full)
+    with pytest.raises(StoreFailed, match="make room, and ask again"):
+        run(1.0)
+    monkeypatch.undo()
+    run(1.0)
+    store.close()
+
+
+async def test_the_log_on_disk_stays_small_though_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.knowledge.store.KEPT_LOG_BYTES", 1000)
+    store, _, run = opened_by(tmp_path)
+    await filled(store, 100)
+    run(1.0)
+    assert (tmp_path / "knowledge.db-wal").stat().st_size == 0
     store.close()

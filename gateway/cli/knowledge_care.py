@@ -86,6 +86,9 @@ def stats(collection: str, is_json: bool, **where: Any) -> None:
         ("threshold of retrieval", threshold_of(found.confidence, found.is_confidence_used)),
     ):
         table.add_row(name, value)
+    for one in found.encoders:
+        used = ", which searches go by" if one.is_used else ""
+        table.add_row(f"embedded by {one.name[:12]}", f"{one.documents:,} of {found.documents:,} documents{used}")
     Console().print(table)
 
 

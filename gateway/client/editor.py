@@ -77,6 +77,15 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderStats:
+    """How many of a collection's documents an encoder has embedded, and whether the server searches by it."""
+
+    name: str
+    documents: int
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What a collection holds and takes: see `StatsResponse` of the API. `oldest_superseded` is in seconds since the
     epoch, 0 where nothing superseded is kept. `confidence` as in `Collection`."""
@@ -90,6 +99,7 @@ class Stats:
     text_bytes: int
     vector_bytes: int
     confidence: SearchConfidence | None = None
+    encoders: tuple[EncoderStats, ...] = ()
     is_confidence_used: bool = False
 
 
@@ -197,7 +207,9 @@ class Editor(Connected):
         """What the collection holds and takes."""
         found = self._call(self._stub.Stats, pb.StatsRequest(collection=collection))
         numbers = {one.name: getattr(found, one.name) for one in pb.StatsResponse.DESCRIPTOR.fields}
-        return Stats(**numbers | {"confidence": _confidence(found)}, is_confidence_used=found.confidence.is_used)
+        encoders = tuple(EncoderStats(one.name, one.documents, one.is_used) for one in found.encoders)
+        read = {"confidence": _confidence(found), "encoders": encoders}
+        return Stats(**numbers | read, is_confidence_used=found.confidence.is_used)
 
     def create(self, collection: str) -> Written:
         """Begin a collection; one that is there stays as it is."""

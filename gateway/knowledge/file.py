@@ -115,6 +115,13 @@ class File:
             raise
         return connection
 
+    def log_bytes(self) -> int:
+        """Of the write-ahead log's file."""
+        try:
+            return self.path.with_name(BESIDE[0]).stat().st_size
+        except OSError:
+            return 0
+
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Make the tables where there are none. Raises StoreFailed for those of another version."""
         with self.alone():

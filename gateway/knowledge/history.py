@@ -7,7 +7,7 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,12 +34,13 @@ class Around:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a collection takes on disk. `oldest`: when the oldest of the superseded versions ended, in seconds since the
-    epoch; 0 if there are none."""
+    epoch; 0 if there are none. `embedded`: encoder -> current documents that have vectors by it."""
 
     superseded: int
     oldest: float
     text_bytes: int
     vector_bytes: int
+    embedded: Mapping[str, int]
 
 
 def stored(row: Sequence[Any], gone: int = 0) -> Stored:
@@ -151,12 +152,14 @@ def figures(connection: sqlite3.Connection, place: Place) -> Figures:
         "FROM document LEFT JOIN change ON seq = gone WHERE document.tenant = ? AND document.collection = ?",
         place,
     ).fetchone()
-    vectors = sum(
-        connection.execute(
-            "SELECT coalesce(sum(length(vectors)), 0) FROM document CROSS JOIN embedding "
+    embedded, vectors = {}, 0
+    for encoder in encoders(connection):
+        size, documents = connection.execute(
+            "SELECT coalesce(sum(length(vectors)), 0), count(*) - count(gone) FROM document CROSS JOIN embedding "
             "ON encoder = ? AND embedding.version = document.version WHERE tenant = ? AND collection = ?",
             (encoder, *place),
-        ).fetchone()[0]
-        for encoder in encoders(connection)
-    )
-    return Figures(superseded, oldest or 0.0, texts, vectors)
+        ).fetchone()
+        vectors += size
+        if documents:
+            embedded[encoder] = documents
+    return Figures(superseded, oldest or 0.0, texts, vectors, embedded)

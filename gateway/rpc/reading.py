@@ -156,6 +156,10 @@ class Reading:
             text_bytes=disk.text_bytes,
             vector_bytes=disk.vector_bytes,
             confidence=_confidence(now),
+            encoders=[
+                pb.EncoderStats(name=name, documents=count, is_used=now.scored_by.startswith(f"{name} "))
+                for name, count in disk.embedded.items()
+            ],
         )
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchResponse, None]:

@@ -236,6 +236,12 @@ class Metrics:
                 ("stored_passages", "Passages of all stored collections."),
                 ("stored_segments", "Segments that all stored collections consist of."),
                 ("log_version", "Number of the last change of the log that questions see."),
+                (
+                    "encoder_current",
+                    "0 where the log has switched stored collections to another encoder.",
+                ),
+                ("backfill_documents", "Stored documents to embed by a bundle that does not serve yet; 0: none now."),
+                ("backfill_done", "Those of them that are embedded."),
             )
         }
         self._probe = {
@@ -352,6 +358,9 @@ class Metrics:
             ("stored_passages", now.passages),
             ("stored_segments", now.segments),
             ("log_version", now.version),
+            ("encoder_current", now.is_encoder_current),
+            ("backfill_documents", now.backfill.total),
+            ("backfill_done", now.backfill.done),
         ):
             self._stored[name].set(value)
         # Less than before: another bundle was taken in, which counts from 0.

@@ -430,7 +430,7 @@ class StatsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes", "confidence")
+    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes", "confidence", "encoders")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -440,6 +440,7 @@ class StatsResponse(_message.Message):
     TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ENCODERS_FIELD_NUMBER: _ClassVar[int]
     documents: int
     passages: int
     segments: int
@@ -449,7 +450,18 @@ class StatsResponse(_message.Message):
     text_bytes: int
     vector_bytes: int
     confidence: Confidence
-    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ...) -> None: ...
+    encoders: _containers.RepeatedCompositeFieldContainer[EncoderStats]
+    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ..., encoders: _Optional[_Iterable[_Union[EncoderStats, _Mapping]]] = ...) -> None: ...
+
+class EncoderStats(_message.Message):
+    __slots__ = ("name", "documents", "is_used")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    IS_USED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    documents: int
+    is_used: bool
+    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., is_used: bool = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token")
