@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 from gateway.deadline import Clock, Deadline
+from gateway.following import Following
 from gateway.rpc.service import Startable
 from gateway.types import Agreement, Answer, Question
 
@@ -45,6 +46,7 @@ class Shadow:
         self._chance = chance or random.Random()  # noqa: S311  # a sample, no secret
         self._clock = clock
         self._task: asyncio.Task[None] | None = None
+        self._following = Following(candidate)
 
     @staticmethod
     def check(share: float) -> None:
@@ -62,11 +64,14 @@ class Shadow:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
+        await self._following.end()
         await self.candidate.close()
 
     async def _ask(self, question: Question, given: Answer) -> None:
         started = self._clock()
         try:
+            await self.candidate.follow()  # what the other answer has seen
+            started = self._clock()
             answer = await self.candidate.answer(question, Deadline.after(PATIENCE, self._clock))
         except Exception:  # nobody waits for it: whatever it is, it must not end anything else
             log.exception("the candidate failed")

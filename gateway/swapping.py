@@ -17,6 +17,7 @@ from pathlib import Path
 
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Draining, GatewayError, Unavailable
+from gateway.following import Following
 from gateway.knowledge.changes import Change, Receipt, Switched
 from gateway.knowledge.store import Store
 from gateway.loading import Load, Loader
@@ -187,6 +188,8 @@ class Swapping:
             raise Unavailable(f"{folder} was discarded before it was loaded")
         self._obeyed = None
         self._prepared = _Tenure(following, folder)
+        if self._store is not None:
+            self._prepared.start()
         return following.describe()
 
     async def switch(self, folder: Path) -> Description:
@@ -225,13 +228,14 @@ class Swapping:
 
     async def _turned(self, following: _Tenure) -> None:
         """Questions are answered by the one before until the record is written, and then wait for the last changes."""
-        following.gateway.start()
+        following.start()
         try:
             await following.gateway.catch_up()
             await following.gateway.record()
         except BaseException:
-            await following.gateway.close()
+            await following.close()
             raise
+        await following.end_following()  # from now on questions have it follow
         before, self._current = self._current, following
         self._noticed = following.switched()
         self._way_back.swapped(before.origin, following.origin)
@@ -244,7 +248,7 @@ class Swapping:
         self._turn += 1  # also of what is still being loaded
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            await prepared.gateway.close()
+            await prepared.close()
 
     async def cast_shadow(self, folder: Path, share: float) -> Description:
         """Let the bundle in `folder` see a share of the questions, in the place of any that does so. Raises as `swap`,
@@ -295,9 +299,25 @@ class _Tenure:
         self.gateway = gateway
         self.origin = Origin.of(folder, gateway.describe().manifest_sha256)
         self._since = self.switched()
+        self._following: Following | None = None
         self._begun = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def start(self) -> None:
+        """Ready to take questions, and in step with the log until it serves."""
+        if self._following is None:
+            self.gateway.start()
+            self._following = Following(self.gateway)
+
+    async def end_following(self) -> None:
+        if self._following is not None:
+            await self._following.end()
+
+    async def close(self) -> None:
+        """One that never served."""
+        await self.end_following()
+        await self.gateway.close()
 
     def switched(self) -> Switched | None:
         """The last record of a switch that it has read."""

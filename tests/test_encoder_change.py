@@ -23,7 +23,8 @@ from click.testing import CliRunner
 from gateway import assembly
 from gateway.cli.main import cli
 from gateway.deadline import Deadline
-from gateway.errors import Draining, StoreFailed, StoreFull
+from gateway.errors import Draining, InferenceFailed, StoreFailed, StoreFull
+from gateway.following import Following
 from gateway.forge import graph
 from gateway.knowledge import backfill
 from gateway.knowledge.backfill import Backfill, Progress, count_unembedded
@@ -40,6 +41,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.types import Document, Matrix, Principal, Question, StoredFigures
 from tests import test_generation as generation
 from tests import tiny
+from tests.fakes import FakeGateway
 from tests.test_editing import config
 from tests.test_watching import told
 
@@ -479,3 +481,71 @@ async def test_the_log_on_disk_stays_small_though_nothing_is_written(
     run(1.0)
     assert (tmp_path / "knowledge.db-wal").stat().st_size == 0
     store.close()
+
+
+# -- beside the one that serves ---------------------------------------------------------------------------------------
+
+
+async def until(is_true: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not is_true():  # noqa: ASYNC110  # what others do in their own time
+            await asyncio.sleep(0.01)
+
+
+def documents(gateway: Any) -> set[str]:
+    """That a gateway would search, without asking it to look at the log."""
+    return {one.id for one in gateway.library.generation("default/help").documents}
+
+
+@pytest.mark.parametrize("is_shadow", [False, True])
+async def test_what_serves_nobody_yet_follows_the_log(
+    opened: Opened, bundle: Path, other: Path, is_shadow: bool
+) -> None:
+    gateway = await opened(bundle)
+    await gateway.write(PLACE, [Create(), Put(document("a")), Put(document("b"))])
+    if is_shadow:
+        await gateway.cast_shadow(other, 1.0)
+        assert gateway._shadow is not None
+        beside: Any = gateway._shadow.candidate
+    else:
+        await gateway.prepare(other)
+        assert gateway._prepared is not None
+        beside = gateway._prepared.gateway
+    assert documents(beside) == {"a", "b"}
+    await gateway.write(PLACE, [Put(document("c")), Remove("a")])
+    await until(lambda: documents(beside) == {"b", "c"})
+    with gateway.store.apart() as read:  # and others of that encoder find it
+        await until(lambda: not count_unembedded(read, beside.heard().encoder))
+
+
+async def test_a_shadow_knows_what_was_written_before_the_question(
+    opened: Opened, bundle: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.following.PERIOD", 3600.0)
+    gateway = await opened(bundle)
+    await gateway.write(PLACE, [Create()])
+    await gateway.cast_shadow(other, 1.0)
+    assert gateway._shadow is not None
+    candidate: Any = gateway._shadow.candidate
+    for name in ("a", "b", "c"):
+        await put(gateway, name)
+        await gateway.answer(Question("word1 word2", "default/help"), SOON)
+        assert gateway._shadow._task is not None
+        await gateway._shadow._task
+        assert name in documents(candidate)
+
+
+async def test_where_following_fails_it_is_said_and_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    gateway = FakeGateway()
+    looks = 0
+
+    async def follow() -> None:
+        nonlocal looks
+        looks += 1
+        raise InferenceFailed("broken")
+
+    gateway.follow = follow  # type: ignore[method-assign]
+    following = Following(gateway, period=0.0)
+    await until(lambda: looks > 2)
+    await following.end()
+    assert "banking/1 could not follow the log" in caplog.text
