@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.deadline import Deadline
@@ -74,7 +75,7 @@ class Swapping:
         with self._current.used() as gateway:
             answer = await gateway.answer(question, deadline)
         if self._shadow is not None:
-            self._shadow.offer(question, answer, self.waiting())
+            self._shadow.offer(question, answer, self.waiting(), gateway)
         return answer
 
     async def search(
@@ -136,7 +137,8 @@ class Swapping:
         return self._current.gateway.workload()
 
     def describe(self) -> Description:
-        return self._current.gateway.describe()
+        now = self._current.gateway.describe()
+        return now if self._shadow is None else replace(now, shadow=self._shadow.figures)
 
     def settle(self) -> None:
         self._loader.give_up()

@@ -422,6 +422,22 @@ class ProbeFigures:
     found: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class ShadowFigures:
+    """What has come of a candidate `bundle` that sees a `share` of the questions. `answers`: by agreement with those
+    that were given; `moves`: of other routes, "from > to". `searches` were made by both: `same_first` of them found the
+    same document first, and of the `hits` among the best, so many were `shared`. All but the first two add up."""
+
+    bundle: str
+    share: float
+    answers: dict[str, int] = field(default_factory=dict)
+    moves: dict[str, int] = field(default_factory=dict)
+    searches: int = 0
+    same_first: int = 0
+    hits: int = 0
+    shared: int = 0
+
+
 class Agreement(enum.StrEnum):
     """What a candidate's answer is beside the one that was given."""
 

@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from gateway import assembly
 from gateway.cli.main import cli
 from gateway.deadline import Deadline
-from gateway.errors import Draining, InferenceFailed, StoreFailed, StoreFull
+from gateway.errors import Draining, InferenceFailed, StoreFailed, StoreFull, UnknownCollection
 from gateway.following import Following
 from gateway.forge import graph
 from gateway.knowledge import backfill
@@ -35,13 +35,15 @@ from gateway.knowledge.store import Store
 from gateway.knowledge.verifying import verify
 from gateway.knowledge.watching import Watching
 from gateway.model.engine import Engine
-from gateway.rpc.server import Server
+from gateway.rpc.server import Ports, Server
+from gateway.shadow import Shadow
 from gateway.swapping import Swapping
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Document, Matrix, Principal, Question, StoredFigures
+from gateway.types import Answer, Document, Matrix, Policy, Principal, Question, StoredFigures
+from gateway.workers.admin import _added
 from tests import test_generation as generation
 from tests import tiny
-from tests.fakes import FakeGateway
+from tests.fakes import ABSTENTION, ANSWER, FakeGateway
 from tests.test_editing import config
 from tests.test_watching import told
 
@@ -549,3 +551,89 @@ async def test_where_following_fails_it_is_said_and_tried_again(caplog: pytest.L
     await until(lambda: looks > 2)
     await following.end()
     assert "banking/1 could not follow the log" in caplog.text
+
+
+def swapped(ports: Ports, *arguments: str) -> Any:
+    return asyncio.to_thread(CliRunner().invoke, cli, ["swap", *arguments, "--admin", f"127.0.0.1:{ports.admin}"])
+
+
+async def test_a_shadow_is_compared_by_what_both_answer_and_find(
+    opened: Opened, bundle: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gateway = await opened(bundle)
+    server = Server(gateway, config(bundle, None), Metrics(), gateway, edited=gateway)
+    ports = await server.start()
+    await gateway.write(PLACE, [Create()])
+    await put(gateway, "a", "b")
+    said = (await swapped(ports, str(other), "--shadow", "1")).output
+    assert said.endswith("sees 100.0% of the questions; `gateway swap --status` compares\n")
+    assert gateway._shadow is not None
+    for number, hides in enumerate((False, True), 1):
+        if hides:  # the candidate finds one of the two, and not the first
+            candidate: Any = gateway._shadow.candidate
+            best = (await gateway.search("word1 word2", "default/help", Principal(), 1, SOON)).hits[0].document.id
+            now = candidate.library.generation("default/help")
+            candidate.library.replace("default/help", now.changed(now.version, [], frozenset({best})))
+        await gateway.answer(Question("word1 word2", "default/help", policy=Policy.MODEL_ONLY), SOON)
+        assert gateway._shadow._task is not None
+        await gateway._shadow._task
+        assert gateway._shadow.figures.searches == number
+    figures = gateway._shadow.figures
+    assert (figures.same_first, figures.hits, figures.shared) == (1, 4, 3)
+    output = (await swapped(ports, "--status")).output
+    assert "beside it tiny/2 sees 100.0% of the questions\n  answers   2: " in output
+    assert "  searches  2: the same first for 50.0%, and 75.0% of the ten best are shared\n" in output
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{ports.admin}") as session:
+        for _ in range(2):  # what was counted once is not counted again
+            text = await (await session.get("/metrics")).text()
+            assert "gateway_shadow_shared_total 3.0" in text
+    assert "no bundle sees questions" in (await swapped(ports, "--end-shadow")).output
+    assert "beside it" not in (await swapped(ports, "--status")).output
+    assert (await swapped(ports, "--shadow", "1")).exit_code == 2
+    await server.stop()
+
+
+async def test_moves_to_another_route_are_counted_by_where_from_and_where_to() -> None:
+    async def abstained(question: Question, deadline: Deadline) -> Answer:
+        return ABSTENTION
+
+    candidate = FakeGateway(abstained)
+    candidate.waiting = lambda: 0  # type: ignore[method-assign]
+    shadow = Shadow(candidate, 1.0, lambda agreement, seconds: None)
+    for _ in range(2):
+        shadow.offer(Question("why?", "banking"), ANSWER, 0, candidate)
+        assert shadow._task is not None
+        await shadow._task
+    figures = shadow.figures
+    assert (figures.answers, figures.moves) == ({"other_route": 2}, {"model > abstain": 2})
+    assert (figures.searches, figures.same_first, figures.hits, figures.shared) == (2, 2, 2, 2)
+    await shadow.close()
+
+
+async def test_a_search_that_fails_is_no_comparison() -> None:
+    async def gone(*_: object) -> Any:
+        raise UnknownCollection("no such collection here")
+
+    candidate, serving = FakeGateway(), FakeGateway()
+    serving.waiting = lambda: 0  # type: ignore[method-assign]
+    serving.search = gone  # type: ignore[assignment, method-assign]
+    shadow = Shadow(candidate, 1.0, lambda agreement, seconds: None)
+    shadow.offer(Question("why?", "banking"), ANSWER, 0, serving)
+    assert shadow._task is not None
+    await shadow._task
+    assert (shadow.figures.searches, shadow.figures.answers) == (0, {"same": 1})
+    await shadow.close()
+
+
+def test_workers_shadows_are_told_as_one() -> None:
+    one = {"bundle": "tiny/2", "share": 0.5, "answers": {"same": 3}, "moves": {}, "searches": 3, "hits": 20}
+    two = {"bundle": "tiny/2", "share": 0.5, "answers": {"same": 1, "failed": 2}, "moves": {}, "searches": 1, "hits": 5}
+    assert _added([one, two]) == {
+        "bundle": "tiny/2",
+        "share": 0.5,
+        "moves": {},
+        "answers": {"same": 4, "failed": 2},
+        "searches": 4,
+        "hits": 25,
+    }
+    assert _added([]) is None

@@ -51,6 +51,10 @@ NAMES = {
     "gateway_event_loop_lag_seconds": "histogram",
     "gateway_shadow_answers_total": "counter",
     "gateway_shadow_duration_seconds": "histogram",
+    "gateway_shadow_searches_total": "counter",
+    "gateway_shadow_same_first_total": "counter",
+    "gateway_shadow_hits_total": "counter",
+    "gateway_shadow_shared_total": "counter",
 }
 
 

@@ -21,6 +21,7 @@ from gateway.types import (
     Question,
     Ranker,
     SearchConfidence,
+    ShadowFigures,
     StoredFigures,
     Workload,
 )
@@ -63,6 +64,8 @@ class Description:
     """What answers, or would, where the device is lost; empty if nothing does."""
     degraded: Degradation | None = None
     """Why it does."""
+    shadow: ShadowFigures | None = None
+    """What a candidate beside it has come to; None where there is none."""
     can_answer: bool = True
     """Not where the device is lost without a fallback: another replica has to answer."""
 
