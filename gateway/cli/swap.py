@@ -60,7 +60,7 @@ def swap(
     if is_json:
         click.echo(json.dumps(now, indent=2))
         return
-    for line in _told(now, shadow):
+    for line in _status(now) if status else _told(now, shadow):
         click.echo(line)
 
 
@@ -69,15 +69,26 @@ def _path(folder: Path | None) -> str:
 
 
 def _told(now: dict[str, Any], share: float | None) -> Iterator[str]:
-    """What there is to say of a bundle that serves or, where it was given a `share`, of one that was made a shadow."""
+    """Of a bundle that serves from now on or, where it was given a `share`, of one that was made a shadow."""
     if not now:
         yield "no bundle sees questions beside the one that serves"
         return
-    named = f"{now['bundle']} ({now['bundle_sha256'][:12]}), {now['precision']} on {now['provider']}"
-    if share is not None:
-        yield f"{named}, sees {share:.1%} of the questions; `gateway swap --status` compares"
+    yield (
+        _named(now)
+        if share is None
+        else (f"{_named(now)}, sees {share:.1%} of the questions; `gateway swap --status` compares")
+    )
+
+
+def _named(now: dict[str, Any]) -> str:
+    return f"{now['bundle']} ({now['bundle_sha256'][:12]}), {now['precision']} on {now['provider']}"
+
+
+def _status(now: dict[str, Any]) -> Iterator[str]:
+    if "bundle" not in now:
+        yield "no worker is ready"
         return
-    yield named
+    yield _named(now)
     stored = now.get("stored") or {}
     if not stored.get("is_encoder_current", True):
         yield "the log has switched stored collections to another encoder, and this is still searched by its own"
