@@ -41,7 +41,6 @@ from tests.test_editing import config
 from tests.test_watching import told
 
 PLACE = ("default", "help")
-SOON = Deadline.after(60)
 ROOT = Path(__file__).parent.parent
 
 
@@ -106,6 +105,10 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     gate.opened.set()
 
 
+def soon() -> Deadline:
+    return Deadline.after(60)
+
+
 Opened = Callable[[Path], Awaitable[Swapping]]
 
 
@@ -134,8 +137,8 @@ async def put(gateway: Swapping, *names: str) -> None:
 async def found(gateway: Swapping) -> tuple[str, list[str]]:
     """The bundle that answers, and the documents that it finds."""
     await gateway.follow()
-    answer = await gateway.answer(Question("word1 word2", "default/help"), SOON)
-    evidence = await gateway.search("word1 word2", "default/help", Principal(), 50, SOON)
+    answer = await gateway.answer(Question("word1 word2", "default/help"), soon())
+    evidence = await gateway.search("word1 word2", "default/help", Principal(), 50, soon())
     return answer.bundle, sorted(hit.document.id for hit in evidence.hits)
 
 
@@ -394,7 +397,7 @@ async def test_a_shadow_knows_what_was_written_before_the_question(
     candidate: Any = gateway._shadow.candidate
     for name in ("a", "b", "c"):
         await put(gateway, name)
-        await gateway.answer(Question("word1 word2", "default/help"), SOON)
+        await gateway.answer(Question("word1 word2", "default/help"), soon())
         assert gateway._shadow._task is not None
         await gateway._shadow._task
         assert name in documents(candidate)
@@ -434,10 +437,10 @@ async def test_a_shadow_is_compared_by_what_both_answer_and_find(
     for number, hides in enumerate((False, True), 1):
         if hides:  # the candidate finds one of the two, and not the first
             candidate: Any = gateway._shadow.candidate
-            best = (await gateway.search("word1 word2", "default/help", Principal(), 1, SOON)).hits[0].document.id
+            best = (await gateway.search("word1 word2", "default/help", Principal(), 1, soon())).hits[0].document.id
             now = candidate.library.generation("default/help")
             candidate.library.replace("default/help", now.changed(now.version, [], frozenset({best})))
-        await gateway.answer(Question("word1 word2", "default/help", policy=Policy.MODEL_ONLY), SOON)
+        await gateway.answer(Question("word1 word2", "default/help", policy=Policy.MODEL_ONLY), soon())
         assert gateway._shadow._task is not None
         await gateway._shadow._task
         assert gateway._shadow.figures.searches == number
