@@ -21,11 +21,13 @@ from gateway.cascade.cascade import Cascade
 from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
-from gateway.knowledge.base import SEPARATOR, Encoder, KnowledgeBase, key
+from gateway.knowledge.backfill import Progress
+from gateway.knowledge.base import SEPARATOR, KnowledgeBase, key
 from gateway.knowledge.changes import Change, Receipt
 from gateway.knowledge.clearing import keep_clear
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.embeddings import EmbeddingCache
+from gateway.knowledge.encoder import Encoder
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
@@ -36,10 +38,10 @@ from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
 from gateway.model.schedule import Limits
 from gateway.model.session import Session
-from gateway.rpc.service import CollectionDescription, Description
+from gateway.rpc.service import CollectionDescription, Description, Heard
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
-from gateway.swapping import Swapping
+from gateway.swapping import Swapping, note_other
 from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
@@ -143,6 +145,13 @@ class Assembled:
     async def follow(self) -> None:
         if self._base is not None:
             await self._base.follow()
+
+    def heard(self) -> Heard | None:
+        return Heard(self._base.encoder, self._base.switched) if self._base else None
+
+    async def record(self) -> None:
+        if self._base is not None:
+            await self._base.record()
 
     def version(self, collection: str) -> int:
         tenant, is_stored, name = collection.partition(SEPARATOR)
@@ -253,26 +262,37 @@ class Assembled:
 async def build(config: Config, observe: Observe = lambda _, __: None) -> Swapping:
     """Load, verify, index and start; `observe` hears of a shadow. Raises errors.GatewayError, naming what is wrong."""
     store = Store(config.knowledge.data) if config.knowledge.data else None
+    progress = Progress()
     try:
-        gateway = assemble(config, store=store)
+        gateway = assemble(config, store=store, progress=progress)
     except BaseException:
         if store is not None:
             store.close()
         raise
     gateway.start()
+    if (heard := gateway.heard()) is not None:
+        # The settings are followed: they are what somebody wants now. Records are made by swaps alone.
+        note_other(gateway.describe().bundle, heard)
 
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
         model = config.model.model_copy(update={"bundle": folder})
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
-        return assemble(config.model_copy(update={"model": model, "cascade": cascade}), go_on, store)
+        changed = config.model_copy(update={"model": model, "cascade": cascade})
+        return assemble(changed, go_on, store, progress, config.knowledge.backfill_share)
 
     clearing = asyncio.create_task(keep_clear(store, config.knowledge.keep_days * DAY, time.time)) if store else None
     return Swapping(gateway, config.model.bundle, load, observe, config.model.threads <= 1, store, clearing)
 
 
-def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: Store | None = None) -> Assembled:
-    """Load, verify and index, with `go_on` called between the steps. Raises errors.GatewayError, naming what is wrong,
-    and what `go_on` raises."""
+def assemble(
+    config: Config,
+    go_on: Callable[[], None] = lambda: None,
+    store: Store | None = None,
+    progress: Progress | None = None,
+    share: float | None = None,
+) -> Assembled:
+    """Load, verify and index, with `go_on` called between the steps. `progress` and `share`: see `KnowledgeBase`.
+    Raises errors.GatewayError, naming what is wrong, and what `go_on` raises."""
     go_on()
     engine = load_engine(config)
     go_on()
@@ -285,7 +305,7 @@ def assemble(config: Config, go_on: Callable[[], None] = lambda: None, store: St
         spare_library = load_library(engine, collections, cache_folder(), language, engine.spare, go_on)
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
-    base = load_base(engine, store, library, spare_library, language, go_on) if store else None
+    base = load_base(engine, store, library, spare_library, language, go_on, progress, share) if store else None
     return Assembled(engine, library, default, cache, spare_library, base, probe)
 
 
@@ -296,6 +316,8 @@ def load_base(
     spare_library: Library | None,
     language: str = LANGUAGE,
     go_on: Callable[[], None] = lambda: None,
+    progress: Progress | None = None,
+    share: float | None = None,
 ) -> KnowledgeBase:
     """The stored collections, by the encoder of the session that answers first. Where that is lost, its spare searches
     what that one has embedded: their cosines are alike."""
@@ -305,9 +327,11 @@ def load_base(
         engine.bundle.manifest.dim,
         lambda texts: engine.embed(texts, session),
         engine.embed_soon,
+        engine.bundle.id,
     )
-    base = KnowledgeBase(store, [library, spare_library] if spare_library else [library], encoder, language)
-    base.load(go_on)
+    libraries = [library, spare_library] if spare_library else [library]
+    base = KnowledgeBase(store, libraries, encoder, language, progress)
+    base.load(go_on, share)
     return base
 
 

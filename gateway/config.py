@@ -146,6 +146,9 @@ class KnowledgeSection(_Section):
     tenant_watchers: Annotated[int, Field(ge=0, le=100_000)] = 16
     """Streams of `Knowledge.Watch` that one tenant may have open, of each replica. 0: none."""
 
+    backfill_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Of the time, what embedding stored documents for another bundle may take while this one serves. Raising it makes
+    `gateway swap` ready sooner, and questions slower until then."""
     probe_every: Annotated[int, Field(ge=0)] = 1000
     """One of so many searches is compared with a scan of everything, in a thread that gives way: the metrics tell how
     much of the ten nearest documents is found. 0: none."""

@@ -2,6 +2,9 @@
 
 A bundle that does not load, that gives other answers than it was made with, or that lacks a collection never gets a
 question. The old one answers what it has begun, and is then let go; going back is the same swap the other way round.
+
+Where collections are stored, the switch is a record in their log, which names the encoder. Whoever follows the log and
+has that bundle prepared serves it from the next question on: all replicas from one knowledge version on.
 """
 
 from __future__ import annotations
@@ -10,15 +13,17 @@ import asyncio
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.deadline import Deadline
-from gateway.errors import BundleInvalid, Unavailable
-from gateway.knowledge.changes import Change, Receipt
+from gateway.errors import BundleInvalid, Draining, GatewayError, Unavailable
+from gateway.following import Following
+from gateway.knowledge.changes import Change, Receipt, Switched
 from gateway.knowledge.store import Store
 from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
-from gateway.rpc.service import CollectionDescription, Description, Startable
+from gateway.rpc.service import CollectionDescription, Description, Heard, Startable
 from gateway.shadow import Observe, Shadow
 from gateway.types import Answer, Evidence, Forecast, Principal, Question, Ranker, Workload
 
@@ -50,6 +55,10 @@ class Swapping:
         self._loader = Loader(load, gently)
         self._observe = observe
         self._prepared: _Tenure | None = None
+        self._turning_to: _Tenure | None = None
+        self._turning: asyncio.Task[None] | None = None
+        self._obeyed: Path | None = None
+        self._noticed = self._current.switched()
         self._turn = 0
         self._shadow: Shadow | None = None
         self._way_back = WayBack()
@@ -66,7 +75,7 @@ class Swapping:
         with self._current.used() as gateway:
             answer = await gateway.answer(question, deadline)
         if self._shadow is not None:
-            self._shadow.offer(question, answer, self.waiting())
+            self._shadow.offer(question, answer, self.waiting(), gateway)
         return answer
 
     async def search(
@@ -102,8 +111,15 @@ class Swapping:
         return receipt
 
     async def follow(self) -> None:
-        if self._store is not None:
-            await self._current.gateway.follow()
+        if self._store is None:
+            return
+        await self._current.gateway.follow()
+        heard, following = self._current.gateway.heard(), self._turning_to or self._prepared
+        if following is not None and following.is_called_for(heard):
+            await self._obey(following)
+        elif heard is not None and heard.switched != self._noticed:
+            self._noticed = heard.switched
+            note_other(self.describe().bundle, heard)
 
     def version(self, collection: str) -> int:
         return self._current.gateway.version(collection)
@@ -121,7 +137,8 @@ class Swapping:
         return self._current.gateway.workload()
 
     def describe(self) -> Description:
-        return self._current.gateway.describe()
+        now = self._current.gateway.describe()
+        return now if self._shadow is None else replace(now, shadow=self._shadow.figures)
 
     def settle(self) -> None:
         self._loader.give_up()
@@ -132,6 +149,8 @@ class Swapping:
         await self._loader.close()
         await self.end_shadow()
         await self.discard()
+        if self._turning is not None:
+            await asyncio.wait({self._turning})
         self._current.gateway.keep()
         await self._current.gateway.close()
         for tenure in self._leaving.values():
@@ -169,34 +188,69 @@ class Swapping:
         if turn != self._turn:
             await following.close()
             raise Unavailable(f"{folder} was discarded before it was loaded")
+        self._obeyed = None
         self._prepared = _Tenure(following, folder)
+        if self._store is not None:
+            self._prepared.start()
         return following.describe()
 
     async def switch(self, folder: Path) -> Description:
         self._loader.check()
-        following = self._prepared
-        if following is None or following.origin.folder != located(folder):
+        following = self._turning_to or self._prepared
+        if following is not None and following.origin.folder == located(folder):
+            await self._turn_to(following)
+        elif self._obeyed != located(folder):
             raise Unavailable(f"{folder} is not prepared; prepare it first")
-        self._prepared = None
-        following.gateway.start()
+        self._obeyed = None
+        return self.describe()
+
+    async def _obey(self, following: _Tenure) -> None:
+        """The log has switched all to what is prepared here. Where that does not work, what serves goes on, and whoever
+        asks for the switch hears that nothing is prepared."""
+        try:
+            self._loader.check()
+            await self._turn_to(following)
+        except Draining:
+            return
+        except GatewayError:
+            log.exception("the log has switched to the encoder of %s, and this could not", following.origin.folder)
+        else:
+            self._obeyed = following.origin.folder
+
+    async def _turn_to(self, following: _Tenure) -> None:
+        """Once, whoever asks, and to its end if they leave."""
+        if self._turning is None:
+            self._prepared, self._turning_to = None, following
+            self._turning = asyncio.create_task(self._turned(following))
+            self._turning.add_done_callback(self._has_turned)
+        await asyncio.shield(self._turning)
+
+    def _has_turned(self, _: asyncio.Task[None]) -> None:
+        self._turning = self._turning_to = None
+
+    async def _turned(self, following: _Tenure) -> None:
+        """Questions are answered by the one before until the record is written, and then wait for the last changes."""
+        following.start()
         try:
             await following.gateway.catch_up()
+            await following.gateway.record()
         except BaseException:
-            await following.gateway.close()
+            await following.close()
             raise
+        await following.end_following()  # from now on questions have it follow
         before, self._current = self._current, following
+        self._noticed = following.switched()
         self._way_back.swapped(before.origin, following.origin)
         log.info("%s serves in the place of %s", self.describe().bundle, before.gateway.describe().bundle)
         leaving = asyncio.create_task(before.leave())
         self._leaving[leaving] = before
         leaving.add_done_callback(self._leaving.pop)
-        return self.describe()
 
     async def discard(self) -> None:
         self._turn += 1  # also of what is still being loaded
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
-            await prepared.gateway.close()
+            await prepared.close()
 
     async def cast_shadow(self, folder: Path, share: float) -> Description:
         """Let the bundle in `folder` see a share of the questions, in the place of any that does so. Raises as `swap`,
@@ -225,15 +279,57 @@ class Swapping:
         return following
 
 
+def note_other(bundle: str, heard: Heard) -> None:
+    """Say so where the log has switched to another encoder than what this bundle goes by."""
+    now = heard.switched
+    if now is None or heard.is_current:
+        return
+    log.warning(
+        "stored collections were switched to the encoder of %s (%s) by change %d, and are searched here by that of %s: "
+        "`gateway swap` makes both the same, or name the other bundle at the next start",
+        now.bundle,
+        now.encoder[:12],
+        now.version,
+        bundle,
+    )
+
+
 class _Tenure:
     """A gateway for as long as it serves, and until the last question that it has begun is answered."""
 
     def __init__(self, gateway: Startable, folder: Path) -> None:
         self.gateway = gateway
         self.origin = Origin.of(folder, gateway.describe().manifest_sha256)
+        self._since = self.switched()
+        self._following: Following | None = None
         self._begun = 0
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def start(self) -> None:
+        """Ready to take questions, and in step with the log until it serves."""
+        if self._following is None:
+            self.gateway.start()
+            self._following = Following(self.gateway)
+
+    async def end_following(self) -> None:
+        if self._following is not None:
+            await self._following.end()
+
+    async def close(self) -> None:
+        """One that never served."""
+        await self.end_following()
+        await self.gateway.close()
+
+    def switched(self) -> Switched | None:
+        """The last record of a switch that it has read."""
+        heard = self.gateway.heard()
+        return heard.switched if heard else None
+
+    def is_called_for(self, heard: Heard | None) -> bool:
+        """Whether the log has switched to its encoder, and not before it was loaded: that was no word of it."""
+        now, own = heard.switched if heard else None, self.gateway.heard()
+        return now is not None and own is not None and now != self._since and now.encoder == own.encoder
 
     @contextmanager
     def used(self) -> Iterator[Startable]:

@@ -390,14 +390,28 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class BackfillFigures:
+    """Of stored documents that are embedded by a `bundle` which does not serve yet: `done` of a `total`. Nothing where
+    none are."""
+
+    bundle: str = ""
+    done: int = 0
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class StoredFigures:
-    """What all stored collections hold together. `version`: of the last change that questions see."""
+    """What all stored collections hold together. `version`: of the last change that questions see. `encoder`: what
+    they are searched by, which is what the store was last switched to if `is_encoder_current`, or it never was."""
 
     collections: int = 0
     documents: int = 0
     passages: int = 0
     segments: int = 0
     version: int = 0
+    encoder: str = ""
+    is_encoder_current: bool = True
+    backfill: BackfillFigures = BackfillFigures()
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,6 +420,22 @@ class ProbeFigures:
 
     wanted: int = 0
     found: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowFigures:
+    """What has come of a candidate `bundle` that sees a `share` of the questions. `answers`: by agreement with those
+    that were given; `moves`: of other routes, "from > to". `searches` were made by both: `same_first` of them found the
+    same document first, and of the `hits` among the best, so many were `shared`. All but the first two add up."""
+
+    bundle: str
+    share: float
+    answers: dict[str, int] = field(default_factory=dict)
+    moves: dict[str, int] = field(default_factory=dict)
+    searches: int = 0
+    same_first: int = 0
+    hits: int = 0
+    shared: int = 0
 
 
 class Agreement(enum.StrEnum):

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cli.replica import SWITCH_INTERVAL
-from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Batch, Create, Put
+from gateway.knowledge.encoder import Encoder
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
 from gateway.knowledge.probe import TOP, exact

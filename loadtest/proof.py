@@ -17,8 +17,9 @@ from unittest import mock
 import numpy as np
 
 from gateway.knowledge import generation, hybrid, merges, segment, store
-from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.documents import PASSAGES_VERSION
+from gateway.knowledge.encoder import Encoder
 from gateway.knowledge.file import FILE
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer

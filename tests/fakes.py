@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from gateway.deadline import Deadline
 from gateway.knowledge.changes import Change, Receipt
-from gateway.rpc.service import CollectionDescription, Description
+from gateway.rpc.service import CollectionDescription, Description, Heard
 from gateway.types import (
     Answer,
     CertificateStatus,
@@ -167,6 +167,12 @@ class FakeGateway:
         pass
 
     async def follow(self) -> None:
+        pass
+
+    def heard(self) -> Heard | None:
+        return None
+
+    async def record(self) -> None:
         pass
 
     def keep(self) -> None:

@@ -27,9 +27,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": LEAVES | {"config", "rpc", "telemetry"},
     "client": LEAVES | {"rpc", "v1"},
     "__main__": {"cli"},
-    "shadow": LEAVES | {"rpc"},
+    "following": LEAVES | {"rpc"},
+    "shadow": LEAVES | {"rpc", "following"},
     "loading": LEAVES | {"rpc"},
-    "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading"},
+    "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
     "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "workers"} | ENGINES | OFFLINE,
 }

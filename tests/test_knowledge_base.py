@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from gateway.errors import InferenceFailed, InvalidQuestion, StoreFailed, UnknownCollection, VersionConflict
-from gateway.knowledge.base import Encoder, KnowledgeBase, key
+from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
+from gateway.knowledge.encoder import Encoder
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Store
 from gateway.types import Document, Matrix, Principal

@@ -36,6 +36,9 @@ NAMES = {
     "gateway_knowledge_stored_passages": "gauge",
     "gateway_knowledge_stored_segments": "gauge",
     "gateway_knowledge_log_version": "gauge",
+    "gateway_knowledge_encoder_current": "gauge",
+    "gateway_knowledge_backfill_documents": "gauge",
+    "gateway_knowledge_backfill_done": "gauge",
     "gateway_knowledge_probe_wanted_total": "counter",
     "gateway_knowledge_probe_found_total": "counter",
     "gateway_admission_rejected_total": "counter",
@@ -48,6 +51,10 @@ NAMES = {
     "gateway_event_loop_lag_seconds": "histogram",
     "gateway_shadow_answers_total": "counter",
     "gateway_shadow_duration_seconds": "histogram",
+    "gateway_shadow_searches_total": "counter",
+    "gateway_shadow_same_first_total": "counter",
+    "gateway_shadow_hits_total": "counter",
+    "gateway_shadow_shared_total": "counter",
 }
 
 

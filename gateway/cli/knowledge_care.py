@@ -86,6 +86,9 @@ def stats(collection: str, is_json: bool, **where: Any) -> None:
         ("threshold of retrieval", threshold_of(found.confidence, found.is_confidence_used)),
     ):
         table.add_row(name, value)
+    for one in found.encoders:
+        used = ", which searches go by" if one.is_used else ""
+        table.add_row(f"embedded by {one.name[:12]}", f"{one.documents:,} of {found.documents:,} documents{used}")
     Console().print(table)
 
 
@@ -104,10 +107,10 @@ def threshold_of(confidence: SearchConfidence | None, is_used: bool) -> str:
 @given
 def watch(collection: str, after: int, is_json: bool, **where: Any) -> None:
     """Print each change of a stored COLLECTION as it comes, until it ends or Ctrl-C: the knowledge version, what, and
-    of which document. "seen": all up to that version has been printed."""
+    of which document, or by which encoder all is searched from then on. "seen": all up to that version was printed."""
     with editor_at(**where) as editor:
         for one in editor.watch(collection, after):
             if is_json:
                 click.echo(json.dumps(dataclasses.asdict(one)))
             else:
-                click.echo(f"{one.version:>10}  {one.op:<6}  {one.document_id}".rstrip())
+                click.echo(f"{one.version:>10}  {one.op:<7}  {one.document_id or one.encoder}".rstrip())

@@ -77,6 +77,15 @@ class Resolved:
 
 
 @dataclass(frozen=True, slots=True)
+class EncoderStats:
+    """How many of a collection's documents an encoder has embedded, and whether the server searches by it."""
+
+    name: str
+    documents: int
+    is_used: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Stats:
     """What a collection holds and takes: see `StatsResponse` of the API. `oldest_superseded` is in seconds since the
     epoch, 0 where nothing superseded is kept. `confidence` as in `Collection`."""
@@ -90,17 +99,19 @@ class Stats:
     text_bytes: int
     vector_bytes: int
     confidence: SearchConfidence | None = None
+    encoders: tuple[EncoderStats, ...] = ()
     is_confidence_used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of a collection at a knowledge version: `put`, `delete`, `end` (of the collection), or `seen`: all up
-    to this version has been told."""
+    """One change of a collection at a knowledge version: `put`, `delete`, `end` (of the collection), `encoder`: what
+    all is searched by from then on, or `seen`: all up to this version has been told."""
 
     op: str
     document_id: str
     version: int
+    encoder: str = ""
 
 
 class Editor(Connected):
@@ -185,7 +196,7 @@ class Editor(Connected):
         """The changes after that knowledge version, and then as they come, until the collection ends. It goes on in
         another stream where a server stops or ends an old one."""
         for told in fed(self._watching(collection), after):
-            yield Change(WATCH_OP_FROM_PROTO.get(told.op, ""), told.document_id, told.version)
+            yield Change(WATCH_OP_FROM_PROTO.get(told.op, ""), told.document_id, told.version, told.encoder)
 
     def _watching(self, collection: str) -> Callable[[int], Any]:
         return lambda after: self._stub.Watch(
@@ -196,7 +207,9 @@ class Editor(Connected):
         """What the collection holds and takes."""
         found = self._call(self._stub.Stats, pb.StatsRequest(collection=collection))
         numbers = {one.name: getattr(found, one.name) for one in pb.StatsResponse.DESCRIPTOR.fields}
-        return Stats(**numbers | {"confidence": _confidence(found)}, is_confidence_used=found.confidence.is_used)
+        encoders = tuple(EncoderStats(one.name, one.documents, one.is_used) for one in found.encoders)
+        read = {"confidence": _confidence(found), "encoders": encoders}
+        return Stats(**numbers | read, is_confidence_used=found.confidence.is_used)
 
     def create(self, collection: str) -> Written:
         """Begin a collection; one that is there stays as it is."""

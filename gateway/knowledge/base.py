@@ -8,53 +8,51 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion, StoreFailed
-from gateway.knowledge.changes import Batch, Calibrate, Change, Changed, Put, Receipt, Stored
+from gateway.knowledge.backfill import TOGETHER, Backfill, GoOn, Progress
+from gateway.knowledge.changes import (
+    EVERYWHERE,
+    Batch,
+    Calibrate,
+    Change,
+    Changed,
+    Put,
+    Receipt,
+    Stored,
+    Switch,
+    Switched,
+)
 from gateway.knowledge.confidence import Confidences
 from gateway.knowledge.documents import passages
+from gateway.knowledge.encoder import Encoder, are_sound, entry_of, kept
 from gateway.knowledge.generation import Generation, Part
+from gateway.knowledge.history import Read
 from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, Words, analyzer
 from gateway.knowledge.library import Library
 from gateway.knowledge.merges import Merges
-from gateway.knowledge.segment import Embed, Entry, entries, spans_of
+from gateway.knowledge.segment import Entry, spans_of
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.types import Document, Matrix, Passage, StoredFigures
+from gateway.types import Document, Passage, StoredFigures
 
 log = logging.getLogger(__name__)
 
-EmbedSoon = Callable[[Sequence[str]], Awaitable[Matrix]]
-"""Unit embeddings [texts, dim] of texts, made beside questions."""
 SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
-TOGETHER = 64
-"""Documents that are embedded together at a start."""
 MUCH = 16
 """Changes from which a thread is worth its while."""
 LONG = 20_000
 """Characters from which documents are divided in a thread."""
 PAGE = 1000
 """Documents that are read together at a start."""
-UNIT_TOLERANCE = 1e-3
 
 Place = tuple[str, str]
 """Tenant and collection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoder:
-    """What embeds, and the `name` that tells its vectors from those of others."""
-
-    name: str
-    dim: int
-    embed: Embed
-    """Here and now, before questions are taken."""
-    embed_soon: EmbedSoon
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +71,24 @@ class _Turn:
 class KnowledgeBase:
     """All methods but `load` on one event loop."""
 
-    def __init__(self, store: Store, libraries: Sequence[Library], encoder: Encoder, language: str = LANGUAGE) -> None:
-        """Collections are kept in all of the `libraries`, by `key`. `language`: see `lexical.Analyzer`."""
+    def __init__(
+        self,
+        store: Store,
+        libraries: Sequence[Library],
+        encoder: Encoder,
+        language: str = LANGUAGE,
+        progress: Progress | None = None,
+    ) -> None:
+        """Collections are kept in all of the `libraries`, by `key`. `language`: see `lexical.Analyzer`. `progress`: of
+        what is embedded of the same store, by whatever base."""
+        self._progress = progress or Progress()
+        self._backfill = Backfill(store, encoder, language, self._progress)
         self._store = store
         self._libraries = libraries
         self._encoder = encoder
         self._language = language
         self._applied = 0
+        self._switched: Switched | None = None
         self._stamp = 0
         self._is_lost = False
         self._catching_up = asyncio.Lock()
@@ -93,6 +102,16 @@ class KnowledgeBase:
     def version(self) -> int:
         """Of the last change that questions see."""
         return self._applied
+
+    @property
+    def encoder(self) -> str:
+        return self._encoder.name
+
+    @property
+    def switched(self) -> Switched | None:
+        """The last word of the log, up to `version`, on which encoder searches go by: perhaps another one than this.
+        None where there is none."""
+        return self._switched
 
     def seen(self, place: Place) -> int:
         """The version up to which questions to that place see everything: not what could not be embedded yet."""
@@ -109,6 +128,9 @@ class KnowledgeBase:
             passages=sum(passages for _, passages in counts),
             segments=sum(len(one.parts) for one in generations),
             version=self._applied,
+            encoder=self.encoder,
+            is_encoder_current=self._switched is None or self._switched.encoder == self.encoder,
+            backfill=self._progress.figures,
         )
 
     @property
@@ -116,43 +138,35 @@ class KnowledgeBase:
         """What goes on beside questions."""
         return self._merges.tasks
 
-    def load(self, go_on: Callable[[], None] = lambda: None) -> None:
+    def load(self, go_on: GoOn = lambda: None, share: float | None = None) -> None:
         """Everything that is stored, embedded where it is not yet by this encoder. Once, before questions come.
+        `share`: of the time, what embedding may take, as others answer meanwhile; None where nobody does.
 
         Searched by scan at first: graphs are built after `start`.
 
-        `go_on` is called now and then; what it raises ends it.
+        `go_on` is called now and then; what it raises ends it. Raises StoreFailed too.
         """
+        if share is not None:
+            self._backfill.run(share, go_on)
         self._stamp, self._applied = self._store.stamp(), self._store.last()
-        for place in self._store.collections():
-            go_on()
-            parts, left = self._files.parts(place, self._documents(place))
-            entries = self._embedded_now(left, go_on)
-            whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
-            self._show(place, whole.changed(self._applied, entries))
+        self._switched = self._store.switched()
+        with self._store.apart() as read:
+            for place in self._store.collections():
+                go_on()
+                parts, left = self._files.parts(place, self._documents(place, read))
+                entries = self._backfill.entries(left, read, go_on)
+                whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
+                self._show(place, whole.changed(self._applied, entries))
         self._files.clean([part.segment for part in self._parts()])
 
-    def _documents(self, place: Place) -> dict[int, Document]:
+    def _documents(self, place: Place, read: Read) -> dict[int, Document]:
         """All current ones by their versions. Page by page: rows that are gone leave holes in memory."""
         found: dict[int, Document] = {}
         after = ""
-        while page := self._store.documents(*place, after, PAGE):
+        while page := self._store.documents(*place, after, PAGE, read=read):
             found |= {one.version: one.document for one in page}
             after = page[-1].document.id
         return found
-
-    def _embedded_now(self, some: Sequence[Stored], go_on: Callable[[], None]) -> list[Entry]:
-        vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in some])
-        found = {one.version: entry for one in some if (entry := self._entry(one, vectors))}
-        new = [one for one in some if one.version not in found]
-        for at in range(0, len(new), TOGETHER):
-            go_on()
-            part = new[at : at + TOGETHER]
-            versions = [one.version for one in part]
-            made = entries([one.document for one in part], self._encoder.embed, versions, self._language)
-            found |= {one.version: one for one in made}
-            self._store.keep(self._encoder.name, {one.version: _kept(one) for one in made})
-        return [found[one.version] for one in some]
 
     def _parts(self) -> Iterator[Part]:
         """Of all collections."""
@@ -206,10 +220,15 @@ class KnowledgeBase:
         await self.catch_up(known)
         return receipt
 
+    async def record(self) -> None:
+        """Write into the log that searches go by this encoder from now on. Raises as `Store.write`."""
+        await self._store.write(Batch(*EVERYWHERE, (Switch(self._encoder.name, self._encoder.bundle),)))
+        await self.catch_up()
+
     def _with_vectors(self, change: Change, known: Mapping[int, Entry]) -> Change:
         if not isinstance(change, Put):
             return change
-        return replace(change, encoder=self._encoder.name, vectors=_kept(known[id(change.document)]))
+        return replace(change, encoder=self._encoder.name, vectors=kept(known[id(change.document)]))
 
     async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
         """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
@@ -223,7 +242,7 @@ class KnowledgeBase:
         titles = len(texts)
         texts += [one.title for one in documents]
         vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
-        if not _are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
+        if not are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
             raise InferenceFailed("the encoder's vectors are not of unit length")
         found, start = [], 0
         for at, (document, (divided, words)) in enumerate(zip(documents, read, strict=True)):
@@ -236,15 +255,6 @@ class KnowledgeBase:
         """How each is divided, and what it says. In any thread."""
         words = analyzer(self._language)
         return [(passages(one), words.document(one)) for one in documents]
-
-    def _entry(self, stored: Stored, vectors: Mapping[int, Matrix]) -> Entry | None:
-        """None where its vectors are not there, or are none of the passages that it has today."""
-        divided = passages(stored.document)
-        found = vectors.get(stored.version)
-        if found is None or not _are_sound(found, len(divided) + 1, found.shape[-1]):
-            return None
-        words = analyzer(self._language).document(stored.document)
-        return Entry(stored.document, stored.version, spans_of(divided), found[:-1], found[-1], words)
 
     async def follow(self) -> None:
         """Catch up if another process has written, or is being caught up with. Microseconds if none has.
@@ -274,6 +284,8 @@ class KnowledgeBase:
                 # Beside questions, where there is much to read, divide or index.
                 is_much = len(changes) > MUCH or any(one.seq not in known for one in changes if one.op == "put")
                 turns = await asyncio.to_thread(self._turns, changes, known) if is_much else self._turns(changes, known)
+                if any(one.op == "encoder" for one in changes):
+                    self._switched = self._store.switched()
                 self._apply(turns, changes[-1].seq)
             await self._embed_foreign()
             self._stamp = stamp
@@ -284,6 +296,8 @@ class KnowledgeBase:
         calibrated: set[Place] = set()
         for one in changes:
             place = one.tenant, one.collection
+            if one.op == "encoder":
+                continue
             if one.op in ("create", "drop"):
                 last[place] = {"": one}
             elif one.op == "confidence":
@@ -338,7 +352,7 @@ class KnowledgeBase:
             stored = self._store.document(*place, one.document_id, one.seq)
             if stored is None or stored.gone:  # changed again since: that change comes too
                 continue
-            entry = self._entry(stored, vectors)
+            entry = entry_of(stored, vectors, self._language)
             if entry is not None:
                 found.append(entry)
             else:
@@ -346,8 +360,8 @@ class KnowledgeBase:
         return found, foreign
 
     async def _embed_foreign(self) -> None:
-        """What another encoder's process wrote, TOGETHER at a time. What cannot be embedded now is tried again with the
-        next change."""
+        """What another encoder's process wrote, TOGETHER at a time, and kept for others of this encoder. What cannot be
+        embedded now is tried again with the next change."""
         waiting = list(self._foreign.items())
         for at in range(0, len(waiting), TOGETHER):
             some = waiting[at : at + TOGETHER]
@@ -356,6 +370,8 @@ class KnowledgeBase:
             except GatewayError as error:
                 log.error("%d documents that another encoder's process wrote are not shown yet: %s", len(some), error)
                 continue
+            vectors = {version: kept(entry) for ((_, version), _), entry in zip(some, made, strict=True)}
+            await asyncio.to_thread(self._store.keep, self._encoder.name, vectors)
             for ((place, version), stored), entry in zip(some, made, strict=True):
                 del self._foreign[place, version]
                 now = self._store.document(*place, stored.document.id)
@@ -370,13 +386,3 @@ class KnowledgeBase:
 def key(tenant: str, collection: str) -> str:
     """A stored collection's name in the library."""
     return f"{tenant}{SEPARATOR}{collection}"
-
-
-def _kept(entry: Entry) -> Matrix:
-    """What is stored of an entry's vectors: its passages', then its title's."""
-    return np.concatenate([entry.vectors, entry.title[None]])
-
-
-def _are_sound(vectors: Matrix, rows: int, dim: int) -> bool:
-    lengths = np.linalg.norm(vectors, axis=-1)
-    return vectors.shape == (rows, dim) and bool(np.all(np.abs(lengths - 1) < UNIT_TOLERANCE))  # not for NaN either

@@ -47,7 +47,18 @@ class Calibrate:
     confidence: SearchConfidence | None
 
 
-Change = Put | Remove | Create | Drop | Calibrate
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """Search every collection by this encoder from now on; nothing where that is the last word already. Written at
+    EVERYWHERE. `bundle`: what it is of, for people."""
+
+    encoder: str
+    bundle: str
+
+
+Change = Put | Remove | Create | Drop | Calibrate | Switch
+EVERYWHERE = ("", "")
+"""The place of what is of no tenant's collection: no tenant has such a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +107,19 @@ class Changed:
     seq: int
     tenant: str
     collection: str
-    op: Literal["put", "remove", "create", "drop", "confidence"]
+    op: Literal["put", "remove", "create", "drop", "confidence", "encoder"]
     document_id: str
+    """Or the encoder's name."""
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """Which encoder a store was last switched to, and the change that did it."""
+
+    encoder: str
+    bundle: str
+    version: int
 
 
 Row = tuple[str, str, str, str, str, str, str, float, float | None]

@@ -58,7 +58,7 @@ the change that wrote it, and `gone` of the one that ended it; one without `expi
 float32 vectors of its passages and then of its title, end to end. `confidence` has that of each collection which was
 ever given one, in JSON, since the change `version`; nothing in its place where that took it away. `request` remembers
 what a key was used for and what came of it. `meta` has the schema, and in `cleared` the last change whose ended
-documents are not all kept.
+documents are not all kept, and in `encoder` which one searches were last switched to (`changes.Switched`).
 
 Vectors are in a table with row ids, as one without puts all but a thousand bytes of a row on pages of its own. Its
 bytes to those of the vectors, 384 wide, of documents of 1, 2, 3 and 5 passages, and of 1 to 12 on average: 1.37, 1.06,
@@ -114,6 +114,13 @@ class File:
             connection.close()
             raise
         return connection
+
+    def log_bytes(self) -> int:
+        """Of the write-ahead log's file."""
+        try:
+            return self.path.with_name(BESIDE[0]).stat().st_size
+        except OSError:
+            return 0
 
     def prepare(self, connection: sqlite3.Connection) -> None:
         """Make the tables where there are none. Raises StoreFailed for those of another version."""

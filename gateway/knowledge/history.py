@@ -7,11 +7,11 @@ import json
 import math
 import sqlite3
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.knowledge.changes import Changed, Stored
+from gateway.knowledge.changes import Changed, Stored, Switched
 from gateway.knowledge.clearing import encoders
 from gateway.types import Document, SearchConfidence
 
@@ -34,12 +34,13 @@ class Around:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What a collection takes on disk. `oldest`: when the oldest of the superseded versions ended, in seconds since the
-    epoch; 0 if there are none."""
+    epoch; 0 if there are none. `embedded`: encoder -> current documents that have vectors by it."""
 
     superseded: int
     oldest: float
     text_bytes: int
     vector_bytes: int
+    embedded: Mapping[str, int]
 
 
 def stored(row: Sequence[Any], gone: int = 0) -> Stored:
@@ -65,9 +66,10 @@ def _groups(text: str) -> frozenset[str]:
 
 
 def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
+    """Of the collection, and of all."""
     rows = read(
         "SELECT seq, tenant, collection, op, document, at FROM change "
-        "WHERE seq > ? AND seq <= ? AND tenant = ? AND collection = ? ORDER BY seq",
+        "WHERE seq > ? AND seq <= ? AND (tenant = ? AND collection = ? OR op = 'encoder') ORDER BY seq",
         after,
         up_to,
         *place,
@@ -136,6 +138,12 @@ def cleared(read: Read) -> int:
     return int(rows[0][0]) if rows else 0
 
 
+def switched(read: Read) -> Switched | None:
+    """None where it never was."""
+    rows = read("SELECT value FROM meta WHERE name = 'encoder'")
+    return Switched(**json.loads(rows[0][0])) if rows else None
+
+
 def figures(connection: sqlite3.Connection, place: Place) -> Figures:
     superseded, oldest, texts = connection.execute(
         "SELECT count(gone), min(at), coalesce(sum("
@@ -144,12 +152,14 @@ def figures(connection: sqlite3.Connection, place: Place) -> Figures:
         "FROM document LEFT JOIN change ON seq = gone WHERE document.tenant = ? AND document.collection = ?",
         place,
     ).fetchone()
-    vectors = sum(
-        connection.execute(
-            "SELECT coalesce(sum(length(vectors)), 0) FROM document CROSS JOIN embedding "
+    embedded, vectors = {}, 0
+    for encoder in encoders(connection):
+        size, documents = connection.execute(
+            "SELECT coalesce(sum(length(vectors)), 0), count(*) - count(gone) FROM document CROSS JOIN embedding "
             "ON encoder = ? AND embedding.version = document.version WHERE tenant = ? AND collection = ?",
             (encoder, *place),
-        ).fetchone()[0]
-        for encoder in encoders(connection)
-    )
-    return Figures(superseded, oldest or 0.0, texts, vectors)
+        ).fetchone()
+        vectors += size
+        if documents:
+            embedded[encoder] = documents
+    return Figures(superseded, oldest or 0.0, texts, vectors, embedded)

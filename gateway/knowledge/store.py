@@ -27,7 +27,7 @@ import numpy as np
 
 from gateway.errors import StoreFailed, StoreFull, Unavailable
 from gateway.knowledge import clearing, failpoints, history
-from gateway.knowledge.changes import Batch, Changed, Receipt, Stored
+from gateway.knowledge.changes import Batch, Changed, Receipt, Stored, Switched
 from gateway.knowledge.file import BUSY_SECONDS, FILE, File, transaction
 from gateway.knowledge.writing import Writer
 from gateway.types import Matrix, SearchConfidence
@@ -40,6 +40,8 @@ CHECKPOINT_BATCHES = 256
 """After so many the writer moves the write-ahead log into the file."""
 CLEARING_PAUSE = 0.02
 """Seconds between two pieces of a clearing, for whoever wants to write."""
+KEPT_LOG_BYTES = 16 << 20
+"""Of the write-ahead log, above which it is moved into the file where embeddings are kept."""
 COPIED_AT_ONCE = 1024
 """Pages, between which a snapshot says how far it is."""
 
@@ -104,11 +106,18 @@ class Store:
         return [Changed(*row) for row in rows]
 
     def documents(
-        self, tenant: str, collection: str, after: str = "", most: int = -1, has_text: bool = True
+        self,
+        tenant: str,
+        collection: str,
+        after: str = "",
+        most: int = -1,
+        has_text: bool = True,
+        read: history.Read | None = None,
     ) -> list[Stored]:
-        """Current ones in the order of their ids, those after that one. Texts are long: left out if not `has_text`."""
+        """Current ones in the order of their ids, those after that one. Texts are long: left out if not `has_text`.
+        `read`: by that, as in `apart`."""
         columns = DOCUMENT if has_text else DOCUMENT.replace("text", "''")
-        rows = self._all(
+        rows = (read or self._all)(
             f"SELECT {columns} FROM document WHERE tenant = ? AND collection = ? AND gone IS NULL AND id > ? "  # noqa: S608
             "ORDER BY id LIMIT ?",
             tenant,
@@ -142,7 +151,7 @@ class Store:
         return history.around(self._all, change)
 
     def changes_of(self, place: tuple[str, str], after: int, up_to: int) -> list[Changed]:
-        """The log after one number and up to another one, of that tenant's collection alone."""
+        """The log after one number and up to another one, of that tenant's collection and of what is of all."""
         return history.changes_of(self._all, place, after, up_to)
 
     def since(self, place: tuple[str, str]) -> int:
@@ -157,18 +166,24 @@ class Store:
         """Up to which change what it ended is not all kept."""
         return history.cleared(self._all)
 
+    def switched(self) -> Switched | None:
+        """Which encoder searches were last switched to; None if they never were."""
+        return history.switched(self._all)
+
     def figures(self, tenant: str, collection: str) -> history.Figures:
         """What a collection takes on disk. Reads all of it, so not on an event loop; holds up nothing else."""
         with self.reading() as connection:
             return history.figures(connection, (tenant, collection))
 
-    def vectors(self, encoder: str, dim: int, versions: Sequence[int]) -> dict[int, Matrix]:
+    def vectors(
+        self, encoder: str, dim: int, versions: Sequence[int], read: history.Read | None = None
+    ) -> dict[int, Matrix]:
         """Version -> vectors [passages, dim] of those documents that have any by that encoder."""
         found: dict[int, Matrix] = {}
         for at in range(0, len(versions), 500):
             part = versions[at : at + 500]
             marks = ", ".join("?" * len(part))
-            rows = self._all(
+            rows = (read or self._all)(
                 f"SELECT version, vectors FROM embedding WHERE encoder = ? AND version IN ({marks})",  # noqa: S608
                 encoder,
                 *part,
@@ -178,14 +193,42 @@ class Store:
                     found[version] = np.frombuffer(blob, np.float32).reshape(-1, dim)
         return found
 
-    def keep(self, encoder: str, vectors: Mapping[int, Matrix]) -> None:
-        """Keep what was embedded anew, by the versions of the documents. Of no harm where it fails."""
+    def keep(self, encoder: str, vectors: Mapping[int, Matrix]) -> bool:
+        """Keep what was embedded anew, by the versions of the documents. Whether it is: of no harm where it fails."""
         rows = [(encoder, version, np.ascontiguousarray(one, np.float32).tobytes()) for version, one in vectors.items()]
         try:
-            with self._file.alone(), contextlib.closing(self._file.opened()) as connection, transaction(connection):
-                connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+            with self._file.alone(), contextlib.closing(self._file.opened()) as connection:
+                with transaction(connection):
+                    connection.executemany("INSERT OR REPLACE INTO embedding VALUES (?, ?, ?)", rows)
+                # The writer's thread moves it only where something is written.
+                with contextlib.suppress(sqlite3.Error):
+                    if self._file.log_bytes() > KEPT_LOG_BYTES:
+                        connection.execute("PRAGMA busy_timeout = 0")
+                        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except (OSError, sqlite3.Error, StoreFailed) as error:
             log.warning("%s: %d embeddings could not be kept, and are made again: %s", self.path, len(rows), error)
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def apart(self) -> Iterator[history.Read]:
+        """Reads by a connection of its own, in one thread: each as of its own moment, and no other one waits for it."""
+
+        def read(statement: str, *values: object) -> list[tuple[Any, ...]]:
+            try:
+                return connection.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise StoreFailed(f"{self.path}: {error}") from error
+
+        with contextlib.closing(self._connected()) as connection:
+            connection.execute("PRAGMA query_only = ON")
+            yield read
+
+    def _connected(self) -> sqlite3.Connection:
+        try:
+            return self._file.opened()
+        except sqlite3.Error as error:
+            raise StoreFailed(f"{self.path}: {error}") from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:

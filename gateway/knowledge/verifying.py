@@ -11,7 +11,7 @@ import numpy as np
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.clearing import encoders
 from gateway.knowledge.documents import PASSAGES_VERSION, passages
-from gateway.knowledge.history import stored
+from gateway.knowledge.history import stored, switched
 from gateway.knowledge.store import DOCUMENT, Store
 
 Progress = Callable[[int, int], None]
@@ -27,6 +27,7 @@ def verify(store: Store, progress: Progress) -> Iterator[str]:
     with store.reading() as connection:
         yield from _wrong_log(connection)
         yield from _wrong_documents(connection)
+        yield from _wrong_encoder(connection)
         yield from _wrong_embeddings(connection, progress)
 
 
@@ -78,6 +79,16 @@ def _wrong_documents(connection: sqlite3.Connection) -> Iterator[str]:
         for document_id in documents:
             if (count := current[tenant, name, document_id]) != 1:
                 yield f"{tenant}/{name}/{document_id}: has {count} current versions"
+
+
+def _wrong_encoder(connection: sqlite3.Connection) -> Iterator[str]:
+    logged = connection.execute(
+        "SELECT document, seq FROM change WHERE op = 'encoder' ORDER BY seq DESC LIMIT 1"
+    ).fetchone()
+    now = switched(lambda statement: connection.execute(statement).fetchall())
+    known = (now.encoder, now.version) if now else None
+    if known != logged:
+        yield f"searches go by the encoder and change {known}, by the log it is {logged}"
 
 
 def _wrong_embeddings(connection: sqlite3.Connection, progress: Progress) -> Iterator[str]:

@@ -39,9 +39,11 @@ one goes on from there, and must not be asked for what is cleared by then."""
 class Told:
     """One change, or that all up to this version has been told."""
 
-    op: Literal["put", "delete", "end", "seen"]
+    op: Literal["put", "delete", "end", "seen", "encoder"]
     document_id: str
     version: int
+    encoder: str = ""
+    """Its name, where that is what was changed."""
 
 
 class Watching:
@@ -101,6 +103,8 @@ class Watching:
     def _told(self, change: Changed, principal: Principal) -> Told | None:
         if change.op == "drop":
             return Told("end", "", change.seq)
+        if change.op == "encoder":
+            return Told("encoder", "", change.seq, change.document_id)
         if change.op in ("create", "confidence"):
             return None
         around = self._store.around(change)
@@ -148,7 +152,9 @@ class Watching:
         if last - known > WINDOW:  # also at first
             places = set(self._watchers)
         else:
-            places = {(one.tenant, one.collection) for one in self._store.changes(known, WINDOW)}
+            changes = self._store.changes(known, WINDOW)
+            is_all = any(one.op == "encoder" for one in changes)
+            places = set(self._watchers) if is_all else {(one.tenant, one.collection) for one in changes}
         for place in places:
             for changed in self._watchers.get(place, ()):
                 changed.set()

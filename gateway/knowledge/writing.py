@@ -10,7 +10,21 @@ from dataclasses import asdict
 import numpy as np
 
 from gateway.errors import HiddenDocuments, KeyReused, UnknownCollection, VersionConflict
-from gateway.knowledge.changes import Batch, Calibrate, Change, Create, Drop, Put, Receipt, Remove, row_of
+from gateway.knowledge.changes import (
+    EVERYWHERE,
+    Batch,
+    Calibrate,
+    Change,
+    Create,
+    Drop,
+    Put,
+    Receipt,
+    Remove,
+    Switch,
+    Switched,
+    row_of,
+)
+from gateway.knowledge.history import switched
 
 
 class Writer:
@@ -57,6 +71,8 @@ class Writer:
             return self._change_collection(batch, change)
         if isinstance(change, Calibrate):
             return self._calibrate((batch.tenant, batch.collection), change)
+        if isinstance(change, Switch):
+            return self._switch(change)
         document_id = change.document.id if isinstance(change, Put) else change.document_id
         place = (batch.tenant, batch.collection, document_id)
         if not self._since(place[:2]):
@@ -112,6 +128,16 @@ class Writer:
             return 0
         seq = self._logged("confidence", (*place, ""))
         self._connection.execute("INSERT OR REPLACE INTO confidence VALUES (?, ?, ?, ?)", (*place, seq, content))
+        return seq
+
+    def _switch(self, change: Switch) -> int:
+        before = switched(lambda statement: self._connection.execute(statement).fetchall())
+        # Several replicas switch together, and each says so: it is one change.
+        if before is not None and before.encoder == change.encoder:
+            return 0
+        seq = self._logged("encoder", (*EVERYWHERE, change.encoder))
+        now = json.dumps(asdict(Switched(change.encoder, change.bundle, seq)))
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES ('encoder', ?)", (now,))
         return seq
 
     def _since(self, place: tuple[str, str]) -> int:

@@ -66,6 +66,7 @@ class Admin:
             now.stored,
             now.probe,
         )
+        self._metrics.set_shadow(now.shadow)
         self._metrics.set_workload(self._gateway.workload())
         # Rendering takes about 0.1 ms for each histogram child: in a thread, so that no answer waits for all of them.
         body, content_type = await asyncio.to_thread(self._metrics.render, request.headers.get("Accept", ""))

@@ -41,7 +41,8 @@ ROUTE_TO_PROTO = {route: _number(pb.Route, f"ROUTE_{route.name}") for route in R
 REASON_TO_PROTO = {reason: _number(pb.Reason, f"REASON_{reason.name}") for reason in Reason}
 CERTIFICATE_TO_PROTO = {status: _number(pb.Certificate, f"CERTIFICATE_{status.name}") for status in CertificateStatus}
 STATE_TO_PROTO = {state: _number(pb.CitationState, f"CITATION_STATE_{state.name}") for state in CitationState}
-WATCH_OP_TO_PROTO = {op: _number(pb.WatchOp, f"WATCH_OP_{op.upper()}") for op in ("put", "delete", "end", "seen")}
+WATCH_OPS = ("put", "delete", "end", "seen", "encoder")
+WATCH_OP_TO_PROTO = {op: _number(pb.WatchOp, f"WATCH_OP_{op.upper()}") for op in WATCH_OPS}
 
 RANKER_TO_PROTO = {ranker: _number(pb.Ranker, f"RANKER_{ranker.name}") for ranker in Ranker}
 

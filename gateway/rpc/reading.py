@@ -13,6 +13,7 @@ from typing import Any
 from gateway.errors import InvalidQuestion, Overloaded, UnknownCollection, UnknownDocument
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.citing import cite
+from gateway.knowledge.history import Read
 from gateway.knowledge.library import may_read
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
@@ -31,7 +32,8 @@ from gateway.types import Citation, CitationState, Principal
 from gateway.v1 import gateway_pb2 as pb
 
 DEFAULT_PAGE, MAX_PAGE = 100, 1000
-LISTED_TOGETHER = 64
+LISTED_TOGETHER = 16
+"""Documents that are read at once: of the longest, 3 MB."""
 PAGE_BYTES = 2 << 20
 """gRPC's clients take 4 MB unless told otherwise, and what one document may have beside its body is far less."""
 _SHA256 = re.compile(r"(?:[0-9a-fA-F]{64})?")
@@ -125,17 +127,19 @@ class Reading:
         """Of `size` documents, or fewer where that is PAGE_BYTES."""
         found: list[pb.StoredDocument] = []
         total = 0
-        for one in self._listed(principal, collection, after):
-            total += one.ByteSize()
-            if len(found) == size or (found and total > PAGE_BYTES):
-                return pb.ListResponse(documents=found, next_page_token=found[-1].document.id)
-            found.append(one)
+        with self._reach.there().store.apart() as read:
+            for one in self._listed(principal, collection, after, read):
+                total += one.ByteSize()
+                if len(found) == size or (found and total > PAGE_BYTES):
+                    return pb.ListResponse(documents=found, next_page_token=found[-1].document.id)
+                found.append(one)
         return pb.ListResponse(documents=found)
 
-    def _listed(self, principal: Principal, collection: str, after: str) -> Iterator[pb.StoredDocument]:
+    def _listed(self, principal: Principal, collection: str, after: str, read: Read) -> Iterator[pb.StoredDocument]:
         """Those that the principal may read. Few texts are in memory at a time."""
         while True:
-            some = self._reach.there().store.documents(principal.tenant, collection, after, LISTED_TOGETHER)
+            store = self._reach.there().store
+            some = store.documents(principal.tenant, collection, after, LISTED_TOGETHER, read=read)
             yield from (_stored(one, has_body=False) for one in some if may_read(one.document, principal))
             if len(some) < LISTED_TOGETHER:
                 return
@@ -156,6 +160,10 @@ class Reading:
             text_bytes=disk.text_bytes,
             vector_bytes=disk.vector_bytes,
             confidence=_confidence(now),
+            encoders=[
+                pb.EncoderStats(name=name, documents=count, is_used=now.scored_by.startswith(f"{name} "))
+                for name, count in disk.embedded.items()
+            ],
         )
 
     async def watch(self, request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchResponse, None]:
@@ -170,7 +178,10 @@ class Reading:
             async with aclosing(changes):
                 async for one in changes:
                     yield pb.WatchResponse(
-                        op=WATCH_OP_TO_PROTO[one.op], document_id=one.document_id, version=one.version
+                        op=WATCH_OP_TO_PROTO[one.op],
+                        document_id=one.document_id,
+                        version=one.version,
+                        encoder=one.encoder,
                     )
 
     @contextmanager

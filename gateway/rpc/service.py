@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gateway.deadline import Deadline
-from gateway.knowledge.changes import Change, Receipt
+from gateway.knowledge.changes import Change, Receipt, Switched
 from gateway.knowledge.store import Store
 from gateway.types import (
     Answer,
@@ -21,6 +21,7 @@ from gateway.types import (
     Question,
     Ranker,
     SearchConfidence,
+    ShadowFigures,
     StoredFigures,
     Workload,
 )
@@ -63,8 +64,23 @@ class Description:
     """What answers, or would, where the device is lost; empty if nothing does."""
     degraded: Degradation | None = None
     """Why it does."""
+    shadow: ShadowFigures | None = None
+    """What a candidate beside it has come to; None where there is none."""
     can_answer: bool = True
     """Not where the device is lost without a fallback: another replica has to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What a gateway with stored collections knows of encoders: its own, and what the log has `switched` all to, as far
+    as it has read."""
+
+    encoder: str
+    switched: Switched | None
+
+    @property
+    def is_current(self) -> bool:
+        return self.switched is None or self.switched.encoder == self.encoder
 
 
 class Gateway(Protocol):
@@ -156,6 +172,15 @@ class Startable(Gateway, Protocol):
 
     async def catch_up(self) -> None:
         """See what has been written since it was loaded, or by others."""
+        ...
+
+    def heard(self) -> Heard | None:
+        """None where no collections are stored. Cheap: asked at every question while another bundle is prepared."""
+        ...
+
+    async def record(self) -> None:
+        """Write into the log that stored collections are searched by this one's encoder from now on: once, whoever
+        else writes the same. Nothing where none are stored. Raises errors.GatewayError, and nothing is written then."""
         ...
 
 

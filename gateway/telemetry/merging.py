@@ -51,6 +51,9 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_knowledge_stored_passages": Rule.MAX,
     "gateway_knowledge_stored_segments": Rule.MAX,
     "gateway_knowledge_log_version": Rule.MIN,
+    "gateway_knowledge_encoder_current": Rule.MIN,
+    "gateway_knowledge_backfill_documents": Rule.MAX,
+    "gateway_knowledge_backfill_done": Rule.MAX,
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
     "gateway_degraded": Rule.SUM,

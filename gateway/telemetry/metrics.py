@@ -20,6 +20,7 @@ from gateway.types import (
     ProbeFigures,
     Reason,
     Route,
+    ShadowFigures,
     StoredFigures,
     Workload,
 )
@@ -205,6 +206,16 @@ class Metrics:
         self._shadow_seconds = self._histogram(
             "gateway_shadow_duration_seconds", "Time that a candidate took for an answer.", LATENCY
         )
+        self._searched = {
+            name: self._counter(f"gateway_shadow_{name}", help_text)
+            for name, help_text in (
+                ("searches", "Questions that a candidate and what serves have both searched for."),
+                ("same_first", "Those for which both found the same document first."),
+                ("hits", "Documents that the one or the other found among the ten best, the more of both."),
+                ("shared", "Those that both found; over the hits it is the overlap."),
+            )
+        }
+        self._shadow: ShadowFigures | None = None
 
     def _model(self) -> None:
         build = self._gauge("gateway_build_info", "Always 1.", ("version", "python", "grpcio"))
@@ -236,6 +247,12 @@ class Metrics:
                 ("stored_passages", "Passages of all stored collections."),
                 ("stored_segments", "Segments that all stored collections consist of."),
                 ("log_version", "Number of the last change of the log that questions see."),
+                (
+                    "encoder_current",
+                    "0 where the log has switched stored collections to another encoder.",
+                ),
+                ("backfill_documents", "Stored documents to embed by a bundle that does not serve yet; 0: none now."),
+                ("backfill_done", "Those of them that are embedded."),
             )
         }
         self._probe = {
@@ -281,6 +298,16 @@ class Metrics:
         """Count one question that a candidate was asked too."""
         self._compared[agreement].inc()
         self._shadow_seconds.observe(seconds)
+
+    def set_shadow(self, now: ShadowFigures | None) -> None:
+        """What both have found; None where there is no candidate."""
+        before, self._shadow = self._shadow, now
+        if now is None:
+            return
+        # Less than before: another candidate, which counts from 0.
+        known = before if before is not None and before.searches <= now.searches else ShadowFigures(now.bundle, 0.0)
+        for name, counter in self._searched.items():
+            counter.inc(max(0, getattr(now, name) - getattr(known, name)))
 
     def observe_failure(self, seconds: float) -> None:
         """Count one question that ended in an error."""
@@ -352,6 +379,9 @@ class Metrics:
             ("stored_passages", now.passages),
             ("stored_segments", now.segments),
             ("log_version", now.version),
+            ("encoder_current", now.is_encoder_current),
+            ("backfill_documents", now.backfill.total),
+            ("backfill_done", now.backfill.done),
         ):
             self._stored[name].set(value)
         # Less than before: another bundle was taken in, which counts from 0.

@@ -71,6 +71,7 @@ class WatchOp(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     WATCH_OP_DELETE: _ClassVar[WatchOp]
     WATCH_OP_END: _ClassVar[WatchOp]
     WATCH_OP_SEEN: _ClassVar[WatchOp]
+    WATCH_OP_ENCODER: _ClassVar[WatchOp]
 POLICY_UNSPECIFIED: Policy
 POLICY_CASCADE: Policy
 POLICY_PARALLEL: Policy
@@ -112,6 +113,7 @@ WATCH_OP_PUT: WatchOp
 WATCH_OP_DELETE: WatchOp
 WATCH_OP_END: WatchOp
 WATCH_OP_SEEN: WatchOp
+WATCH_OP_ENCODER: WatchOp
 
 class AnswerRequest(_message.Message):
     __slots__ = ("question", "collection", "policy", "max_citations", "request_id", "min_knowledge_version")
@@ -410,14 +412,16 @@ class WatchRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ..., after: _Optional[int] = ...) -> None: ...
 
 class WatchResponse(_message.Message):
-    __slots__ = ("op", "document_id", "version")
+    __slots__ = ("op", "document_id", "version", "encoder")
     OP_FIELD_NUMBER: _ClassVar[int]
     DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    ENCODER_FIELD_NUMBER: _ClassVar[int]
     op: WatchOp
     document_id: str
     version: int
-    def __init__(self, op: _Optional[_Union[WatchOp, str]] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+    encoder: str
+    def __init__(self, op: _Optional[_Union[WatchOp, str]] = ..., document_id: _Optional[str] = ..., version: _Optional[int] = ..., encoder: _Optional[str] = ...) -> None: ...
 
 class StatsRequest(_message.Message):
     __slots__ = ("collection",)
@@ -426,7 +430,7 @@ class StatsRequest(_message.Message):
     def __init__(self, collection: _Optional[str] = ...) -> None: ...
 
 class StatsResponse(_message.Message):
-    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes", "confidence")
+    __slots__ = ("documents", "passages", "segments", "knowledge_version", "superseded_versions", "oldest_superseded", "text_bytes", "vector_bytes", "confidence", "encoders")
     DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
     PASSAGES_FIELD_NUMBER: _ClassVar[int]
     SEGMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -436,6 +440,7 @@ class StatsResponse(_message.Message):
     TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
     VECTOR_BYTES_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    ENCODERS_FIELD_NUMBER: _ClassVar[int]
     documents: int
     passages: int
     segments: int
@@ -445,7 +450,18 @@ class StatsResponse(_message.Message):
     text_bytes: int
     vector_bytes: int
     confidence: Confidence
-    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ...) -> None: ...
+    encoders: _containers.RepeatedCompositeFieldContainer[EncoderStats]
+    def __init__(self, documents: _Optional[int] = ..., passages: _Optional[int] = ..., segments: _Optional[int] = ..., knowledge_version: _Optional[int] = ..., superseded_versions: _Optional[int] = ..., oldest_superseded: _Optional[float] = ..., text_bytes: _Optional[int] = ..., vector_bytes: _Optional[int] = ..., confidence: _Optional[_Union[Confidence, _Mapping]] = ..., encoders: _Optional[_Iterable[_Union[EncoderStats, _Mapping]]] = ...) -> None: ...
+
+class EncoderStats(_message.Message):
+    __slots__ = ("name", "documents", "is_used")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENTS_FIELD_NUMBER: _ClassVar[int]
+    IS_USED_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    documents: int
+    is_used: bool
+    def __init__(self, name: _Optional[str] = ..., documents: _Optional[int] = ..., is_used: bool = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("collection", "page_size", "page_token")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from aiohttp import web
@@ -18,6 +20,8 @@ from gateway.workers.survey import Survey
 SHOWN = ("in_flight", "bundle", "bundle_sha256", "manifest_sha256", "provider", "degraded", "uptime_seconds")
 """Of each worker's own status."""
 ADDED = ("in_flight", "max_in_flight")
+SAME = ("bundle", "share")
+"""Of a shadow's figures; all others are counts."""
 
 
 class Admin:
@@ -69,6 +73,7 @@ class Admin:
         return {
             # Replicas serve the same, so the first speaks for all; each may lose its device for itself.
             **(said[0] if said else {}),
+            "shadow": _added([status["shadow"] for status in said if status.get("shadow")]),
             "degraded": next((status["degraded"] for status in said if status.get("degraded")), None),
             "can_answer": any(status.get("can_answer", True) for status in said),
             **{key: sum(status.get(key, 0) for status in said) for key in ADDED},
@@ -78,6 +83,21 @@ class Admin:
             "pid": os.getpid(),
             "workers": [_shown(worker, status) for worker, status in statuses],
         }
+
+
+def _added(shadows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """What all workers have seen of the same candidate, as if one had."""
+    if not shadows:
+        return None
+    whole = shadows[0]
+    for one in shadows[1:]:
+        whole = {key: _sum(value, one.get(key)) if key not in SAME else value for key, value in whole.items()}
+    return whole
+
+
+def _sum(some: Any, more: Any) -> Any:
+    """Of numbers, or of objects of numbers."""
+    return Counter(some) + Counter(more or {}) if isinstance(some, dict) else some + (more or 0)
 
 
 def _shown(worker: Worker, status: dict[str, Any]) -> dict[str, Any]:

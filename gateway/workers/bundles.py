@@ -24,8 +24,9 @@ from gateway.workers.process import Process, Reply
 
 log = logging.getLogger(__name__)
 
-LOADING = 600.0
-"""Seconds for a worker to load a bundle, which it does in the time that its questions leave."""
+LOADING = 12 * 3600.0
+"""Seconds for a worker to load a bundle, which it does in the time that its questions leave: the first one embeds by it
+what is stored, which may be a million documents."""
 SWITCHING = 30.0
 """Seconds for what takes a worker no time; it may have to wait for the processor."""
 DESCRIPTION = TypeAdapter(Description)
