@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
+from gateway.cascade.standing import CertificateStanding
 from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
 from gateway.knowledge import documents
@@ -67,9 +68,9 @@ class Side:
     cascade: Cascade
 
     @classmethod
-    def of(cls, engine: Engine, session: Session, library: Library) -> Side:
+    def of(cls, engine: Engine, session: Session, library: Library, standing: CertificateStanding) -> Side:
         profile = engine.bundle.profile(session.precision)
-        return cls(session, library, Cascade(engine, library, profile))
+        return cls(session, library, Cascade(engine, library, profile, standing=standing))
 
     def rehearse(self, engine: Engine, collection: str) -> None:
         """Decide on a question under each policy: numpy's first calls take milliseconds, better now than of a caller's
@@ -87,6 +88,7 @@ class Assembled:
 
     A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
     same documents for the engine's spare session, where it has one. `base`: of stored collections, which are in both.
+    `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it.
     """
 
     def __init__(
@@ -105,8 +107,11 @@ class Assembled:
         self._cache = cache
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
-        self._first = Side.of(engine, engine.session, library)
-        self._spare = Side.of(engine, engine.spare, spare_library) if engine.spare and spare_library else None
+        self.standing = CertificateStanding()
+        self._first = Side.of(engine, engine.session, library, self.standing)
+        self._spare = None
+        if engine.spare and spare_library:
+            self._spare = Side.of(engine, engine.spare, spare_library, self.standing)
         self._loaded = time.time()
         for side in (self._first, self._spare):
             if side:
@@ -171,10 +176,13 @@ class Assembled:
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
             return await self._answer(question, deadline)
-        key = Key(question, 0)
+        key = Key(question, 0, is_stale=self.standing.is_stale)
         if name := question.collection:
-            key = Key(
-                question, self.library.generation(name).version, self.library.since(name), self.library.serial(name)
+            key = replace(
+                key,
+                knowledge_version=self.library.generation(name).version,
+                since=self.library.since(name),
+                serial=self.library.serial(name),
             )
         return await self._cache.answer(key, deadline, lambda: self._answer(question, deadline))
 
@@ -219,7 +227,8 @@ class Assembled:
 
     def describe(self) -> Description:
         engine, bundle = self.engine, self.engine.bundle
-        profile = self._side(by_spare=engine.degraded is not None).cascade.profile
+        cascade = self._side(by_spare=engine.degraded is not None).cascade
+        profile, terms = cascade.profile, cascade.terms
         is_informed = profile.informed is not None and bool(self.collections())
         return Description(
             bundle=profile.bundle,
@@ -227,8 +236,9 @@ class Assembled:
             manifest_sha256=bundle.manifest_sha256,
             provider=engine.provider,
             precision=engine.precision,
-            threshold=profile.thresholds.informed if is_informed else profile.thresholds.answer,
-            certificate=profile.informed_certificate if is_informed else profile.certificate,
+            threshold=terms.threshold(is_informed),
+            certificate=terms.status(is_informed),
+            certificate_reason=self.standing.reason,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.collections()),
             stored=self._base.figures() if self._base else None,

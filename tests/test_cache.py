@@ -59,6 +59,7 @@ async def test_the_second_time_nothing_is_computed(work: Work) -> None:
     [
         Key(QUESTION, 8),
         Key(QUESTION, 7, since=60.0),
+        Key(QUESTION, 7, is_stale=True),
         Key(replace(QUESTION, text="why? "), 7),
         Key(replace(QUESTION, principal=Principal("acme")), 7),
         Key(replace(QUESTION, principal=Principal(groups=frozenset({"staff"}))), 7),

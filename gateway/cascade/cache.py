@@ -22,12 +22,13 @@ from gateway.types import Answer, Question
 class Key:
     """All that an answer depends on, beside the bundle. `since`: when a document of that version last began or ceased
     to count, as `Library.since`; `serial`: how often the collection was shown anew, as one version may be when another
-    process's documents are embedded later."""
+    process's documents are embedded later; `is_stale`: of the certificate, whose thresholds are then stricter."""
 
     question: Question
     knowledge_version: int
     since: float = 0.0
     serial: int = 0
+    is_stale: bool = False
 
 
 class AnswerCache:

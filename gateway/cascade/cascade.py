@@ -16,6 +16,7 @@ from gateway.cascade.calibration import (
 )
 from gateway.cascade.policy import POLICIES, SEARCHES, Choice, ModelSays, Retrieval, RetrievalSays, Thresholds
 from gateway.cascade.rivals import Rivalry
+from gateway.cascade.standing import CertificateStanding, Terms
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Clock, Deadline
 from gateway.errors import SearchFailed
@@ -55,7 +56,8 @@ class Label:
 class Profile:
     """What a bundle tells the cascade: its labels, how its numbers become probabilities, and what they must reach.
 
-    `informed` is None where no label stands for a document; `informed_certificate` is of its threshold.
+    `informed` is None where no label stands for a document; `informed_certificate` is of its threshold. `back_off` are
+    the stricter thresholds for a certificate that has gone stale; None: the model then answers nothing.
     """
 
     bundle: str
@@ -66,6 +68,7 @@ class Profile:
     certificate: CertificateStatus
     informed: InformedCalibration | None = None
     informed_certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
+    back_off: Thresholds | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +85,23 @@ class Content:
 class Cascade:
     """Answers questions by one bundle over one knowledge tier. Holds no state but the usual duration of a search.
 
-    Without a knowledge tier nothing is searched, labels that stand for documents count as withdrawn, and those with a
-    text of their own answer.
+    `standing` says whether the bundle's certificate still holds; whoever watches it marks it stale. Without a knowledge
+    tier nothing is searched, labels that stand for documents count as withdrawn, and those with a text of their own
+    answer.
     """
 
     def __init__(
-        self, model: ModelTier, knowledge: KnowledgeTier | None, profile: Profile, clock: Clock = time.monotonic
+        self,
+        model: ModelTier,
+        knowledge: KnowledgeTier | None,
+        profile: Profile,
+        clock: Clock = time.monotonic,
+        standing: CertificateStanding | None = None,
     ) -> None:
         self.profile = profile
+        self.standing = standing or CertificateStanding()
+        self._fresh = Terms(profile.thresholds, profile.certificate, profile.informed_certificate)
+        self._stale = self._fresh.stale(profile.back_off)
         self._model = model
         self._knowledge = knowledge
         self._clock = clock
@@ -100,6 +112,11 @@ class Cascade:
             if label.document_id:
                 self._labels_of.setdefault(label.document_id, []).append(number)
         self._stood_for = self._labels_of.keys()
+
+    @property
+    def terms(self) -> Terms:
+        """Those in force."""
+        return self._stale if self.standing.is_stale else self._fresh
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         """One answer. Raises DeadlineExceeded where even the model's pass does not fit, and the model tier's errors."""
@@ -131,7 +148,8 @@ class Cascade:
         model, retrieval = self._calibrate(label, standing, prediction, found, silence, question)
         timings["calibrate"] = calibrating + self._clock() - started
 
-        ranking, thresholds = _ranking(found), self.profile.thresholds
+        terms = self.terms  # once: they may change between two reads
+        ranking, thresholds = _ranking(found), terms.thresholds
         if isinstance(found, Lookup):
             thresholds = replace(thresholds, collection=found.threshold)
         choice = POLICIES[question.policy](model, retrieval, thresholds)
@@ -146,7 +164,7 @@ class Cascade:
             model_confidence=model.confidence,
             retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
             threshold=thresholds.of(model),
-            certificate=self.profile.informed_certificate if model.is_informed else self.profile.certificate,
+            certificate=terms.status(model.is_informed),
             knowledge_version=ranking.knowledge_version if ranking else 0,
             bundle=self.profile.bundle,
             batch_size=prediction.batch_size,

@@ -7,7 +7,7 @@ Each reads like the sentence that describes it. They know documents, confidences
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.types import Policy, Reason, Route, Standing
 
@@ -21,7 +21,8 @@ class Thresholds:
 
     `answer` is the model's own, `informed` the one for a confidence that a search had a part in: each has a certificate
     of its own. `evidence` is retrieval's by the bundle, `collection` the one for a confidence that was fitted for the
-    very collection. `weight` is the model's share in the ensemble.
+    very collection. `weight` is the model's share in the ensemble. `fresh` are those that held until the certificate
+    went stale, where these are the stricter ones.
     """
 
     answer: float
@@ -30,12 +31,17 @@ class Thresholds:
     weight: float = 0.5
     informed: float = NEVER
     collection: float = NEVER
+    fresh: Thresholds | None = None
 
     def of(self, tier: ModelSays | RetrievalSays) -> float:
         """What this confidence of the tier must reach."""
         if isinstance(tier, ModelSays):
             return self.informed if tier.is_informed else self.answer
         return self.collection if tier.is_by_collection else self.evidence
+
+    def stricter(self, answer: float = NEVER, informed: float = NEVER) -> Thresholds:
+        """These, with the model's own for a certificate that is stale. By default it then answers nothing."""
+        return replace(self, answer=answer, informed=informed, fresh=self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,8 @@ def doubt(model: ModelSays | None, thresholds: Thresholds) -> Reason | None:
     if model is None:
         return Reason.MODEL_UNAVAILABLE
     if model.confidence < thresholds.of(model):
+        if thresholds.fresh and model.confidence >= thresholds.fresh.of(model):
+            return Reason.CERTIFICATE_STALE
         return Reason.LOW_CONFIDENCE if model.in_scope else Reason.OUT_OF_SCOPE
     return NOT_ANSWERABLE.get(model.standing)
 

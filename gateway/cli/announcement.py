@@ -43,6 +43,8 @@ def announce(console: Console, at: Addresses, now: Description, workers: int = 1
         lines.add_row("[yellow]degraded[/]", now.degraded.value)
     style = STYLES[now.certificate]
     lines.add_row("threshold", f"{now.threshold:.4f}, certificate [{style}]{now.certificate.value}[/]")
+    if now.certificate_reason:
+        lines.add_row("", now.certificate_reason)
     for each in now.collections:
         held = f"{each.documents} documents, {each.passages} passages, version {each.version}"
         lines.add_row("collection", f"{each.name}: {held}")

@@ -56,6 +56,8 @@ class Description:
     threshold: float
     certificate: CertificateStatus
     loaded: float
+    certificate_reason: str = ""
+    """Why it is not valid, if something has been seen while serving."""
     collections: tuple[CollectionDescription, ...] = ()
     stored: StoredFigures | None = None
     """None where no collections are stored."""
