@@ -40,6 +40,7 @@ PERCENTILES = (50, 90, 99, 99.9)
 @click.group()
 def main() -> None:
     """Measures a running gateway, or one that it starts itself."""
+    machine.facts()  # of the commit that it begins on
 
 
 for command in (
@@ -99,7 +100,8 @@ def startup(runs: int, is_json: bool, arguments: tuple[str, ...]) -> None:
     middle = float(np.median(warm))
     if is_json:
         rounded = {"first": seconds[0], "min": warm[0], "median": middle, "max": warm[-1]}
-        found = machine.facts() | {
+        found = {
+            **machine.facts(),
             "runs": runs,
             "seconds": {name: round(value, 3) for name, value in rounded.items()},
         }

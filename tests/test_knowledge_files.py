@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,9 +18,11 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
 from gateway.knowledge import snapshots, verifying
-from gateway.knowledge.changes import Batch, Calibrate, Change, Create, Drop, Put, Remove
+from gateway.knowledge.changes import EVERYWHERE, Batch, Calibrate, Change, Create, Drop, Put, Remove, Switch
+from gateway.knowledge.clearing import encoders
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.file import FILE
+from gateway.knowledge.segment_files import FOLDER as SEGMENTS
 from gateway.knowledge.store import Store
 from gateway.types import Matrix
 from tests.test_collection_confidence import CONFIDENCE
@@ -240,6 +243,15 @@ async def test_a_store_is_not_replaced(store: Store, data: Path, tmp_path: Path,
     assert "a gateway, or another command, has it open: stop that first" in open_one.output
 
 
+async def test_what_was_made_from_another_store_goes(store: Store, data: Path, tmp_path: Path) -> None:
+    copy, restored = tmp_path / "copy", tmp_path / "restored"
+    assert run("snapshot", copy, "--data", data).exit_code == 0
+    (restored / SEGMENTS / "of-another").mkdir(parents=True)
+    (restored / SEGMENTS / "of-another" / "vectors.npy").write_text("vectors")
+    assert run("restore", copy, "--data", restored).exit_code == 0
+    assert not (restored / SEGMENTS).exists()
+
+
 # -- compacting -------------------------------------------------------------------------------------------------------
 
 HOLDER = """
@@ -281,3 +293,36 @@ async def test_a_folder_is_compacted_where_nobody_has_it_open(store: Store, data
     assert "201 superseded versions cleared" in found.output
     assert (data / FILE).stat().st_size < before / 2
     assert run("verify", "--data", data).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("switches", "writes_after", "left"),
+    [
+        ([], ["d"], []),  # nobody knows which one is served
+        (["b"], [], ["c", "d"]),  # switched from `a`, which embedded the newest document
+        (["b"], ["b"], ["c", "d"]),
+        (["b", "c"], [], ["d"]),  # `a` has still embedded the newest
+        (["b", "c"], ["c"], ["a", "d"]),
+        (["b", "c", "b"], ["b"], ["a", "d"]),
+        (["b", "c"], ["d"], ["a"]),  # a gateway that follows its settings
+    ],
+)
+async def test_vectors_of_encoders_that_nobody_goes_back_to_are_deleted(
+    store: Store, data: Path, switches: list[str], writes_after: list[str], left: list[str]
+) -> None:
+    await write(store, Put(CARD, None, "a", VECTORS))
+    for encoder in "bcd":  # each has embedded what there was before
+        store.keep(encoder, {2: VECTORS})
+    for encoder in switches:
+        await store.write(Batch(*EVERYWHERE, (Switch(encoder, ""),)))
+    for encoder in writes_after:
+        await write(store, Put(document("new"), None, encoder, VECTORS))
+    store.close()
+    assert "deleted" not in run("compact", "--data", data, "--keep-vectors").output
+    found = run("compact", "--data", data)
+    assert re.findall(r"deleted, by (\w):", found.output) == left
+    again = Store(data)
+    with again.reading() as connection:
+        assert set(encoders(connection)) & set("abcd") == set("abcd") - set(left)
+    assert wrong(again) == []
+    again.close()

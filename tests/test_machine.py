@@ -5,9 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
 from gateway.cli import machine
+from loadtest import honesty
+from loadtest.__main__ import main
 
 
 def git(folder: Path, *arguments: str) -> None:
@@ -47,4 +51,27 @@ def test_code_that_lies_in_somebody_elses_repository_has_none(repository: Path) 
 def test_no_git_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert machine.commit(tmp_path) == "unknown"
+    machine.facts.cache_clear()
     assert set(machine.facts()) == {"processor", "system", "commit"}
+    machine.facts.cache_clear()
+
+
+def test_a_commit_that_is_made_while_a_command_runs_is_not_the_one_that_ran(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "SOURCE", repository / "code")
+    machine.facts.cache_clear()
+
+    @main.command("commits")
+    def commits() -> None:
+        (repository / "code" / "a.py").write_text("changed")
+        git(repository, "commit", "-q", "-a", "-m", "y")
+        click.echo(honesty.facts()["commit"])
+
+    try:
+        began_on = machine.commit(repository / "code")
+        assert CliRunner().invoke(main, ["commits"]).output.strip() == began_on
+        assert machine.commit(repository / "code") != began_on
+    finally:
+        del main.commands["commits"]
+        machine.facts.cache_clear()

@@ -65,6 +65,7 @@ def evaluate(
     """
     if json_file and str(json_file) != "-":
         _check_writable(json_file)
+    began_on = machine.facts()
     config = Config(model=ModelSection(bundle=bundle, device=Device(device), precision=Precision(precision)))
     try:
         rows = texts.read(questions)
@@ -80,8 +81,12 @@ def evaluate(
     profile = engine.profile()
     served = measuring.served_confidence(profile, library, COLLECTION, seen) if folder else None
     found: dict[str, Any] = {
-        "machine": machine.facts()
-        | {"bundle": engine.bundle.id, "provider": engine.provider, "precision": engine.precision},
+        "machine": {
+            **began_on,
+            "bundle": engine.bundle.id,
+            "provider": engine.provider,
+            "precision": engine.precision,
+        },
         "model": measuring.model_measures(profile, seen, served),
         "milliseconds": measuring.stages(seen),
     }

@@ -78,16 +78,23 @@ def restore(file: Path, data: Path) -> None:
 @click.option(
     "--keep-days", type=click.FloatRange(min=0), default=30.0, show_default=True, help="What is younger is kept."
 )
-def compact(data: Path, keep_days: float) -> None:
+@click.option("--keep-vectors", is_flag=True, help="Those of bundles that were left behind, too.")
+def compact(data: Path, keep_days: float, keep_vectors: bool) -> None:
     """Clear what was superseded in DIR long ago, and make its file as small as what it holds.
+
+    Vectors are deleted too, of encoders that nobody goes back to: all but the last two that the log was switched to,
+    and those that embedded the newest document. Where no bundle was ever swapped for one with another encoder, all
+    stay. A bundle whose vectors were deleted can be served again: it embeds what is stored once more.
 
     Only where no gateway runs on DIR, and none starts meanwhile. It takes as much room again while it works.
     """
     with _opened(data, is_alone=True) as store, Console(stderr=True).status("compact"):
         before = store.path.stat().st_size
         cleared = store.clear(time.time() - keep_days * DAY)
-        store.compact()
+        left = store.compact(keep_vectors)
         after = store.path.stat().st_size
+    for encoder, documents in left.items():
+        click.echo(f"vectors of {documents:,} documents deleted, by {encoder}: nobody goes back to that encoder")
     click.echo(f"{cleared} superseded versions cleared; {before:,} bytes before, {after:,} now")
 
 

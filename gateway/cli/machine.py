@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 SOURCE = Path(__file__).parent
 
 
-def facts() -> dict[str, str]:
+@functools.cache
+def facts() -> Mapping[str, str]:
+    """As they are when this is first asked: what runs was read then, and files may be others when it ends."""
     return {
         "processor": _processor(),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",

@@ -89,6 +89,40 @@ def clear_orphans(connection: sqlite3.Connection) -> int:
     return connection.execute("DELETE FROM embedding WHERE version NOT IN (SELECT version FROM document)").rowcount
 
 
+def clear_left_encoders(connection: sqlite3.Connection) -> dict[str, int]:
+    """The vectors of encoders that searches do not go by, nor would if the last switch were taken back. How many
+    documents' of each. Reads the whole log."""
+    found = {}
+    for encoder in sorted(set(encoders(connection)) - _needed(connection)):
+        found[encoder] = connection.execute("DELETE FROM embedding WHERE encoder = ?", (encoder,)).rowcount
+    return found
+
+
+def _needed(connection: sqlite3.Connection) -> set[str]:
+    """The two that the log was last switched to, and whichever embedded the newest document: gateways follow their
+    settings, not the log. Of a single switch the log does not say from where: from one that embedded the newest
+    document before it. Where there was none, nothing is known, and all are needed."""
+    switches = connection.execute(
+        "SELECT document, seq FROM change WHERE op = 'encoder' ORDER BY seq DESC LIMIT 2"
+    ).fetchall()
+    if not switches:
+        return set(encoders(connection))
+    before = switches[0][1]
+    moments = [before] if len(switches) == 1 else []
+    newest = [_embedders(connection, moment) for moment in (*moments, None)]
+    return {encoder for encoder, _ in switches}.union(*newest)
+
+
+def _embedders(connection: sqlite3.Connection, before: int | None) -> set[str]:
+    """Of the newest document that is kept, or of the newest from before that change."""
+    rows = connection.execute(
+        "SELECT encoder FROM embedding WHERE version = "
+        "(SELECT max(version) FROM document WHERE ?1 IS NULL OR version < ?1)",
+        (before,),
+    )
+    return {encoder for (encoder,) in rows}
+
+
 def encoders(connection: sqlite3.Connection) -> list[str]:
     """The names of those that have embedded anything. One look for each: there are few, and many embeddings."""
     found: list[str] = []

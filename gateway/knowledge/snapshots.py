@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from gateway.errors import StoreFailed
 from gateway.knowledge.file import BESIDE, FILE, SCHEMA, File
+from gateway.knowledge.segment_files import FOLDER as SEGMENTS
 from gateway.knowledge.store import Store
 
 Progress = Callable[[int, int], None]
@@ -73,7 +75,8 @@ def snapshot(store: Store, to: Path, progress: Progress) -> Manifest:
 
 
 def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
-    """Put what was copied into a folder that holds no store. Nobody may open one there meanwhile.
+    """Put what was copied into a folder that holds no store. Nobody may open one there meanwhile. What was made from
+    another store that had been there goes.
 
     Raises StoreFailed, OSError; the folder holds no store then.
     """
@@ -92,6 +95,8 @@ def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
             if _copied(snapshot, unfinished, progress) != manifest.sha256:
                 raise StoreFailed(f"{snapshot}: is not what {Manifest.path(snapshot)} tells of: its sha256 is another")
             _check(unfinished, snapshot)
+            if (folder / SEGMENTS).exists():
+                shutil.rmtree(folder / SEGMENTS)
             unfinished.rename(folder / FILE)
             _sync(folder)
         finally:
