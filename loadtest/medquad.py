@@ -1,16 +1,11 @@
-"""The whole of MedQuAD through the knowledge base, and what 300 questions of laypeople find in it.
-
-The questions were frozen before anything was tuned; nothing is tuned on them.
-"""
+"""The whole of MedQuAD through the knowledge base: how fast it is taken in, and what questions find in it."""
 
 from __future__ import annotations
 
 import asyncio
-import gzip
-import json
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,16 +20,14 @@ from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Create, Put
 from gateway.knowledge.documents import passages
 from gateway.knowledge.library import Library
-from gateway.knowledge.reading.drafts import Bad
-from gateway.knowledge.reading.files import Reading
 from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
 from gateway.model.engine import Engine
 from gateway.model.packing import Tokenization
 from gateway.types import Document, Prediction, Principal, Ranker
+from loadtest import medquad_fidelity as fidelity
+from loadtest.medquad_data import Asked, Data
 
-FILE = "medquad.jsonl.gz"
-QUESTIONS = Path(__file__).with_name("medquad.jsonl")
 PLACE = ("tenant", "medquad")
 DEPTH, CITATIONS = 10, 3
 """Of a search."""
@@ -46,83 +39,8 @@ PATIENCE = 60.0
 """Seconds for a question to be embedded."""
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A question, and the documents that are right."""
-
-    text: str
-    right: frozenset[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Data:
-    """`documents` as the import reads them; `left_out` are records that it does not take. `several`: questions whose id
-    in the data is that of several records, of which each is then the right one."""
-
-    documents: Sequence[Document]
-    left_out: int
-    asked: Sequence[Asked]
-    several: int
-
-
-Record = dict[str, Any]
-
-
-def read(folder: Path, most: int | None = None) -> Data:
-    """All documents, or the first so many and those that are asked for. Raises OSError, ValueError."""
-    path = folder / FILE
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        records: list[Record] = [json.loads(line) for line in lines]
-    by_line: dict[int, Document] = {}
-    left_out = 0
-    for one in Reading([path]):
-        if isinstance(one, Bad):
-            left_out += 1
-        else:
-            by_line[one.where.line] = one.document
-    questions = [json.loads(line) for line in QUESTIONS.read_text(encoding="utf-8").splitlines()]
-    found = _Right(records, by_line)
-    asked = [Asked(one["question"], found.of(one["id"])) for one in questions]
-    wanted = {name for one in questions for name in found.own(one["id"])}
-    documents = [
-        one for number, one in enumerate(by_line.values()) if most is None or number < most or one.id in wanted
-    ]
-    several = sum(len(found.records(one["id"])) > 1 for one in questions)
-    return Data(documents, left_out, asked, several)
-
-
-class _Right:
-    """Which documents answer a question: its own, and those that ask the same."""
-
-    def __init__(self, records: Sequence[Record], by_line: dict[int, Document]) -> None:
-        self._by_id: dict[str, list[Record]] = {}
-        self._alike: dict[object, set[str]] = {}
-        self._own: dict[str, set[str]] = {}
-        for line, record in enumerate(records, 1):
-            self._by_id.setdefault(record["id"], []).append(record)
-            if line in by_line:
-                name = by_line[line].id
-                self._own.setdefault(record["id"], set()).add(name)
-                for what in _says(record):
-                    self._alike.setdefault(what, set()).add(name)
-
-    def records(self, record_id: str) -> Sequence[Record]:
-        return self._by_id.get(record_id, [])
-
-    def own(self, record_id: str) -> set[str]:
-        return self._own.get(record_id, set())
-
-    def of(self, record_id: str) -> frozenset[str]:
-        said = {what for record in self.records(record_id) for what in _says(record)}
-        return frozenset(self.own(record_id).union(*(self._alike.get(what, set()) for what in said)))
-
-
-def _says(record: Record) -> Iterator[object]:
-    """Records that have any of these are about the same."""
-    if focus := str(record.get("focus") or "").strip().lower():
-        yield focus, record.get("qtype")
-    if plain := " ".join(re.findall(r"[^\W_]+", record["question"].lower())):
-        yield plain
+Tell = Callable[[int, int], None]
+"""Hears of how many documents are written, and of how many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,24 +75,35 @@ def opened(bundle: Path, folder: Path, threads: int) -> Desk:
     return Desk(engine, store, library, base)
 
 
-async def measured(
-    data: Data, bundle: Path, folder: Path, threads: int, tell: Callable[[int, int], None] = lambda done, of: None
-) -> dict[str, Any]:
-    """`tell` hears of how many documents are written, and of how many. Raises errors.GatewayError."""
+@asynccontextmanager
+async def filled(
+    documents: Sequence[Document], bundle: Path, folder: Path, threads: int, tell: Tell
+) -> AsyncIterator[tuple[Desk, dict[str, Any]]]:
+    """A desk that has all of them in PLACE, and how they were taken in. Raises errors.GatewayError."""
     desk = opened(bundle, folder, threads)
     try:
         desk.engine.start()
         found = {"bundle": desk.engine.bundle.id, "precision": desk.engine.precision, "threads": threads}
-        found |= await _written(desk, data.documents, tell)
+        found |= await _written(desk, documents, tell)
         desk.base.start()
         await desk.settle()
-        documents, stored = desk.library.generation(key(*PLACE)).counts()
-        found |= {"documents": documents, "passages": stored, "left_out": data.left_out}
-        found |= {"segments": len(desk.library.generation(key(*PLACE)).parts)}
-        found |= {"questions": len(data.asked), "of_several_records": data.several}
-        found |= await _asked(desk, data.asked)
+        generation = desk.library.generation(key(*PLACE))
+        stored, passages = generation.counts()
+        yield desk, found | {"documents": stored, "passages": passages, "segments": len(generation.parts)}
     finally:
         await desk.close()
+
+
+async def measured(
+    data: Data, bundle: Path, folder: Path, threads: int, tell: Tell = lambda done, of: None
+) -> dict[str, Any]:
+    """Raises errors.GatewayError."""
+    async with filled(data.documents, bundle, folder, threads, tell) as (desk, found):
+        found |= {"left_out": data.left_out, "questions": len(data.asked), "of_several_records": data.several}
+        predictions = await predicted(desk, data.asked)
+        found |= _asked(desk, data.asked, predictions)
+        texts = [one.text for one in data.asked]
+        found |= {"fidelity": fidelity.measured(desk.library, key(*PLACE), texts, predictions, DEPTH)}
     return found | {"bytes": _bytes(folder)}
 
 
@@ -185,7 +114,7 @@ def _bytes(folder: Path) -> int:
 # -- ingest -----------------------------------------------------------------------------------------------------------
 
 
-async def _written(desk: Desk, documents: Sequence[Document], tell: Callable[[int, int], None]) -> dict[str, Any]:
+async def _written(desk: Desk, documents: Sequence[Document], tell: Tell) -> dict[str, Any]:
     """What is not there yet; of some of it, how long it takes beside the session alone on the same texts."""
     there = {one.document.id: one.document for one in desk.store.documents(*PLACE)}
     new = [one for one in documents if there.get(one.id) != one]
@@ -240,8 +169,12 @@ def _rate(count: int, seconds: float) -> float | None:
 # -- questions --------------------------------------------------------------------------------------------------------
 
 
-async def _asked(desk: Desk, asked: Sequence[Asked]) -> dict[str, Any]:
-    predictions = [await desk.engine.predict(one.text, Deadline.after(PATIENCE)) for one in asked]
+async def predicted(desk: Desk, asked: Sequence[Asked]) -> list[Prediction]:
+    """Of each question, one after another: each is a pass of its own, as a search gets it."""
+    return [await desk.engine.predict(one.text, Deadline.after(PATIENCE)) for one in asked]
+
+
+def _asked(desk: Desk, asked: Sequence[Asked], predictions: Sequence[Prediction]) -> dict[str, Any]:
     for one, prediction in list(zip(asked, predictions, strict=True))[:WARM]:
         for ranker in Ranker:
             _found(desk, one.text, prediction, ranker)

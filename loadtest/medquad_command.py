@@ -15,7 +15,8 @@ from rich.console import Console
 from gateway.config import Config
 from gateway.errors import GatewayError
 from loadtest import medquad as measures
-from loadtest import options, proof_results
+from loadtest import medquad_data, options, proof_results
+from loadtest.medquad_data import FILE
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TOLD_EVERY = 1024
@@ -27,11 +28,19 @@ def _data() -> Path | None:
     return Path(root) / "medquad" if root else None
 
 
-@click.command("medquad", short_help="MedQuAD through the knowledge base, and 300 frozen questions to it.")
-@click.option("--data", type=FOLDER, default=_data, help=f"Folder with {measures.FILE}.  [$GATEWAY_DATA/medquad]")
+@click.command("medquad", short_help="MedQuAD through the knowledge base, and questions of laypeople to it.")
+@click.option("--data", type=FOLDER, default=_data, help=f"Folder with {FILE}.  [$GATEWAY_DATA/medquad]")
 @click.option("--bundle", type=FOLDER, default=lambda: Config().model.bundle, help="What embeds.  [the shipped one]")
 @click.option("--folder", type=FOLDER, help="Of the store, used again where it holds them.  [a temporary one]")
 @click.option("--documents", type=click.IntRange(min=0), help="Only the first so many, and those asked for.  [all]")
+@click.option(
+    "--questions",
+    "which",
+    type=click.Choice(list(medquad_data.QUESTIONS)),
+    default=medquad_data.FROZEN,
+    show_default=True,
+    help="300 by which nothing may be chosen, or 150 others that are there to choose by.",
+)
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the session.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write the whole result to this JSON file.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
@@ -40,24 +49,26 @@ def medquad(
     bundle: Path,
     folder: Path | None,
     documents: int | None,
+    which: str,
     threads: int,
     out: Path | None,
     is_json: bool,
 ) -> None:
     """Takes some 15 minutes for all of it, on one core. A document is right if it is the question's own, or has its
-    focus and type, or its words: those ask the same. Nothing may be tuned on these questions.
+    focus and type, or its words: those ask the same. At last the served hits are compared with those of a search that
+    scores every passage by the same formula.
     """
     if data is None:
         raise click.UsageError("name the folder of MedQuAD with --data, or that above it in $GATEWAY_DATA")
-    if not (data / measures.FILE).is_file():
-        raise click.ClickException(f"{data}: holds no {measures.FILE}: name the folder that does with --data")
+    if not (data / FILE).is_file():
+        raise click.ClickException(f"{data}: holds no {FILE}: name the folder that does with --data")
     try:
         with tempfile.TemporaryDirectory() as name:
-            read = measures.read(data, documents)
+            read = medquad_data.read(data, documents, which)
             numbers = asyncio.run(measures.measured(read, bundle, folder or Path(name), threads, _tell))
     except (OSError, ValueError, GatewayError) as error:
         raise click.ClickException(str(error)) from None
-    found = proof_results.result("medquad", [], partial=documents is not None, **numbers)
+    found = proof_results.result("medquad", [], asked=which, partial=documents is not None, **numbers)
     options.finish(found, show, out=out, html=None, is_json=is_json)
 
 
@@ -84,8 +95,14 @@ def _rows(found: dict[str, Any]) -> Iterator[tuple[str, ...]]:
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     part = ", NOT THE WHOLE of it" if found["partial"] else ""
     yield (
-        f"{found['questions']} questions, {found['documents']:,} documents of {found['passages']:,} passages{part}; "
+        f"{found['questions']} {found['asked']} questions, {found['documents']:,} documents of "
+        f"{found['passages']:,} passages{part}; "
         f"{found['left_out']} records were left out as doubles; {found['bytes'] / 1e6:,.1f} MB on disk"
+    )
+    same = found["fidelity"]
+    yield (
+        f"of the first 10 hybrid hits of a search that scores every passage {100 * same['overlap']:.2f} % are served, "
+        f"and for {100 * same['first']:.2f} % of the questions the same first one"
     )
     if found["written"]:
         yield (

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loadtest import medquad
+from loadtest import medquad_data
 from loadtest.__main__ import main
-from loadtest.medquad import rank, read, scored
+from loadtest.medquad import rank, scored
+from loadtest.medquad_data import read
 from tests import tiny
 
 
@@ -36,12 +37,12 @@ RECORDS = [
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "medquad"
     folder.mkdir()
-    with gzip.open(folder / medquad.FILE, "wt") as file:
+    with gzip.open(folder / medquad_data.FILE, "wt") as file:
         file.writelines(json.dumps(one) + "\n" for one in RECORDS)
     questions = tmp_path / "questions.jsonl"
     asked = {"a": "I feel feverish", "d": "my toe hurts", "e": "swollen cheeks", "g8": "thing"}
     questions.write_text("".join(json.dumps({"id": one, "question": text}) + "\n" for one, text in asked.items()))
-    monkeypatch.setattr(medquad, "QUESTIONS", questions)
+    monkeypatch.setitem(medquad_data.QUESTIONS, medquad_data.FROZEN, questions)
     return folder
 
 
@@ -60,6 +61,22 @@ def test_some_of_it_has_all_that_is_asked_for(data: Path) -> None:
     names = {one.id for one in read(data, 2).documents}
     assert names >= {"a", "b", "d", "e", "g8"}
     assert len(names) == 6
+
+
+def test_questions_to_choose_by_are_others_than_the_frozen_ones() -> None:
+    frozen, dev = (
+        [json.loads(line)["id"] for line in medquad_data.QUESTIONS[which].read_text().splitlines()]
+        for which in (medquad_data.FROZEN, medquad_data.DEV)
+    )
+    assert (len(set(frozen)), len(set(dev))) == (300, 150)
+    assert not set(frozen) & set(dev)
+
+
+def test_the_other_questions_are_read_where_they_are_named(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = data.parent / "dev.jsonl"
+    other.write_text(json.dumps({"id": "f", "question": "red spots"}) + "\n")
+    monkeypatch.setitem(medquad_data.QUESTIONS, medquad_data.DEV, other)
+    assert [one.text for one in read(data, which=medquad_data.DEV).asked] == ["red spots"]
 
 
 def test_ranks_and_what_follows_from_them() -> None:
@@ -82,6 +99,7 @@ def test_it_is_taken_in_once_and_asked_again(data: Path, tmp_path: Path) -> None
     assert min(first["ingest_tokens_per_second"], first["session_tokens_per_second"], first["bytes"]) > 0
     assert first["passages"] == first["ingest_passages"] == again["passages"]
     assert set(first["rankers"]) == {"hybrid", "dense", "lexical"}
+    assert (first["asked"], first["fidelity"]) == ("frozen", {"overlap": 1.0, "first": 1.0})  # so few are scanned
     assert set(first["hybrid_lead_points"]) == {"first", "among_10", "mrr"}
 
 
