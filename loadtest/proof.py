@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 
-from gateway.knowledge import generation, hybrid, merges, segment, store
+from gateway.knowledge import committing, generation, hybrid, merges, segment
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.encoder import Encoder
@@ -42,7 +42,7 @@ def small(checkpoints: int = CHECKPOINT_BATCHES) -> Iterator[None]:
         mock.patch.object(generation, "OPEN_ROWS", OPEN_ROWS),
         mock.patch.object(merges, "GRAPH_FROM", GRAPH_FROM),
         mock.patch.object(segment, "FEW_ROWS", FEW_ROWS),
-        mock.patch.object(store, "CHECKPOINT_BATCHES", checkpoints),
+        mock.patch.object(committing, "CHECKPOINT_BATCHES", checkpoints),
     ):
         yield
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import sqlite3
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -289,7 +291,8 @@ async def test_a_record_that_is_not_what_the_log_says_is_found(tmp_path: Path) -
     store = Store(tmp_path)
     await store.write(Batch(*EVERYWHERE, (Switch("maxi", "tiny/1"),)))
     assert list(verify(store, lambda done, of: None)) == []
-    store._writing.execute("DELETE FROM meta WHERE name = 'encoder'")
+    with contextlib.closing(sqlite3.connect(store.path, isolation_level=None)) as connection:
+        connection.execute("DELETE FROM meta WHERE name = 'encoder'")
     assert list(verify(store, lambda done, of: None)) == [
         "searches go by the encoder and change None, by the log it is ('maxi', 1)"
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import InferenceFailed, InvalidQuestion, StoreFailed, UnknownCollection, VersionConflict
+from gateway.knowledge import encoder
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.encoder import Encoder
@@ -244,15 +245,15 @@ async def test_a_merge_that_fails_is_said_and_tried_again(
 
 
 async def test_long_documents_are_divided_in_a_thread(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.knowledge.base.LONG", 40)
+    monkeypatch.setattr(encoder, "LONG", 40)
     threads: list[bool] = []
-    read = desk.base._read
+    read = encoder._read
 
-    def noted(documents: Sequence[Document]) -> object:
+    def noted(documents: Sequence[Document], language: str) -> object:
         threads.append(threading.current_thread() is threading.main_thread())
-        return read(documents)
+        return read(documents, language)
 
-    monkeypatch.setattr(desk.base, "_read", noted)
+    monkeypatch.setattr(encoder, "_read", noted)
     await desk.write(Create(), Put(document("a", "card")))
     await desk.write(Put(document("b", "card fee " * 9)))
     assert (threads, sorted(desk.found())) == ([True, False], ["a", "b"])

@@ -20,8 +20,9 @@ import pytest
 from gateway.errors import HiddenDocuments, KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
 from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
+from gateway.knowledge.committing import CHECKPOINT_BATCHES
 from gateway.knowledge.file import FILE
-from gateway.knowledge.store import CHECKPOINT_BATCHES, Store
+from gateway.knowledge.store import Store
 from gateway.types import Document
 
 KILLS = 20
@@ -415,7 +416,7 @@ async def test_a_reader_with_a_snapshot_holds_up_no_write(store: Store, tmp_path
 async def test_a_log_that_was_moved_is_emptied_beside_no_reader(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.knowledge.store.CHECKPOINT_BATCHES", 1)
+    monkeypatch.setattr("gateway.knowledge.committing.CHECKPOINT_BATCHES", 1)
     log = tmp_path / "knowledge.db-wal"
     with store.reading() as reader:
         reader.execute("SELECT count(*) FROM document").fetchone()

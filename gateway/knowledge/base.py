@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-
-from gateway.errors import GatewayError, InferenceFailed, InvalidQuestion, StoreFailed
+from gateway.errors import GatewayError, StoreFailed
 from gateway.knowledge.backfill import TOGETHER, Backfill, GoOn, Progress
 from gateway.knowledge.changes import (
     EVERYWHERE,
     Batch,
     Calibrate,
     Change,
-    Changed,
     Put,
     Receipt,
     Stored,
@@ -28,17 +25,17 @@ from gateway.knowledge.changes import (
     Switched,
 )
 from gateway.knowledge.confidence import Confidences
-from gateway.knowledge.documents import passages
-from gateway.knowledge.encoder import Encoder, are_sound, entry_of, kept
+from gateway.knowledge.encoder import Encoder, embedded, kept
 from gateway.knowledge.generation import Generation, Part
-from gateway.knowledge.history import Read
-from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION, Words, analyzer
+from gateway.knowledge.history import Place, Read
+from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION
 from gateway.knowledge.library import Library
 from gateway.knowledge.merges import Merges
-from gateway.knowledge.segment import Entry, spans_of
+from gateway.knowledge.segment import Entry
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.types import Document, Passage, StoredFigures
+from gateway.knowledge.turns import Turn, Turns
+from gateway.types import Document, StoredFigures
 
 log = logging.getLogger(__name__)
 
@@ -46,26 +43,8 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 MUCH = 16
 """Changes from which a thread is worth its while."""
-LONG = 20_000
-"""Characters from which documents are divided in a thread."""
 PAGE = 1000
 """Documents that are read together at a start."""
-
-Place = tuple[str, str]
-"""Tenant and collection."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Turn:
-    """What some changes make of one collection: documents `ids` are replaced by those in `part`, or gone."""
-
-    place: Place
-    is_begun: bool = False
-    is_dropped: bool = False
-    ids: frozenset[str] = frozenset()
-    part: Part | None = None
-    foreign: tuple[Stored, ...] = ()
-    is_calibrated: bool = False
 
 
 class KnowledgeBase:
@@ -96,6 +75,7 @@ class KnowledgeBase:
         self.scored_by = f"{encoder.name} {WORDS_VERSION} {language}"
         self._files = SegmentFiles(store.path.parent, self.scored_by)
         self._confidences = Confidences(store, self.scored_by)
+        self._turns = Turns(store, encoder, language)
         self._merges = Merges(self._generation, self._show, self._files)
 
     @property
@@ -225,36 +205,13 @@ class KnowledgeBase:
         await self._store.write(Batch(*EVERYWHERE, (Switch(self._encoder.name, self._encoder.bundle),)))
         await self.catch_up()
 
+    async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
+        return await embedded(documents, self._encoder, self._language)
+
     def _with_vectors(self, change: Change, known: Mapping[int, Entry]) -> Change:
         if not isinstance(change, Put):
             return change
         return replace(change, encoder=self._encoder.name, vectors=kept(known[id(change.document)]))
-
-    async def _embedded(self, documents: Sequence[Document]) -> list[Entry]:
-        """Raises InvalidQuestion for a document without a word, InferenceFailed where the encoder makes nonsense."""
-        is_long = sum(len(one.text) for one in documents) > LONG
-        # A batch of long texts takes tens of milliseconds to divide, and questions come meanwhile.
-        read = await asyncio.to_thread(self._read, documents) if is_long else self._read(documents)
-        for at, (divided, _) in enumerate(read):
-            if not divided:
-                raise InvalidQuestion(f"documents[{at}]", "has no text")
-        texts = [passage.plain for divided, _ in read for passage in divided]
-        titles = len(texts)
-        texts += [one.title for one in documents]
-        vectors = await self._encoder.embed_soon(texts) if texts else np.empty((0, self._encoder.dim), np.float32)
-        if not are_sound(vectors, len(texts), self._encoder.dim):  # before it is on disk
-            raise InferenceFailed("the encoder's vectors are not of unit length")
-        found, start = [], 0
-        for at, (document, (divided, words)) in enumerate(zip(documents, read, strict=True)):
-            end = start + len(divided)
-            found.append(Entry(document, 0, spans_of(divided), vectors[start:end], vectors[titles + at], words))
-            start = end
-        return found
-
-    def _read(self, documents: Sequence[Document]) -> list[tuple[list[Passage], Words]]:
-        """How each is divided, and what it says. In any thread."""
-        words = analyzer(self._language)
-        return [(passages(one), words.document(one)) for one in documents]
 
     async def follow(self) -> None:
         """Catch up if another process has written, or is being caught up with. Microseconds if none has.
@@ -283,39 +240,15 @@ class KnowledgeBase:
             while changes := self._store.changes(self._applied):
                 # Beside questions, where there is much to read, divide or index.
                 is_much = len(changes) > MUCH or any(one.seq not in known for one in changes if one.op == "put")
-                turns = await asyncio.to_thread(self._turns, changes, known) if is_much else self._turns(changes, known)
+                of = self._turns.of
+                turns = await asyncio.to_thread(of, changes, known) if is_much else of(changes, known)
                 if any(one.op == "encoder" for one in changes):
                     self._switched = self._store.switched()
                 self._apply(turns, changes[-1].seq)
             await self._embed_foreign()
             self._stamp = stamp
 
-    def _turns(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> list[_Turn]:
-        """What the changes make of each collection. In any thread."""
-        last: dict[Place, dict[str, Changed]] = {}
-        calibrated: set[Place] = set()
-        for one in changes:
-            place = one.tenant, one.collection
-            if one.op == "encoder":
-                continue
-            if one.op in ("create", "drop"):
-                last[place] = {"": one}
-            elif one.op == "confidence":
-                last.setdefault(place, {})
-                calibrated.add(place)
-            else:
-                last.setdefault(place, {})[one.document_id] = one
-        return [self._turn(place, by_id, known, place in calibrated) for place, by_id in last.items()]
-
-    def _turn(self, place: Place, by_id: dict[str, Changed], known: Mapping[int, Entry], is_calibrated: bool) -> _Turn:
-        whole = by_id.pop("", None)
-        if whole and whole.op == "drop":
-            return _Turn(place, is_dropped=True)
-        new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
-        part = Part.build(new)
-        return _Turn(place, whole is not None, False, frozenset(by_id), part, tuple(foreign), is_calibrated)
-
-    def _apply(self, turns: Sequence[_Turn], version: int) -> None:
+    def _apply(self, turns: Sequence[Turn], version: int) -> None:
         """Show them, all at once, as a batch is seen whole. Documents that this encoder has not embedded are masked and
         noted, and come when they are embedded: nobody sees what they were."""
         shown: dict[Place, Generation | None] = {}
@@ -339,25 +272,6 @@ class KnowledgeBase:
             if generation is not None:
                 self._merges.begin_if_due(place, generation)
         self._applied = version
-
-    def _entries(
-        self, place: Place, put: Sequence[Changed], known: Mapping[int, Entry]
-    ) -> tuple[list[Entry], list[Stored]]:
-        """Of documents as their changes left them, and those that are not embedded yet."""
-        found = [known[one.seq] for one in put if one.seq in known]
-        unknown = [one for one in put if one.seq not in known]
-        vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.seq for one in unknown])
-        foreign = []
-        for one in unknown:
-            stored = self._store.document(*place, one.document_id, one.seq)
-            if stored is None or stored.gone:  # changed again since: that change comes too
-                continue
-            entry = entry_of(stored, vectors, self._language)
-            if entry is not None:
-                found.append(entry)
-            else:
-                foreign.append(stored)
-        return found, foreign
 
     async def _embed_foreign(self) -> None:
         """What another encoder's process wrote, TOGETHER at a time, and kept for others of this encoder. What cannot be

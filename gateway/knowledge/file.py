@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from gateway.errors import StoreFailed
+from gateway.errors import StoreFailed, StoreFull
 
 FILE = "knowledge.db"
 BESIDE = (f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")
@@ -114,6 +114,12 @@ class File:
             connection.close()
             raise
         return connection
+
+    def failure(self, error: Exception) -> StoreFailed:
+        """What an error of SQLite is to callers."""
+        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+            return StoreFull("the disk of the knowledge base is full: nothing was written")
+        return StoreFailed(f"{self.path}: {error}")
 
     def log_bytes(self) -> int:
         """Of the write-ahead log's file."""

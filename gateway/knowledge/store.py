@@ -11,33 +11,26 @@ Several processes may open one file: see `file`.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
-import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from gateway.errors import StoreFailed, StoreFull, Unavailable
-from gateway.knowledge import clearing, failpoints, history
+from gateway.errors import StoreFailed
+from gateway.knowledge import clearing, history
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored, Switched
-from gateway.knowledge.file import BUSY_SECONDS, FILE, File, transaction
-from gateway.knowledge.writing import Writer
+from gateway.knowledge.committing import Committer
+from gateway.knowledge.file import FILE, File, transaction
 from gateway.types import Matrix, SearchConfidence
 
 log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 64
-"""Batches that share a transaction."""
-CHECKPOINT_BATCHES = 256
-"""After so many the writer moves the write-ahead log into the file."""
 CLEARING_PAUSE = 0.02
 """Seconds between two pieces of a clearing, for whoever wants to write."""
 KEPT_LOG_BYTES = 16 << 20
@@ -46,13 +39,6 @@ COPIED_AT_ONCE = 1024
 """Pages, between which a snapshot says how far it is."""
 
 DOCUMENT = "id, version, title, uri, updated, answer, text, groups, effective, expires"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    batch: Batch
-    future: asyncio.Future[Receipt]
-    loop: asyncio.AbstractEventLoop
 
 
 class Store:
@@ -66,21 +52,17 @@ class Store:
             with contextlib.ExitStack() as opened:
                 self._file = opened.enter_context(contextlib.closing(File(folder, is_alone)))
                 self.path = self._file.path
-                self._writing = opened.enter_context(contextlib.closing(self._file.opened()))
-                self._file.prepare(self._writing)
-                self._writer = Writer(self._writing, clock)
+                writing = opened.enter_context(contextlib.closing(self._file.opened()))
+                self._file.prepare(writing)
                 self._reading = opened.enter_context(contextlib.closing(self._file.opened()))
                 self._reading.execute("PRAGMA query_only = ON")
-                self._files = opened.pop_all()
+                self._committer = opened.enter_context(contextlib.closing(Committer(self._file, writing, clock)))
+                self._opened = opened.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise StoreFailed(f"{folder / FILE}: {error}") from error
         self._clearing = threading.Lock()
         self._read_lock = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._is_closed = False
-        self._unmoved = 0
-        self._thread = threading.Thread(target=self._write, name="knowledge", daemon=True)
-        self._thread.start()
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -278,22 +260,15 @@ class Store:
         Raises UnknownCollection, VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch
         is done then.
         """
-        if self._is_closed:
-            raise Unavailable("the knowledge base is closed")
-        loop = asyncio.get_running_loop()
-        job = _Job(batch, loop.create_future(), loop)
-        self._jobs.put(job)
-        # On disk or not, and whoever asked may have gone: what is done is done.
-        return await asyncio.shield(job.future)
+        return await self._committer.write(batch)
 
     def close(self) -> None:
         """Write what waits, and close the file."""
         if not self._is_closed:
             self._is_closed = True
-            self._jobs.put(None)
-            self._thread.join()
+            self._committer.close()
             with self._clearing:  # its piece is done, and there is no next one
-                self._files.close()
+                self._opened.close()
 
     def clear(self, before: float) -> int:
         """Forget what was superseded before that moment, and request keys of an age. How many versions. In pieces, so
@@ -315,7 +290,7 @@ class Store:
                     with self._file.alone():
                         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
             except sqlite3.Error as error:
-                raise self._failure(error) from error
+                raise self._file.failure(error) from error
         return cleared
 
     def compact(self, keeps_vectors: bool = False) -> dict[str, int]:
@@ -330,69 +305,5 @@ class Store:
                 connection.execute("VACUUM")
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as error:
-            raise self._failure(error) from error
+            raise self._file.failure(error) from error
         return left
-
-    def _write(self) -> None:
-        """The writer's thread."""
-        while (job := self._jobs.get()) is not None:
-            jobs = [job]
-            is_last = False
-            while len(jobs) < MOST_AT_ONCE and not is_last:
-                try:
-                    following = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                is_last = following is None
-                if following is not None:
-                    jobs.append(following)
-            outcomes = self._commit([one.batch for one in jobs])
-            for one, outcome in zip(jobs, outcomes, strict=True):
-                with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
-                    one.loop.call_soon_threadsafe(_settle, one.future, outcome)
-            self._checkpoint(len(jobs))
-            if is_last:
-                return
-
-    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Exception]:
-        """In one transaction, each batch whole or not at all."""
-        try:
-            with self._file.alone():
-                with transaction(self._writing):
-                    outcomes = [self._writer.tried(batch) for batch in batches]
-                    failpoints.reached("before-commit")
-                failpoints.reached("after-commit")
-        except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
-            return [error if isinstance(error, StoreFailed) else self._failure(error)] * len(batches)
-        return outcomes
-
-    def _failure(self, error: Exception) -> Exception:
-        if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
-            return StoreFull("the disk of the knowledge base is full: nothing was written")
-        return StoreFailed(f"{self.path}: {error}")
-
-    def _checkpoint(self, batches: int) -> None:
-        """Move what is in the log into the file, now and then, where no reader and no other process is in the way. The
-        log is emptied then: pages of it that were damaged later would cover newer ones of the file."""
-        self._unmoved += batches
-        if self._unmoved < CHECKPOINT_BATCHES:
-            return
-        with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
-            failpoints.reached("before-checkpoint")
-            self._writing.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            failpoints.reached("after-checkpoint")
-            self._unmoved = 0
-            self._writing.execute("PRAGMA busy_timeout = 0")  # no write waits until the last reader is done
-            try:
-                self._writing.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                self._writing.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
-
-
-def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(outcome, Exception):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)

@@ -1,0 +1,119 @@
+"""The one thread that writes a store: what waits is one transaction, and is acknowledged once that is on disk."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from gateway.errors import StoreFailed, Unavailable
+from gateway.knowledge import failpoints
+from gateway.knowledge.changes import Batch, Receipt
+from gateway.knowledge.file import BUSY_SECONDS, File, transaction
+from gateway.knowledge.writing import Writer
+
+MOST_AT_ONCE = 64
+"""Batches that share a transaction."""
+CHECKPOINT_BATCHES = 256
+"""After so many the write-ahead log is moved into the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    batch: Batch
+    future: asyncio.Future[Receipt]
+    loop: asyncio.AbstractEventLoop
+
+
+class Committer:
+    """`write` belongs to an event loop. The connection is its thread's alone."""
+
+    def __init__(self, file: File, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+        """`clock`: seconds since the epoch."""
+        self._file = file
+        self._connection = connection
+        self._writer = Writer(connection, clock)
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._is_closed = False
+        self._unmoved = 0
+        self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
+        self._thread.start()
+
+    async def write(self, batch: Batch) -> Receipt:
+        """See `Store.write`."""
+        if self._is_closed:
+            raise Unavailable("the knowledge base is closed")
+        loop = asyncio.get_running_loop()
+        job = _Job(batch, loop.create_future(), loop)
+        self._jobs.put(job)
+        # On disk or not, and whoever asked may have gone: what is done is done.
+        return await asyncio.shield(job.future)
+
+    def close(self) -> None:
+        """Write what waits, and end."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._jobs.put(None)
+            self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            jobs = [job]
+            is_last = False
+            while len(jobs) < MOST_AT_ONCE and not is_last:
+                try:
+                    following = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                is_last = following is None
+                if following is not None:
+                    jobs.append(following)
+            outcomes = self._commit([one.batch for one in jobs])
+            for one, outcome in zip(jobs, outcomes, strict=True):
+                with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
+                    one.loop.call_soon_threadsafe(_settle, one.future, outcome)
+            self._checkpoint(len(jobs))
+            if is_last:
+                return
+
+    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Exception]:
+        """In one transaction, each batch whole or not at all."""
+        try:
+            with self._file.alone():
+                with transaction(self._connection):
+                    outcomes = [self._writer.tried(batch) for batch in batches]
+                    failpoints.reached("before-commit")
+                failpoints.reached("after-commit")
+        except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
+            return [error if isinstance(error, StoreFailed) else self._file.failure(error)] * len(batches)
+        return outcomes
+
+    def _checkpoint(self, batches: int) -> None:
+        """Move what is in the log into the file, now and then, where no reader and no other process is in the way. The
+        log is emptied then: pages of it that were damaged later would cover newer ones of the file."""
+        self._unmoved += batches
+        if self._unmoved < CHECKPOINT_BATCHES:
+            return
+        with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
+            failpoints.reached("before-checkpoint")
+            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            failpoints.reached("after-checkpoint")
+            self._unmoved = 0
+            self._connection.execute("PRAGMA busy_timeout = 0")  # no write waits until the last reader is done
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+
+
+def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
