@@ -225,6 +225,46 @@ class AdmissionSection(_Section):
         return self
 
 
+class AuditSection(_Section):
+    """What is written down of each answer, for those who have to account for it."""
+
+    folder: Path | None = None
+    """Where records go, a chain for each worker; it is made, for its owner alone. None: nothing is kept, and no
+    feedback is taken. That is the default: who asked what is personal data, and takes up disk, so somebody has to
+    want it."""
+    key: Path | None = None
+    """File of 32 to 64 random bytes, which names answers and stands for texts. None: `key` in the folder, made at the
+    first start. Replicas behind one balancer need the same, or feedback about an answer is refused by the others."""
+    text_tenants: frozenset[str] = frozenset()
+    """Tenants whose questions are kept as they were asked; "*": all. Of other questions a keyed hash tells no more than
+    that two were the same. Text is what replay and harvest work on."""
+    share: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Of all answers, what is drawn by chance to be judged: the estimate of the real error rate rests on these. Raising
+    it makes that sharper sooner, and gives more to judge."""
+    waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
+    """Records that wait to be written, some kB each; beyond these records are dropped, and counted."""
+    sync_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0
+    """Records of so many seconds may be lost with the power, and those of 0.1 s where the process is killed. 0: they
+    are on disk as soon as they are written."""
+    segment_mb: Annotated[int, Field(ge=1, le=4096)] = 32
+    """Of one file."""
+    max_mb: Annotated[int, Field(ge=2, le=10_000_000)] = 1024
+    """Of each worker's chain, about 1.3 million answers; the oldest file is removed when there is more."""
+    keep_days: Annotated[float, Field(gt=0, le=36_500, allow_inf_nan=False)] = 90.0
+    """Files in which nothing is younger are removed."""
+
+    @field_validator("text_tenants", mode="before")
+    @classmethod
+    def _names_in_a_variable(cls, given: object) -> object:
+        return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+
+    @model_validator(mode="after")
+    def _a_chain_has_segments(self) -> Self:
+        if self.max_mb < 2 * self.segment_mb:
+            raise ValueError(f"max_mb is {self.max_mb}, and must be at least two segments of segment_mb")
+        return self
+
+
 class Config(_Section):
     """Everything that can be set, checked and frozen."""
 
@@ -233,6 +273,7 @@ class Config(_Section):
     knowledge: KnowledgeSection = KnowledgeSection()
     cascade: CascadeSection = CascadeSection()
     admission: AdmissionSection = AdmissionSection()
+    audit: AuditSection = AuditSection()
 
 
 def load(

@@ -361,7 +361,8 @@ class Answer:
     """What is returned: a decision, its reason, and everything that it rests on.
 
     `timings` are seconds by stage. An abstention carries `suggestions`: the ids of the nearest documents, for whoever
-    takes over.
+    takes over. `audit_id`, whether it was drawn to be judged (`audited`) and with what probability, the server says of
+    an answer that is in its audit log.
     """
 
     route: Route
@@ -381,6 +382,9 @@ class Answer:
     suggestions: tuple[str, ...] = ()
     batch_size: int = 0
     timings: dict[str, float] = field(default_factory=dict)
+    audit_id: str = ""
+    audited: bool = False
+    audit_propensity: float = 0.0
 
     @property
     def is_degraded(self) -> bool:
@@ -420,6 +424,18 @@ class ProbeFigures:
 
     wanted: int = 0
     found: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFigures:
+    """What an audit log has come to: records that were `written`, that were `dropped` as there was no room for them,
+    and that are `waiting`; its `bytes` on disk; whether it cannot be written now."""
+
+    written: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    bytes: int = 0
+    is_failing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from gateway.cli import machine
 from gateway.client import CallFailed, Client
 from gateway.types import Answer
 from loadtest import options
+from loadtest.audit_cost_command import audit_cost
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
@@ -59,6 +60,7 @@ for command in (
     leaks,
     crashes,
     medquad,
+    audit_cost,
 ):
     main.add_command(command)
 

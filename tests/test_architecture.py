@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "gateway"
 
 LEAVES = {"types", "errors", "deadline"}
-ENGINES = {"model", "knowledge", "telemetry"}
+ENGINES = {"audit", "model", "knowledge", "telemetry"}
 OFFLINE = {"forge"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -32,7 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": LEAVES | {"rpc"},
     "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
     "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
-    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "workers"} | ENGINES | OFFLINE,
+    "auditing": LEAVES | {"audit", "config"},
+    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "auditing", "workers"} | ENGINES | OFFLINE,
 }
 
 HOMES: dict[str, set[str]] = {

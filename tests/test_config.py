@@ -149,3 +149,12 @@ def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
 def test_flags_are_named_in_errors() -> None:
     with pytest.raises(ConfigInvalid, match="flag --policy"):
         load(flags={"cascade.default_policy": "guess"})
+
+
+def test_an_audit_log_is_kept_only_where_somebody_names_its_folder() -> None:
+    assert load().audit.folder is None
+    config = load(environment={"GATEWAY_AUDIT__FOLDER": "audit", "GATEWAY_AUDIT__TEXT_TENANTS": "acme, other"})
+    assert (config.audit.folder, config.audit.text_tenants) == (Path("audit"), frozenset({"acme", "other"}))
+    assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)) == config
+    with pytest.raises(ConfigInvalid, match="at least two segments"):
+        load(environment={"GATEWAY_AUDIT__SEGMENT_MB": "600"})

@@ -11,7 +11,8 @@ from types import FrameType
 
 import uvloop
 
-from gateway import assembly
+from gateway import assembly, auditing
+from gateway.audit.log import AuditLog
 from gateway.config import Config
 from gateway.rpc import server
 from gateway.rpc.service import Description
@@ -52,16 +53,20 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
     place = None if orders is None else _place(orders)
     metrics = Metrics()
     gateway = await assembly.build(config, metrics.observe_shadow)
+    audit: AuditLog | None = None
     try:
+        audit = auditing.audit_log(config.audit, orders.number if orders else 0)
         # What is loaded by now lives as long as the process: a full collection need not walk it again (28 ms at 1 M
         # objects, nothing once frozen).
         gc.collect()
         gc.freeze()
         edited = gateway if config.knowledge.data else None
         await server.serve(
-            gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place, edited
+            gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place, edited, audit
         )
     finally:
+        if audit is not None:
+            await asyncio.to_thread(audit.close)
         await gateway.close()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from gateway.audit.log import AuditLog
 from gateway.rpc.admission import Admission
 from gateway.rpc.changes import Changes, Steps
 from gateway.rpc.service import Gateway, Preparable
@@ -27,7 +28,9 @@ class Admin:
         is_ready: Callable[[], bool],
         preparable: Preparable | None = None,
         is_worker: bool = False,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._audit = audit
         self._gateway = gateway
         self._preparable = preparable
         self._is_worker = is_worker
@@ -68,6 +71,7 @@ class Admin:
         )
         self._metrics.set_shadow(now.shadow)
         self._metrics.set_workload(self._gateway.workload())
+        self._metrics.set_audit(self._audit.figures() if self._audit else None)
         # Rendering takes about 0.1 ms for each histogram child: in a thread, so that no answer waits for all of them.
         body, content_type = await asyncio.to_thread(self._metrics.render, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})

@@ -76,6 +76,9 @@ def answer_to_proto(answer: Answer, request_id: str = "") -> pb.AnswerResponse:
         bundle=answer.bundle,
         timings=[pb.Stage(name=name, seconds=seconds) for name, seconds in answer.timings.items()],
         batch_size=answer.batch_size,
+        audit_id=answer.audit_id,
+        audited=answer.audited,
+        audit_propensity=answer.audit_propensity,
     )
 
 
@@ -99,6 +102,9 @@ def answer_from_proto(message: pb.AnswerResponse) -> Answer:
         suggestions=tuple(message.handoff.document_ids),
         batch_size=message.batch_size,
         timings={stage.name: stage.seconds for stage in message.timings},
+        audit_id=message.audit_id,
+        audited=message.audited,
+        audit_propensity=message.audit_propensity,
     )
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gateway.audit.log import AuditLog
 from gateway.config import Config
 from gateway.knowledge.watching import Watching
 from gateway.rpc.accepting import SERVERS, Servers
@@ -83,6 +84,7 @@ class Server:
 
     `preparable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
     for a server that has its ports for itself. `edited`: the stored collections; None where there are none.
+    `audit`: the log of answers, which it does not close either; None where none is kept.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Server:
         preparable: Preparable | None = None,
         place: Place | None = None,
         edited: Edited | None = None,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._audit = audit
         self._place = place
         self._edited = edited
         self._gateway = gateway
@@ -104,7 +108,7 @@ class Server:
         self._is_open = False
         self._health = health.aio.HealthServicer()
         self._servers = Servers(OPTIONS)
-        admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None)
+        admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
         self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
         self._watching: asyncio.Task[None] | None = None
         metrics.watch_in_flight(lambda: self._admission.in_flight)
@@ -122,7 +126,7 @@ class Server:
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         door = Door(self._metrics, self._admission, limits)
-        answers = Answers(gateway, rules, self._admission, self._metrics)
+        answers = Answers(gateway, rules, self._admission, self._metrics, audit=self._audit)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
         reach = Reach(self._edited)
         watching = Watching(self._edited.store) if self._edited else None
@@ -233,13 +237,14 @@ async def serve(
     preparable: Preparable | None = None,
     place: Place | None = None,
     edited: Edited | None = None,
+    audit: AuditLog | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
 
     In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
     its supervisor's. That it is abandoned ends it, and at once.
     """
-    server = Server(gateway, config, metrics, preparable, place, edited)
+    server = Server(gateway, config, metrics, preparable, place, edited, audit)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from gateway.audit.log import AuditLog
 from gateway.deadline import Clock
 from gateway.errors import KnowledgeBehind
 from gateway.rpc.admission import Admission, Ticket
@@ -27,7 +28,7 @@ GRACE, GRACE_SHARE = 0.02, 0.1
 
 
 class Answers:
-    """gateway.v1.Answers."""
+    """gateway.v1.Answers. `audit`: None where no log of answers is kept."""
 
     def __init__(
         self,
@@ -36,7 +37,9 @@ class Answers:
         admission: Admission,
         metrics: Metrics,
         clock: Clock = time.monotonic,
+        audit: AuditLog | None = None,
     ) -> None:
+        self._audit = audit
         self._gateway = gateway
         self._rules = rules
         self._admission = admission
@@ -99,8 +102,12 @@ class Answers:
         except Exception:
             self._metrics.observe_failure(self._clock() - started)
             raise
-        self._metrics.observe(answer, self._clock() - started)
-        return answer_to_proto(answer, request.request_id)
+        seconds = self._clock() - started
+        self._metrics.observe(answer, seconds)
+        response = answer_to_proto(answer, request.request_id)
+        if self._audit and (mark := self._audit.offer(question, answer, request.request_id, seconds)):
+            response.audit_id, response.audited, response.audit_propensity = mark
+        return response
 
 
 def _within(question: Question, ticket: Ticket) -> Question:

@@ -57,6 +57,9 @@ GAUGES: Mapping[str, Rule] = {
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
     "gateway_degraded": Rule.SUM,
+    "gateway_audit_waiting": Rule.SUM,
+    "gateway_audit_bytes": Rule.SUM,
+    "gateway_audit_failing": Rule.SUM,
     "gateway_workers": Rule.SUM,
     "gateway_workers_ready": Rule.SUM,
     "process_virtual_memory_bytes": Rule.SUM,

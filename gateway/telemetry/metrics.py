@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from gateway.types import (
     Agreement,
     Answer,
+    AuditFigures,
     CertificateStatus,
     Criticality,
     Degradation,
@@ -136,6 +137,7 @@ class Metrics:
         self._model()
         self._candidate()
         self._knowledge()
+        self._audit()
 
     def _rpc(self) -> None:
         labels = ("grpc_type", "grpc_service", "grpc_method")
@@ -263,6 +265,19 @@ class Metrics:
             )
         }
         self._probed = ProbeFigures()
+
+    def _audit(self) -> None:
+        self._audited = {
+            name: self._counter(f"gateway_audit_{name}", help_text)
+            for name, help_text in (
+                ("written", "Records of the audit log that were written."),
+                ("dropped", "Records that were not, as the disk was full or too slow; answers go on."),
+            )
+        }
+        self._audit_waiting = self._gauge("gateway_audit_waiting", "Records that wait to be written.")
+        self._audit_bytes = self._gauge("gateway_audit_bytes", "The audit log on disk.")
+        self._audit_failing = self._gauge("gateway_audit_failing", "1 while the audit log cannot be written.")
+        self._recorded = AuditFigures()
 
     def _counter(self, name: str, help_text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -393,6 +408,17 @@ class Metrics:
             self._documents.labels(figures.name).set(figures.documents)
             self._passages.labels(figures.name).set(figures.passages)
             self._version.labels(figures.name).set(figures.version)
+
+    def set_audit(self, now: AuditFigures | None) -> None:
+        """What the audit log has come to; None where none is kept."""
+        if now is None:
+            return
+        for name, counter in self._audited.items():
+            counter.inc(getattr(now, name) - getattr(self._recorded, name))
+        self._recorded = now
+        self._audit_waiting.set(now.waiting)
+        self._audit_bytes.set(now.bytes)
+        self._audit_failing.set(now.is_failing)
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type, OpenMetrics if `accept` asks for it. Milliseconds: use a thread."""

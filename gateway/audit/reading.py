@@ -1,0 +1,142 @@
+"""Records of all chains of an audit log, in the order of their times: those that are asked for, with their texts."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway.audit import segments as files
+from gateway.audit.segments import Segment
+
+Record = dict[str, Any]
+POLL = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a record must have; what is None does not matter. Times in ISO 8601, UTC: `since` on, before `until`."""
+
+    since: str | None = None
+    until: str | None = None
+    kind: str | None = None
+    route: str | None = None
+    tenant: str | None = None
+    label: str | None = None
+    request_id: str | None = None
+    id: str | None = None
+
+    def matches(self, record: Record) -> bool:
+        at = record.get("time", "")
+        if (self.since and at < self.since) or (self.until and at >= self.until):
+            return False
+        for name in ("kind", "route", "tenant", "label", "request_id", "id"):
+            wanted = getattr(self, name)
+            if wanted is not None and record.get(name) != wanted:
+                return False
+        return True
+
+
+def records(folder: Path, wanted: Wanted, has_text: bool = False) -> Iterator[Record]:
+    """All that match, the oldest first. `has_text`: with the `text` of the question, where it was kept."""
+    return heapq.merge(*(_of_chain(chain, wanted, has_text) for chain in files.chains(folder)), key=_time)
+
+
+def last(folder: Path, wanted: Wanted, count: int) -> list[Record]:
+    """The last so many that match, the oldest of them first."""
+    found: list[Record] = []
+    for chain in files.chains(folder):
+        newest: list[Record] = []
+        for segment in reversed(files.segments(chain)):
+            here = deque(_matching(_parsed(segment), wanted), maxlen=count - len(newest))
+            newest = [*here, *newest]
+            if len(newest) >= count:
+                break
+        found += newest
+    return sorted(found, key=_time)[-count:]
+
+
+def followed(folder: Path, wanted: Wanted, wait: Callable[[float], None] = time.sleep) -> Iterator[Record]:
+    """Those that come from now on, for ever."""
+    places = {chain: _end(chain) for chain in files.chains(folder)}
+    while True:
+        for chain in files.chains(folder):
+            for record, place in _after(chain, *places.get(chain, (0, 0))):
+                places[chain] = place
+                if wanted.matches(record):
+                    yield record
+        wait(POLL)
+
+
+def _end(chain: Path) -> tuple[int, int]:
+    """The newest segment's first record, and its size."""
+    known = files.segments(chain)
+    return (known[-1].first, known[-1].path.stat().st_size) if known else (0, 0)
+
+
+def _after(chain: Path, first: int, offset: int) -> Iterator[tuple[Record, tuple[int, int]]]:
+    """Whole records behind a place, each with the place behind it."""
+    for segment in files.segments(chain):
+        if segment.first < first:
+            continue
+        at = offset if segment.first == first else 0
+        with segment.path.open("rb") as file:
+            file.seek(at)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                at += len(line)
+                yield json.loads(line), (segment.first, at)
+
+
+def _of_chain(chain: Path, wanted: Wanted, has_text: bool) -> Iterator[Record]:
+    known = files.segments(chain)
+    for segment, following in zip(known, [*known[1:], None], strict=True):
+        if wanted.since and following is not None and _began(following) < wanted.since:
+            continue
+        texts = texts_of(segment) if has_text else {}
+        for record in _matching(_parsed(segment), wanted):
+            if has_text and (text := texts.get(record.get("id", ""))) is not None:
+                record["text"] = text
+            yield record
+
+
+def texts_of(segment: Segment) -> dict[str, str]:
+    """Texts of the segment's questions by the answers' ids: those that were kept, and not forgotten."""
+    if not segment.texts.exists():
+        return {}
+    found = {}
+    for line, is_whole in files.lines(segment.texts):
+        if is_whole and line.strip():
+            text = json.loads(line)
+            found[text["id"]] = text["text"]
+    return found
+
+
+def _began(segment: Segment) -> str:
+    """When the first record of a segment was written; empty where that is not known."""
+    return str(next(_parsed(segment), {}).get("time", ""))
+
+
+def _parsed(segment: Segment) -> Iterator[Record]:
+    """Its whole records. What is no record, `verify` names."""
+    for line, is_whole in files.lines(segment.path):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if is_whole and isinstance(record, dict):
+            yield record
+
+
+def _matching(found: Iterable[Record], wanted: Wanted) -> Iterator[Record]:
+    return (record for record in found if wanted.matches(record))
+
+
+def _time(record: Record) -> str:
+    return str(record.get("time", ""))
