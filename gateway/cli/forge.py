@@ -97,6 +97,31 @@ def export(
     click.echo(f"{path}: {layout}, {precision}")
 
 
+@forge.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
+@click.option("--name", help="The name that the run was given.  [the recipe's name]")
+def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
+    """Write into a bundle what its questions were like, for serving to tell when others come.
+
+    `gateway forge run` has done so; this is for a bundle that was made before, or whose thresholds were changed since.
+    Nothing else of it changes. [BUNDLE: where the recipe's goes]
+    """
+    from gateway.forge import data as dividing
+    from gateway.forge import knowledge, references
+
+    try:
+        name = name or named_after(data)
+        wanted = settled(recipe, data, name, None, Console(stderr=True))
+        folder = bundle or default_out(wanted, name)
+        divided = dividing.load(wanted)
+        references.write(folder, divided, knowledge.of(wanted, divided))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigInvalid(str(error)) from None
+    click.echo(f"{folder}: {len(divided.calibrate) + len(divided.certify)} questions to compare with")
+
+
 def settled(path: Path, data: Path | None, name: str | None, layers: str | None, console: Console) -> Recipe:
     """The recipe with what the command line says instead. What of its data is not there beside `data` is left out."""
     from gateway.forge import recipes

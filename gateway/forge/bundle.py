@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 
 from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, softmax
-from gateway.forge import card, export, folders, golden
+from gateway.forge import card, export, folders, golden, references
 from gateway.forge.certify import Certified
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
@@ -90,6 +90,7 @@ def make(
         manifest = manifest.model_copy(update={"files": files})
         (scratch / bundles.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         golden.check(scratch)
+        references.write(scratch, data, knowledge)
         scratch.chmod(0o755)
         folders.put(scratch, out)
     finally:
