@@ -70,10 +70,15 @@ def _near(
     """Documents with how near they are: those that say what was asked, and at least the `most` nearest ones."""
     if not most:
         return saying, dense(part, prediction, saying)
+    if (everything := part.segment.everything(prediction, allowed)) is not None:
+        numbers, scores = everything
+        return numbers, _with_titles(part, prediction, numbers, scores)
     numbers, scores = part.segment.nearest(prediction, allowed, most, each=EACH)
     best = _best(scores, EACH * most)  # titles count too, and have not been looked at yet
     numbers, scores = numbers[best], scores[best]
-    others = np.setdiff1d(saying, numbers, assume_unique=True)
+    is_other = np.ones(len(part.segment.documents), bool)
+    is_other[numbers] = False
+    others = saying[is_other[saying]]
     scores = np.concatenate([scores, part.segment.scores(prediction, others)])
     numbers = np.concatenate([numbers, others])
     return numbers, _with_titles(part, prediction, numbers, scores)
@@ -94,8 +99,10 @@ def dense(part: Part, prediction: Prediction, numbers: Numbers) -> Vector:
 
 
 def _with_titles(part: Part, prediction: Prediction, numbers: Numbers, scores: Vector) -> Vector:
-    titles = part.segment.titles[numbers] @ prediction.embedding
-    return np.asarray((scores + titles) / 2, np.float32)
+    titles = part.segment.titles
+    is_most = 2 * len(numbers) > len(titles)  # then to gather them takes longer than to look at all
+    cosines = (titles @ prediction.embedding)[numbers] if is_most else titles[numbers] @ prediction.embedding
+    return np.asarray((scores + cosines) / 2, np.float32)
 
 
 def _coverage(parts: Sequence[Part], terms: Hashes, allowed: Sequence[Mask | None], ranker: Ranker) -> list[Vector]:

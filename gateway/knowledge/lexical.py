@@ -117,20 +117,6 @@ class Postings:
     documents: NDArray[np.int32]
     counts: NDArray[np.uint8]
 
-    def frequency(self, allowed: NDArray[np.bool_] | None) -> float:
-        """How many documents; of a very frequent word about how many, which tells as much."""
-        count = len(self.documents)
-        if allowed is None or not count:
-            return float(count)
-        looked_at = allowed[self.documents[:: max(1, count // SAMPLED)]]
-        return count * int(np.count_nonzero(looked_at)) / len(looked_at)
-
-    def among(self, allowed: NDArray[np.bool_] | None) -> Postings:
-        if allowed is None:
-            return self
-        kept = allowed[self.documents]
-        return Postings(self.documents[kept], self.counts[kept])
-
 
 class LexicalIndex:
     """An inverted index that never changes: which documents have a term, and how often, in the order of terms. Where it
@@ -228,22 +214,39 @@ def coverage(
     So it is 0 to 1, whatever the question and the collection. Frequencies and lengths are of the allowed documents in
     all indexes: where a document lies changes nothing, and nothing is told of what may not be read, or is no more.
     """
-    lengths = [one.lengths if mask is None else one.lengths[mask] for one, mask in zip(indexes, allowed, strict=True)]
-    total = sum(map(len, lengths))
-    mean = max(1.0, sum(float(one.sum()) for one in lengths) / max(1, total))
+    total, mean = _sizes(indexes, allowed)
     found = [one.postings(terms) for one in indexes]
-    often = np.zeros(len(terms))
-    for its, mask in zip(found, allowed, strict=True):
-        often += [one.frequency(mask) for one in its]
+    often = np.sum([_frequencies(its, mask) for its, mask in zip(found, allowed, strict=True)], axis=0)
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
     shares = rarity / (float(rarity.sum()) or 1.0)
     counting = [at for at, one in enumerate(often.tolist()) if one]
     telling = [at for at in counting if often[at] <= MOST_FREQUENT * total] or counting
+    told = shares[telling].astype(np.float32)
     covered = []
     for index, its, mask in zip(indexes, found, allowed, strict=True):
-        hits = [its[at].among(mask) for at in telling]
-        covered.append(_scored(index.lengths, hits, shares[telling].astype(np.float32), mean))
+        scores = _scored(index.lengths, [its[at] for at in telling], told, mean)
+        covered.append(scores if mask is None else scores * mask)
     return covered
+
+
+def _sizes(indexes: Sequence[LexicalIndex], allowed: Sequence[NDArray[np.bool_] | None]) -> tuple[int, float]:
+    """How many documents are allowed, and how many words are in each on average, at least 1."""
+    total, words = 0, 0.0
+    for index, mask in zip(indexes, allowed, strict=True):
+        total += len(index.lengths) if mask is None else int(np.count_nonzero(mask))
+        words += float(index.lengths.sum() if mask is None else index.lengths @ mask.astype(np.float32))
+    return total, max(1.0, words / max(1, total))
+
+
+def _frequencies(found: Sequence[Postings], allowed: NDArray[np.bool_] | None) -> NDArray[np.float64]:
+    """[terms]: how many allowed documents have each; of a very frequent term about how many, which tells as much."""
+    sizes = np.array([len(one.documents) for one in found], np.int64)
+    if allowed is None or not len(found):
+        return sizes.astype(np.float64)
+    looked_at = [one.documents[:: max(1, len(one.documents) // SAMPLED)] for one in found]
+    ends = np.cumsum([0, *map(len, looked_at)])
+    kept = np.cumsum(np.concatenate([[False], allowed[np.concatenate(looked_at)]]))[ends]
+    return np.asarray(sizes * np.diff(kept) / np.maximum(1, np.diff(ends)), np.float64)
 
 
 def _scored(lengths: Vector, hits: Sequence[Postings], shares: Vector, mean: float) -> Vector:

@@ -240,22 +240,30 @@ class Segment:
         each: int = PASSAGES_PER_DOCUMENT,
     ) -> Nearest:
         """Documents [n] of those `allowed` with how near they are: at least `least` nearest ones if there are, and
-        `named`. All of them where the index is a scan anyway, or where few are allowed. `each`: passages to look at
-        for each of `least`."""
+        `named`; `everything` where there is that. `each`: passages to look at for each of `least`."""
+        if (everything := self.everything(prediction, allowed)) is not None:
+            return everything
+        numbers = self._by_index(prediction.embedding, allowed, least, each)
+        if named:
+            numbers = np.union1d(numbers, np.array(named, np.int64))
+        return numbers, self._gathered(prediction.embedding, numbers)
+
+    def everything(self, prediction: Prediction, allowed: Mask | None) -> Nearest | None:
+        """All documents [n] that are `allowed` with how near they are, where the index is a scan anyway, or where they
+        are few; None where to look for the nearest ones takes less."""
         if allowed is not None:
             few = np.flatnonzero(allowed)
             few = few[self.lengths[few] > 0]
             if 2 * len(few) < len(allowed) and float(self.lengths[few].sum()) <= FEW_ROWS:
                 return few, self._gathered(prediction.embedding, few)
-        if scan := self.scan(prediction):
-            numbers, scores = self.filled, scan.scores[prediction.row]
-            if allowed is not None:
-                is_kept = allowed[numbers]
-                numbers, scores = numbers[is_kept], scores[is_kept]
+        scan = self.scan(prediction)
+        if scan is None:
+            return None
+        numbers, scores = self.filled, scan.scores[prediction.row]
+        if allowed is None:
             return numbers, scores
-        found = self._by_index(prediction.embedding, allowed, least, each)
-        numbers = np.union1d(found, np.array(named, np.int64))
-        return numbers, self._gathered(prediction.embedding, numbers)
+        is_kept = allowed[numbers]
+        return numbers[is_kept], scores[is_kept]
 
     def scan(self, prediction: Prediction) -> Scan | None:
         """The question's pass against everything, where the index is a scan anyway."""
