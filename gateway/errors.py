@@ -5,6 +5,8 @@ GatewayError
 │   ├── InvalidQuestion       a field is wrong; names it
 │   ├── UnknownCollection     no such collection
 │   ├── UnknownDocument       no such document, or not for this caller
+│   ├── UnknownAnswer         no such answer in the audit log, or not given to this caller
+│   ├── NoAuditLog            this server keeps none
 │   ├── VersionConflict       a document is not at the version that a change expects
 │   │   └── HiddenDocuments       a collection that is to end has some that the writer may not read
 │   ├── KnowledgeBehind       this server does not see the version that was asked for
@@ -51,6 +53,22 @@ class UnknownCollection(GatewayError):
 
 class UnknownDocument(GatewayError):
     """The request names a document that is not there, or that its caller may not read."""
+
+
+class UnknownAnswer(GatewayError):
+    """The request names an answer that was not given to its caller's tenant, or too long ago."""
+
+    def __init__(self, answer_id: str) -> None:
+        super().__init__(
+            f"no answer {answer_id!r} was given to this tenant, or too long ago: name it by what its audit_id was"
+        )
+
+
+class NoAuditLog(GatewayError):
+    """The request is about answers that were given, and the server keeps no log of them."""
+
+    def __init__(self) -> None:
+        super().__init__("this server keeps no audit log: it needs a folder for one, audit.folder")
 
 
 class VersionConflict(GatewayError):

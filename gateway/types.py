@@ -439,6 +439,24 @@ class AuditFigures:
 
 
 @dataclass(frozen=True, slots=True)
+class ErrorRate:
+    """How often a route's answers are wrong: of those that were `drawn` by chance so many were `judged`, and `wrong`.
+
+    The `estimate` is of the judged ones, NaN without any. `lower` and `upper` hold at all times at once with 95 %,
+    whichever of the drawn ones were not judged. `lower_since`: the rate has been above this, with 95 %, since some day.
+    """
+
+    route: str
+    drawn: int
+    judged: int
+    wrong: int
+    estimate: float
+    lower: float
+    upper: float
+    lower_since: float
+
+
+@dataclass(frozen=True, slots=True)
 class ShadowFigures:
     """What has come of a candidate `bundle` that sees a `share` of the questions. `answers`: by agreement with those
     that were given; `moves`: of other routes, "from > to". `searches` were made by both: `same_first` of them found the

@@ -45,7 +45,7 @@ HOMES: dict[str, set[str]] = {
     "onnxruntime": {"model", "forge"},  # the forge also measures graphs that are in no bundle yet
     "tokenizers": {"model", "forge"},
     "hnswlib": {"knowledge"},
-    "sqlite3": {"knowledge"},
+    "sqlite3": {"audit", "knowledge"},
     "prometheus_client": {"telemetry"},
     "uvloop": {"cli.replica"},
     "pypdf": {"knowledge.reading.pdf"},

@@ -269,4 +269,4 @@ def test_workers_have_chains_of_their_own_and_are_read_together(tmp_path: Path) 
             time.sleep(0.001)
     assert [record["request_id"] for record in found(tmp_path, kind="answer")] == list("012345")
     assert [record["request_id"] for record in reading.last(tmp_path, Wanted(kind="answer"), 3)] == list("345")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "cases.db"]

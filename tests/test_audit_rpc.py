@@ -112,7 +112,7 @@ def test_settings_become_a_log(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid, match="written by another gateway"):
         auditing.audit_log(section, 3)
     log.close()
-    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"3", "key"}
+    assert {path.name for path in (tmp_path / "audit").iterdir()} == {"3", "cases.db", "key"}
     (tmp_path / "file").touch()
     with pytest.raises(ConfigInvalid, match="cannot be written"):
         auditing.audit_log(AuditSection(folder=tmp_path / "file" / "audit"), 0)

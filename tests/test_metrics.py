@@ -43,6 +43,7 @@ NAMES = {
     "gateway_knowledge_probe_found_total": "counter",
     "gateway_audit_written_total": "counter",
     "gateway_audit_dropped_total": "counter",
+    "gateway_feedback_total": "counter",
     "gateway_audit_waiting": "gauge",
     "gateway_audit_bytes": "gauge",
     "gateway_audit_failing": "gauge",

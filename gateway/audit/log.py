@@ -13,13 +13,15 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
+from gateway.audit.cases import Cases, Drawn, Tally, Verdict
 from gateway.audit.chain import Bounds, Chain, Entry
-from gateway.audit.marks import Mark, Marker
-from gateway.audit.records import Answered, Kind, content_of, stamp, text_line
+from gateway.audit.marks import Mark, Marker, time_of
+from gateway.audit.records import Answered, Kind, content_of, judged, stamp, text_line
+from gateway.errors import StoreFailed, UnknownAnswer
 from gateway.types import Answer, AuditFigures, Question
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,7 @@ TIDY = 3600.0
 PATIENCE = 10.0
 """Seconds for what waits to be written, when the gateway ends."""
 EVERYBODY = "*"
+MANIFEST_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,10 @@ class AuditLog:
         self._terms = terms
         self._clock = clock
         self._chain = Chain(folder / str(worker), terms.bounds, clock)
-        self._waiting: deque[Answered] = deque()
+        self._cases = Cases(folder)
+        self._drawn: list[Drawn] = []
+        self._manifests: dict[str, str] = {}
+        self._waiting: deque[Answered | Entry] = deque()
         self._entries: list[Entry] = []
         self._written = self._dropped = self._told = 0
         self._is_failing = False
@@ -97,8 +103,38 @@ class AuditLog:
             return None
         at = self._clock()
         mark = self.marker.mark(question.principal.tenant, at)
-        self._waiting.append(Answered(mark, at, request_id, question, answer, seconds))
+        manifest = self._manifests.get(answer.bundle, "")
+        self._waiting.append(Answered(mark, at, request_id, question, answer, seconds, manifest))
         return mark
+
+    def serves(self, bundle: str, manifest_sha256: str) -> str:
+        """Answers by that bundle are of this very one from now on; what its cases are counted under."""
+        self._manifests[bundle] = manifest_sha256[:MANIFEST_DIGITS]
+        return _counted_under(bundle, self._manifests[bundle])
+
+    def judge(self, given: Verdict) -> bool:
+        """Take what somebody says of an answer. Whether it is new; on disk when this returns. Any thread.
+
+        Raises UnknownAnswer unless that answer was given to that tenant, and is not older than what is kept;
+        StoreFailed, StoreFull.
+        """
+        oldest = self._clock() - self._terms.bounds.age
+        if not self.marker.is_given_to(given.tenant, given.id) or time_of(given.id) < oldest:
+            raise UnknownAnswer(given.id)
+        if not self.keeps_text(given.tenant):
+            given = replace(given, comment="")
+        at = self._clock()
+        if not self._cases.judge(given, at):
+            return False
+        if len(self._waiting) < self._terms.waiting:
+            self._waiting.append((Kind.FEEDBACK, judged(given, at), b""))
+        else:
+            self._dropped += 1
+        return True
+
+    def tallies(self, counted_under: str) -> list[Tally]:
+        """What is known of answers by a bundle, as `serves` named it. Any thread. Raises StoreFailed."""
+        return self._cases.tallies(counted_under)
 
     def keeps_text(self, tenant: str) -> bool:
         return tenant in self._terms.text_tenants or EVERYBODY in self._terms.text_tenants
@@ -122,9 +158,10 @@ class AuditLog:
     def _run(self) -> None:
         while not self._ending.wait(PAUSE if self._is_failing else PERIOD):
             self._turn()
+        self._synced = 0.0
         self._turn()
         try:
-            with closing(self._chain):
+            with closing(self._cases), closing(self._chain):
                 self._chain.write([(Kind.CLOSE, {"time": stamp(self._clock())}, b"")])
         except OSError:
             log.exception("the audit log could not be closed in good order")
@@ -137,7 +174,7 @@ class AuditLog:
                 self._written += len(entries)
                 self._entries = []
             self._care()
-        except OSError as error:
+        except (OSError, StoreFailed) as error:
             self._note_failure(error)
         except Exception:  # this thread must not end: those who are answered would not know
             log.exception("%d records could not be made", len(self._entries) or TOGETHER)
@@ -159,8 +196,14 @@ class AuditLog:
             self._entries = [self._entry(self._waiting.popleft()) for _ in range(min(TOGETHER, len(self._waiting)))]
             yield self._entries
 
-    def _entry(self, given: Answered) -> Entry:
-        tenant = given.question.principal.tenant
+    def _entry(self, given: Answered | Entry) -> Entry:
+        if not isinstance(given, Answered):
+            return given
+        tenant, answer = given.question.principal.tenant, given.answer
+        if given.mark.is_drawn:
+            bundle = _counted_under(answer.bundle, given.manifest)
+            mark = given.mark
+            self._drawn.append(Drawn(mark.id, tenant, bundle, answer.route.value, given.at, mark.propensity))
         text = text_line(given.mark.id, tenant, given.question.text) if self.keeps_text(tenant) else b""
         return Kind.ANSWER, content_of(given, self.marker), text
 
@@ -169,11 +212,20 @@ class AuditLog:
         if now - self._synced >= self._terms.sync_seconds:
             self._synced = now
             self._chain.sync()
+            self._have_judged()
         if now - self._tidied >= TIDY:
             self._tidied = now
             self._chain.prune()
+            self._cases.clear(self._clock() - self._terms.bounds.age)
 
-    def _note_failure(self, error: OSError) -> None:
+    def _have_judged(self) -> None:
+        """The drawn ones, which are few, together: a transaction of the file that is shared costs some milliseconds."""
+        if self._drawn:
+            self._drawn = self._drawn[-self._terms.waiting :]  # of what could not be written before
+            self._cases.draw(self._drawn)
+            self._drawn = []
+
+    def _note_failure(self, error: Exception) -> None:
         if not self._is_failing:
             log.error(
                 "the audit log cannot be written: %s. Answers go on; records wait, and beyond %d are dropped",
@@ -186,3 +238,8 @@ class AuditLog:
         if self._is_failing:
             log.warning("the audit log is written again; %d records were dropped so far", self._dropped)
         self._is_failing = False
+
+
+def _counted_under(bundle: str, manifest: str) -> str:
+    """A bundle that was made or certified anew under its name is another one."""
+    return f"{bundle}@{manifest}" if manifest else bundle

@@ -10,6 +10,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from gateway.audit.cases import Verdict
 from gateway.audit.marks import Mark, Marker
 from gateway.types import Answer, Question
 
@@ -40,7 +41,7 @@ class Head(NamedTuple):
 
 class Answered(NamedTuple):
     """An answer as it is given to the log: nothing is made of it on the way of an answer. `seconds`: what its caller
-    waited; `at` in seconds since 1970."""
+    waited; `at` in seconds since 1970; `manifest`: the beginning of the SHA-256 of all that its bundle holds."""
 
     mark: Mark
     at: float
@@ -48,6 +49,7 @@ class Answered(NamedTuple):
     question: Question
     answer: Answer
     seconds: float
+    manifest: str = ""
 
 
 def sealed(kind: Kind, content: Mapping[str, Any], before: Head) -> tuple[bytes, Head]:
@@ -98,11 +100,25 @@ def content_of(given: Answered, marker: Marker) -> dict[str, Any]:
         "document": answer.document_id,
         "citations": [[citation.document_id, citation.version] for citation in answer.citations],
         "bundle": answer.bundle,
+        "manifest": given.manifest,
         "knowledge_version": answer.knowledge_version,
         "us": int(given.seconds * 1e6),
         "stages_us": {stage: int(seconds * 1e6) for stage, seconds in answer.timings.items()},
         "drawn": mark.is_drawn,
         "propensity": mark.propensity,
+    }
+
+
+def judged(given: Verdict, at: float) -> dict[str, Any]:
+    """What is written of a verdict; of its comment nothing."""
+    return {
+        "time": stamp(at),
+        "id": given.id,
+        "tenant": given.tenant,
+        "verdict": "incorrect" if given.is_wrong else "correct",
+        "label": given.label,
+        "document": given.document,
+        "no_answer": given.no_answer,
     }
 
 

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-from collections.abc import Callable, Iterable
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from gateway.audit import reading
 from gateway.audit.marks import KEY_FILE, Marker, key_of
-from gateway.audit.reading import Record, Wanted
-from gateway.audit.records import Kind, stamp
+from gateway.audit.reading import Wanted
 from gateway.audit.segments import chains
 from gateway.audit.verifying import Findings, verify
+from gateway.cli.audit_cases import pending, report
+from gateway.cli.audit_options import filtered, located, moment, show
 from gateway.cli.main import Failure
 from gateway.config import load
-from gateway.errors import ConfigInvalid
-from gateway.types import Route
-
-SHOWN_ID = 12
-"""Digits of an answer's id in a line."""
-NOT_SHOWN = frozenset({"seq", "prev", "kind", "time", "id"})
-_AGO = re.compile(r"(\d+)([smhd])")
-UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-Command = TypeVar("Command", bound=Callable[..., object])
 
 
 @click.group(short_help="Read and verify the log of what was answered.")
@@ -39,49 +28,8 @@ def audit() -> None:
     """
 
 
-def located(command: Command) -> Command:
-    """--folder, which becomes the folder that there is."""
-
-    def found(_: click.Context, __: click.Parameter, given: Path | None) -> Path:
-        folder = given or load(environment=os.environ).audit.folder
-        if folder is None:
-            raise ConfigInvalid("no audit log is named: give --folder, or set audit.folder (GATEWAY_AUDIT__FOLDER)")
-        if not folder.is_dir():
-            raise ConfigInvalid(f"{folder}: is no folder: name that of the gateway's audit.folder")
-        return folder
-
-    return click.option(
-        "--folder", type=click.Path(path_type=Path), callback=found, help="The audit log's.  [audit.folder]"
-    )(command)
-
-
-def filtered(command: Command) -> Command:
-    for option in reversed(
-        (
-            click.option("--route", type=click.Choice([one.value for one in Route])),
-            click.option("--tenant"),
-            click.option("--label", help="The model's label that was answered with."),
-            click.option("--request-id", help="The caller's own name of the request."),
-            click.option("--id", help="The answer's, as the answer said it (audit_id)."),
-            click.option("--kind", type=click.Choice([one.value for one in Kind]), help="[any]"),
-            click.option("--json", "is_json", is_flag=True, help="Print whole records, a line each."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def moment(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
-    """An instant in ISO 8601, or how long ago it is: 90s, 15m, 24h, 7d."""
-    if given is None:
-        return None
-    if ago := _AGO.fullmatch(given):
-        return stamp((datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})).timestamp())
-    try:
-        at = datetime.fromisoformat(given)
-    except ValueError:
-        raise click.BadParameter("must be a time of ISO 8601, or how long ago: 90s, 15m, 24h, 7d") from None
-    return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
+for each in (pending, report):
+    audit.add_command(each)
 
 
 @audit.command()
@@ -93,10 +41,10 @@ def tail(folder: Path, count: int, follow: bool, is_json: bool, **wanted: Any) -
     """The last records."""
     sought = Wanted(**wanted)
     if count:
-        _show(reading.last(folder, sought, count), is_json)
+        show(reading.last(folder, sought, count), is_json)
     if follow:
         for record in reading.followed(folder, sought):
-            _show([record], is_json)
+            show([record], is_json)
 
 
 @audit.command()
@@ -107,7 +55,7 @@ def tail(folder: Path, count: int, follow: bool, is_json: bool, **wanted: Any) -
 @click.option("--text", "has_text", is_flag=True, help="With the questions' texts, where they were kept.")
 def query(folder: Path, has_text: bool, is_json: bool, **wanted: Any) -> None:
     """Records by time, route, tenant, label or id, the oldest first."""
-    _show(reading.records(folder, Wanted(**wanted), has_text), is_json)
+    show(reading.records(folder, Wanted(**wanted), has_text), is_json)
 
 
 @audit.command("verify")
@@ -158,24 +106,3 @@ def _tell(found: Findings) -> None:
         click.echo(f"  {found.dropped} records were dropped, for want of room; {found.crashes} ends were crashes")
     for fault in found.faults:
         click.echo(f"  {fault}")
-
-
-def _show(found: Iterable[Record], is_json: bool) -> None:
-    for record in found:
-        click.echo(json.dumps(record, ensure_ascii=False) if is_json else _line(record))
-
-
-def _line(record: Record) -> str:
-    """For people: when, which, whose, and what came of it."""
-    at = str(record.get("time", ""))[:23].replace("T", " ")
-    begin = f"{at}  {str(record.get('id', ''))[:SHOWN_ID]:{SHOWN_ID}}  "
-    if record.get("kind") != Kind.ANSWER:
-        rest = {name: value for name, value in record.items() if name not in NOT_SHOWN}
-        return f"{begin}{record.get('kind')}: {', '.join(f'{name} {value}' for name, value in rest.items())}"
-    what = record["document"] or record["label"] or "-"
-    drawn = "  drawn" if record["drawn"] else ""
-    text = f"  {record['text']!r}" if "text" in record else ""
-    return (
-        f"{begin}{record['tenant']}  {record['route']} {record['reason']} {record['confidence']:.3f}  {what}  "
-        f"{record['us'] / 1000:.1f} ms{drawn}{text}"
-    )

@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": ("gateway.cli.serve:serve", "Answer questions over gRPC."),
     "ask": ("gateway.cli.ask:ask", "Ask a running gateway one question."),
     "knowledge": ("gateway.cli.knowledge:knowledge", "Fill and read the stored collections of a gateway."),
+    "feedback": ("gateway.cli.feedback:feedback", "Say whether answers were right."),
     "audit": ("gateway.cli.audit:audit", "Read and verify the log of what was answered."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),

@@ -161,6 +161,27 @@ class AsyncClient:
             raise failure(error) from None
         return [found_from_proto(hit) for hit in there(response).hits]
 
+    async def feedback(
+        self,
+        audit_id: str,
+        *,
+        is_correct: bool,
+        label: str = "",
+        document_id: str = "",
+        no_answer: bool = False,
+        comment: str = "",
+    ) -> bool:
+        """Say whether the answer with that `audit_id` was right, and what would have been: a label, a document, or that
+        nothing there answers the question. Whether that is new; giving it again changes nothing. Raises CallFailed."""
+        request = _feedback(audit_id, is_correct, label, document_id, no_answer, comment)
+        try:
+            response: pb.GiveFeedbackResponse | None = await self._answers.GiveFeedback(
+                request, **within(self._timeout, self._metadata)
+            )
+        except grpc.RpcError as error:
+            raise failure(error) from None
+        return there(response).changed
+
     async def close(self) -> None:
         await self._channel.close()
 
@@ -243,6 +264,27 @@ class Client(Connected):
             raise failure(error) from None
         return [found_from_proto(hit) for hit in response.hits]
 
+    def feedback(
+        self,
+        audit_id: str,
+        *,
+        is_correct: bool,
+        label: str = "",
+        document_id: str = "",
+        no_answer: bool = False,
+        comment: str = "",
+    ) -> bool:
+        """Say whether the answer with that `audit_id` was right, and what would have been: a label, a document, or that
+        nothing there answers the question. Whether that is new; giving it again changes nothing. Raises CallFailed."""
+        request = _feedback(audit_id, is_correct, label, document_id, no_answer, comment)
+        try:
+            response: pb.GiveFeedbackResponse = self._answers.GiveFeedback(
+                request, **within(self._timeout, self._metadata)
+            )
+        except grpc.RpcError as error:
+            raise failure(error) from None
+        return response.changed
+
 
 def as_json(answer: Answer, request_id: str = "") -> str:
     """The answer with the keys of the API, all of them but what is absent: a tier that did not run, no hand-off."""
@@ -272,6 +314,19 @@ def _request(
         max_citations=max_citations,
         request_id=request_id,
         min_knowledge_version=min_knowledge_version,
+    )
+
+
+def _feedback(
+    audit_id: str, is_correct: bool, label: str, document_id: str, no_answer: bool, comment: str
+) -> pb.GiveFeedbackRequest:
+    return pb.GiveFeedbackRequest(
+        audit_id=audit_id,
+        verdict=pb.VERDICT_CORRECT if is_correct else pb.VERDICT_INCORRECT,
+        label=label,
+        document_id=document_id,
+        no_answer=no_answer,
+        comment=comment,
     )
 
 

@@ -24,6 +24,7 @@ from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
 from gateway.rpc.editing import Editing
+from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
 from gateway.rpc.handler import Door, Limits, unary_handler
 from gateway.rpc.reach import Reach
@@ -127,6 +128,7 @@ class Server:
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         door = Door(self._metrics, self._admission, limits)
         answers = Answers(gateway, rules, self._admission, self._metrics, audit=self._audit)
+        feedback = Feedback(self._audit, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
         reach = Reach(self._edited)
         watching = Watching(self._edited.store) if self._edited else None
@@ -137,7 +139,7 @@ class Server:
             (
                 grpc.method_handlers_generic_handler(
                     ANSWERS,
-                    {one.name: unary_handler(one, door) for one in answers.methods()}
+                    {one.name: unary_handler(one, door) for one in (*answers.methods(), *feedback.methods())}
                     | {one.name: stream_handler(one, door) for one in answers.streams()},
                 ),
                 grpc.method_handlers_generic_handler(

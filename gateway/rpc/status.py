@@ -56,6 +56,8 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.KnowledgeCleared: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_CLEARED", shown=True),
     errors.KeyReused: Row(grpc.StatusCode.ALREADY_EXISTS, "KEY_REUSED", shown=True),
     errors.UnknownDocument: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_DOCUMENT", shown=True),
+    errors.UnknownAnswer: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_ANSWER", shown=True),
+    errors.NoAuditLog: Row(grpc.StatusCode.FAILED_PRECONDITION, "NO_AUDIT_LOG", shown=True),
     errors.QuotaExceeded: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "QUOTA_EXCEEDED", shown=True),
     # UNAVAILABLE rather than RESOURCE_EXHAUSTED: load balancers try it elsewhere, which is what should happen.
     errors.Overloaded: Row(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", shown=True),

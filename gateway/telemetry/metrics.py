@@ -93,6 +93,7 @@ class Code(enum.StrEnum):
 
 
 NO_ROUTE = "none"
+VERDICTS = {False: "correct", True: "incorrect"}
 _STAGES = frozenset(stage.value for stage in Stage)
 
 
@@ -274,6 +275,8 @@ class Metrics:
                 ("dropped", "Records that were not, as the disk was full or too slow; answers go on."),
             )
         }
+        verdicts = self._counter("gateway_feedback_total", "Verdicts on answers, by what they say.", ("verdict",))
+        self._verdicts = {is_wrong: verdicts.labels(name) for is_wrong, name in VERDICTS.items()}
         self._audit_waiting = self._gauge("gateway_audit_waiting", "Records that wait to be written.")
         self._audit_bytes = self._gauge("gateway_audit_bytes", "The audit log on disk.")
         self._audit_failing = self._gauge("gateway_audit_failing", "1 while the audit log cannot be written.")
@@ -408,6 +411,10 @@ class Metrics:
             self._documents.labels(figures.name).set(figures.documents)
             self._passages.labels(figures.name).set(figures.passages)
             self._version.labels(figures.name).set(figures.version)
+
+    def observe_verdict(self, is_wrong: bool) -> None:
+        """Count what somebody says of an answer."""
+        self._verdicts[is_wrong].inc()
 
     def set_audit(self, now: AuditFigures | None) -> None:
         """What the audit log has come to; None where none is kept."""

@@ -57,6 +57,12 @@ class Certificate(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     CERTIFICATE_STALE: _ClassVar[Certificate]
     CERTIFICATE_INSUFFICIENT: _ClassVar[Certificate]
 
+class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    VERDICT_UNSPECIFIED: _ClassVar[Verdict]
+    VERDICT_CORRECT: _ClassVar[Verdict]
+    VERDICT_INCORRECT: _ClassVar[Verdict]
+
 class CitationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     CITATION_STATE_UNSPECIFIED: _ClassVar[CitationState]
@@ -104,6 +110,9 @@ CERTIFICATE_UNSPECIFIED: Certificate
 CERTIFICATE_VALID: Certificate
 CERTIFICATE_STALE: Certificate
 CERTIFICATE_INSUFFICIENT: Certificate
+VERDICT_UNSPECIFIED: Verdict
+VERDICT_CORRECT: Verdict
+VERDICT_INCORRECT: Verdict
 CITATION_STATE_UNSPECIFIED: CitationState
 CITATION_STATE_CURRENT: CitationState
 CITATION_STATE_SUPERSEDED: CitationState
@@ -176,6 +185,28 @@ class AnswerResponse(_message.Message):
     audited: bool
     audit_propensity: float
     def __init__(self, request_id: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., text: _Optional[str] = ..., confidence: _Optional[float] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., handoff: _Optional[_Union[Handoff, _Mapping]] = ..., policy: _Optional[_Union[Policy, str]] = ..., model_confidence: _Optional[float] = ..., retrieval_confidence: _Optional[float] = ..., threshold: _Optional[float] = ..., certificate: _Optional[_Union[Certificate, str]] = ..., knowledge_version: _Optional[int] = ..., bundle: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batch_size: _Optional[int] = ..., audit_id: _Optional[str] = ..., audited: bool = ..., audit_propensity: _Optional[float] = ...) -> None: ...
+
+class GiveFeedbackRequest(_message.Message):
+    __slots__ = ("audit_id", "verdict", "label", "document_id", "no_answer", "comment")
+    AUDIT_ID_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    DOCUMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    NO_ANSWER_FIELD_NUMBER: _ClassVar[int]
+    COMMENT_FIELD_NUMBER: _ClassVar[int]
+    audit_id: str
+    verdict: Verdict
+    label: str
+    document_id: str
+    no_answer: bool
+    comment: str
+    def __init__(self, audit_id: _Optional[str] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., no_answer: bool = ..., comment: _Optional[str] = ...) -> None: ...
+
+class GiveFeedbackResponse(_message.Message):
+    __slots__ = ("changed",)
+    CHANGED_FIELD_NUMBER: _ClassVar[int]
+    changed: bool
+    def __init__(self, changed: bool = ...) -> None: ...
 
 class Citation(_message.Message):
     __slots__ = ("document_id", "title", "uri", "updated", "start", "end", "quote", "quote_sha256", "similarity", "document_version")

@@ -50,6 +50,11 @@ class AnswersStub(object):
                 request_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.SerializeToString,
                 response_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.FromString,
                 _registered_method=True)
+        self.GiveFeedback = channel.unary_unary(
+                '/gateway.v1.Answers/GiveFeedback',
+                request_serializer=gateway_dot_v1_dot_gateway__pb2.GiveFeedbackRequest.SerializeToString,
+                response_deserializer=gateway_dot_v1_dot_gateway__pb2.GiveFeedbackResponse.FromString,
+                _registered_method=True)
 
 
 class AnswersServicer(object):
@@ -85,6 +90,17 @@ class AnswersServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GiveFeedback(self, request, context):
+        """Says whether an answer was right. Any caller of the tenant that it was given to may, whatever its groups, and of any
+        server that has the same audit log or key; the last word on an answer counts. What is acknowledged is on disk. A
+        tenant's quota counts it as a question. Verdicts on answers that were `audited` are what the error rate is estimated
+        by: where that is above what the model's certificate promises, the certificate goes stale. No verdict ever loosens
+        anything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnswersServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -102,6 +118,11 @@ def add_AnswersServicer_to_server(servicer, server):
                     servicer.AnswerStream,
                     request_deserializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.FromString,
                     response_serializer=gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.SerializeToString,
+            ),
+            'GiveFeedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.GiveFeedback,
+                    request_deserializer=gateway_dot_v1_dot_gateway__pb2.GiveFeedbackRequest.FromString,
+                    response_serializer=gateway_dot_v1_dot_gateway__pb2.GiveFeedbackResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -186,6 +207,33 @@ class Answers(object):
             '/gateway.v1.Answers/AnswerStream',
             gateway_dot_v1_dot_gateway__pb2.AnswerStreamRequest.SerializeToString,
             gateway_dot_v1_dot_gateway__pb2.AnswerStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GiveFeedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/gateway.v1.Answers/GiveFeedback',
+            gateway_dot_v1_dot_gateway__pb2.GiveFeedbackRequest.SerializeToString,
+            gateway_dot_v1_dot_gateway__pb2.GiveFeedbackResponse.FromString,
             options,
             channel_credentials,
             insecure,
