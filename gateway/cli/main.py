@@ -21,6 +21,7 @@ COMMANDS = {
     "knowledge": ("gateway.cli.knowledge:knowledge", "Fill and read the stored collections of a gateway."),
     "feedback": ("gateway.cli.feedback:feedback", "Say whether answers were right."),
     "audit": ("gateway.cli.audit:audit", "Read and verify the log of what was answered."),
+    "replay": ("gateway.cli.replay:replay", "See what another policy or bundle would have answered."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
