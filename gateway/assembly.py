@@ -15,12 +15,15 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway import drifting
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
 from gateway.cascade.standing import CertificateStanding
 from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
 from gateway.deadline import Deadline
+from gateway.drifting import Watcher
+from gateway.errors import Unavailable
 from gateway.knowledge import documents
 from gateway.knowledge.backfill import Progress
 from gateway.knowledge.base import SEPARATOR, KnowledgeBase, key
@@ -43,6 +46,7 @@ from gateway.rpc.service import CollectionDescription, Description, Heard
 from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
 from gateway.swapping import Swapping, note_other
+from gateway.telemetry.drift.watch import DriftWatch
 from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
@@ -66,11 +70,21 @@ class Side:
     session: Session
     library: Library
     cascade: Cascade
+    watch: DriftWatch | None
 
     @classmethod
-    def of(cls, engine: Engine, session: Session, library: Library, standing: CertificateStanding) -> Side:
-        profile = engine.bundle.profile(session.precision)
-        return cls(session, library, Cascade(engine, library, profile, standing=standing))
+    def of(
+        cls, engine: Engine, session: Session, library: Library, standing: CertificateStanding, watcher: Watcher
+    ) -> Side:
+        cascade = Cascade(engine, library, engine.bundle.profile(session.precision), standing=standing)
+        return cls(session, library, cascade, watcher(engine.bundle, session.precision, standing))
+
+    def decide(self, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
+        """Which is watched."""
+        answer = self.cascade.decide(prediction, question, deadline)
+        if self.watch is not None:
+            self.watch.note(prediction, answer, question)
+        return answer
 
     def rehearse(self, engine: Engine, collection: str) -> None:
         """Decide on a question under each policy: numpy's first calls take milliseconds, better now than of a caller's
@@ -88,7 +102,8 @@ class Assembled:
 
     A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
     same documents for the engine's spare session, where it has one. `base`: of stored collections, which are in both.
-    `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it.
+    `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it. `watcher`
+    makes what watches a session's questions for drift.
     """
 
     def __init__(
@@ -100,6 +115,7 @@ class Assembled:
         spare_library: Library | None = None,
         base: KnowledgeBase | None = None,
         probe: Probe | None = None,
+        watcher: Watcher = drifting.nothing,
     ) -> None:
         self.engine = engine
         self._probe = probe or Probe(0)
@@ -108,14 +124,16 @@ class Assembled:
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
         self.standing = CertificateStanding()
-        self._first = Side.of(engine, engine.session, library, self.standing)
+        self._first = Side.of(engine, engine.session, library, self.standing, watcher)
         self._spare = None
         if engine.spare and spare_library:
-            self._spare = Side.of(engine, engine.spare, spare_library, self.standing)
+            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, watcher)
         self._loaded = time.time()
-        for side in (self._first, self._spare):
-            if side:
-                side.rehearse(engine, default_collection)
+        for side in self._sides():
+            side.rehearse(engine, default_collection)
+
+    def _sides(self) -> list[Side]:
+        return [self._first, self._spare] if self._spare else [self._first]
 
     @property
     def library(self) -> Library:
@@ -176,7 +194,7 @@ class Assembled:
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         if self._cache is None:
             return await self._answer(question, deadline)
-        key = Key(question, 0, is_stale=self.standing.is_stale)
+        key = Key(question, 0, is_stale=self.standing.is_stale_for(question))
         if name := question.collection:
             key = replace(
                 key,
@@ -189,7 +207,7 @@ class Assembled:
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
         # Of the session that made this very prediction: the device may be lost between two questions.
-        answer = self._side(by_spare=prediction.by_spare).cascade.decide(prediction, question, deadline)
+        answer = self._side(by_spare=prediction.by_spare).decide(prediction, question, deadline)
         if answer.knowledge_version or not question.collection:
             return answer
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
@@ -227,8 +245,8 @@ class Assembled:
 
     def describe(self) -> Description:
         engine, bundle = self.engine, self.engine.bundle
-        cascade = self._side(by_spare=engine.degraded is not None).cascade
-        profile, terms = cascade.profile, cascade.terms
+        side = self._side(by_spare=engine.degraded is not None)
+        profile, terms = side.cascade.profile, side.cascade.terms
         is_informed = profile.informed is not None and bool(self.collections())
         return Description(
             bundle=profile.bundle,
@@ -245,6 +263,7 @@ class Assembled:
             probe=self._probe.figures,
             fallback=f"{engine.spare.precision} on {engine.spare.provider}" if engine.spare else "",
             degraded=engine.degraded,
+            drift=side.watch.figures if side.watch else None,
             can_answer=engine.is_up,
         )
 
@@ -257,6 +276,18 @@ class Assembled:
             found = replace(found, confidence=held.fitted, is_confidence_used=held.calibration is not None)
         return replace(found, scored_by=self._base.scored_by)
 
+    def reset_drift(self) -> None:
+        """See `rpc.service.Replaceable`."""
+        watches = [side.watch for side in self._sides() if side.watch]
+        if not watches:
+            raise Unavailable(
+                f"questions are not watched for drift: drift.watch is off, or {self.engine.bundle.id} has no "
+                "reference, which `gateway forge reference` makes"
+            )
+        for watch in watches:
+            watch.restart()
+        self.standing.renew(drifting.BY)
+
     def keep(self) -> None:
         """What the next start would have to make anew; see `KnowledgeBase.keep`."""
         if self._base is not None:
@@ -264,6 +295,9 @@ class Assembled:
 
     async def close(self) -> None:
         self._probe.close()
+        for side in self._sides():
+            if side.watch is not None:
+                side.watch.close()
         if self._base is not None:
             await self._base.close()
         await self.engine.stop()
@@ -287,7 +321,8 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
         model = config.model.model_copy(update={"bundle": folder})
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
-        changed = config.model_copy(update={"model": model, "cascade": cascade})
+        drift = config.drift.model_copy(update={"watch": False}) if is_candidate else config.drift
+        changed = config.model_copy(update={"model": model, "cascade": cascade, "drift": drift})
         return assemble(changed, go_on, store, progress, config.knowledge.backfill_share)
 
     clearing = asyncio.create_task(keep_clear(store, config.knowledge.keep_days * DAY, time.time)) if store else None
@@ -316,7 +351,7 @@ def assemble(
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language, go_on, progress, share) if store else None
-    return Assembled(engine, library, default, cache, spare_library, base, probe)
+    return Assembled(engine, library, default, cache, spare_library, base, probe, drifting.watcher(config.drift))
 
 
 def load_base(

@@ -225,6 +225,19 @@ class AdmissionSection(_Section):
         return self
 
 
+class DriftSection(_Section):
+    """Whether questions are still like those that the certificate was made with."""
+
+    watch: bool = True
+    """Compare all questions with the bundle's reference, if it has one. On an alarm the certificate is stale, and the
+    stricter thresholds take over."""
+    false_alarms: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """So many may be expected in 100,000 questions that are like the reference. Raising it finds drift a little sooner:
+    ten times as many, about a tenth."""
+    parts: Annotated[int, Field(ge=0, le=4096)] = 16
+    """So many tenants are watched on their own, and as many collections; who has not asked for longest makes room."""
+
+
 class AuditSection(_Section):
     """What is written down of each answer, for those who have to account for it."""
 
@@ -274,6 +287,7 @@ class Config(_Section):
     cascade: CascadeSection = CascadeSection()
     admission: AdmissionSection = AdmissionSection()
     audit: AuditSection = AuditSection()
+    drift: DriftSection = DriftSection()
 
 
 def load(

@@ -269,6 +269,10 @@ class Swapping:
         if shadow is not None:
             await shadow.close()
 
+    async def reset_drift(self) -> Description:
+        self._current.gateway.reset_drift()
+        return self.describe()
+
     async def _loaded(self, folder: Path, is_candidate: bool) -> Startable:
         """Loaded and checked. Nothing is awaited between the end of the load and the return."""
         following = await self._loader.load(folder, is_candidate)

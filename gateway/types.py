@@ -438,6 +438,64 @@ class AuditFigures:
     is_failing: bool = False
 
 
+class DriftMonitor(enum.StrEnum):
+    """What of the questions is watched: how sure the model is, how near they are to what it knows, which answers it
+    gives, and where they lie."""
+
+    CONFIDENCE = "confidence"
+    DISTANCE = "distance"
+    LABELS = "labels"
+    EMBEDDING = "embedding"
+
+
+class DriftScope(enum.StrEnum):
+    """Of whose questions."""
+
+    ALL = "all"
+    TENANT = "tenant"
+    COLLECTION = "collection"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftAlarm:
+    """A `monitor` has found that questions are others than those that the certificate was made with: of all, or of the
+    tenant or collection `name`, after so many `questions` of them; `since` in seconds since 1970."""
+
+    monitor: DriftMonitor
+    scope: DriftScope
+    name: str
+    questions: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftReading:
+    """How far the last questions are from the reference, by one test, and how likely that much is where nothing
+    drifts."""
+
+    statistic: float
+    p_value: float
+
+
+@dataclass(frozen=True, slots=True)
+class DriftFigures:
+    """What has come of so many `questions`, beside `skipped` ones for which there was no time, compared with the
+    `reference` questions of the bundle.
+
+    `evidence` by monitor is in decimal orders of magnitude below what raises an alarm, which is at 0; `readings` are by
+    test, of the last window, and empty until one is full. `tenants` and `collections` are watched on their own.
+    """
+
+    reference: int
+    questions: int = 0
+    skipped: int = 0
+    evidence: dict[DriftMonitor, float] = field(default_factory=dict)
+    readings: dict[str, DriftReading] = field(default_factory=dict)
+    alarms: tuple[DriftAlarm, ...] = ()
+    tenants: int = 0
+    collections: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class ErrorRate:
     """How often a route's answers are wrong: of those that were `drawn` by chance so many were `judged`, and `wrong`.

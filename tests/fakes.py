@@ -97,6 +97,7 @@ class FakeGateway:
         self.load = Workload(queued_seconds=0.25)
         self.degraded: Degradation | None = None
         self.can_answer = True
+        self.drift_resets = 0
 
     @property
     def default_collection(self) -> str:
@@ -109,6 +110,9 @@ class FakeGateway:
         self.questions.append(question)
         self.deadlines.append(deadline)
         return await self.behaviour(question, deadline)
+
+    def reset_drift(self) -> None:
+        self.drift_resets += 1
 
     async def search(
         self,

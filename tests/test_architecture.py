@@ -31,7 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shadow": LEAVES | {"rpc", "following"},
     "loading": LEAVES | {"rpc"},
     "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
-    "assembly": LEAVES | {"cascade", "config", "rpc", "shadow", "swapping"} | ENGINES,
+    "drifting": LEAVES | {"cascade", "config", "model", "telemetry"},
+    "assembly": LEAVES | {"cascade", "config", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
     "auditing": LEAVES | {"audit", "config"},
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "auditing", "workers"} | ENGINES | OFFLINE,
 }

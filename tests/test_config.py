@@ -151,6 +151,13 @@ def test_flags_are_named_in_errors() -> None:
         load(flags={"cascade.default_policy": "guess"})
 
 
+@pytest.mark.parametrize(("key", "value"), [("false_alarms", "0"), ("false_alarms", "2"), ("parts", "-1")])
+def test_drift_has_bounds(key: str, value: str) -> None:
+    assert load(environment={"GATEWAY_DRIFT__WATCH": "off"}).drift.watch is False
+    with pytest.raises(ConfigInvalid, match=f"drift.{key}"):
+        load(environment={f"GATEWAY_DRIFT__{key.upper()}": value})
+
+
 def test_an_audit_log_is_kept_only_where_somebody_names_its_folder() -> None:
     assert load().audit.folder is None
     config = load(environment={"GATEWAY_AUDIT__FOLDER": "audit", "GATEWAY_AUDIT__TEXT_TENANTS": "acme, other"})

@@ -9,9 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
-from gateway.telemetry.drift.comparisons import Comparison, largest_difference, shares, stability
+from gateway.telemetry.drift.comparisons import largest_difference, shares, stability
 from gateway.telemetry.drift.embedding import EmbeddingReference, MeanWindow, features
 from gateway.telemetry.drift.tails import chi_square_sum_tail, chi_square_tail, kolmogorov_tail
+from gateway.types import DriftReading
 
 REFERENCE, WINDOW = 1000, 250
 
@@ -43,7 +44,7 @@ def test_the_sum_of_unlike_weights_is_close_to_what_is_simulated() -> None:
         assert chi_square_sum_tail(x, weights) == pytest.approx((drawn > x).mean(), rel=0.05)
 
 
-def index(chance: np.random.Generator) -> Comparison:
+def index(chance: np.random.Generator) -> DriftReading:
     """Deciles of the reference itself, as they are served."""
     reference = chance.normal(size=REFERENCE)
     edges = np.quantile(reference, np.linspace(0, 1, 11)[1:-1])
@@ -51,16 +52,16 @@ def index(chance: np.random.Generator) -> Comparison:
     return stability(*found)
 
 
-def difference(chance: np.random.Generator) -> Comparison:
+def difference(chance: np.random.Generator) -> DriftReading:
     return largest_difference(np.sort(chance.normal(size=REFERENCE)), chance.normal(size=WINDOW))
 
 
-def mix(chance: np.random.Generator) -> Comparison:
+def mix(chance: np.random.Generator) -> DriftReading:
     labels = np.arange(1, 21) / 210
     return shares(chance.multinomial(REFERENCE, labels), chance.multinomial(WINDOW, labels))
 
 
-def discrepancy(chance: np.random.Generator) -> Comparison:
+def discrepancy(chance: np.random.Generator) -> DriftReading:
     def drawn(count: int) -> NDArray[np.float32]:
         return chance.normal(size=(count, 8)).astype(np.float32)
 
@@ -70,7 +71,7 @@ def discrepancy(chance: np.random.Generator) -> Comparison:
 
 @pytest.mark.parametrize(("compare", "runs"), [(index, 2000), (difference, 2000), (mix, 2000), (discrepancy, 200)])
 def test_p_values_are_uniform_where_nothing_drifts(
-    compare: Callable[[np.random.Generator], Comparison], runs: int
+    compare: Callable[[np.random.Generator], DriftReading], runs: int
 ) -> None:
     chance = np.random.default_rng(3)
     found = np.array([compare(chance).p_value for _ in range(runs)])

@@ -445,7 +445,7 @@ async def posted(served: Ports, path: str, body: bytes, headers: Mapping[str, st
     return await asyncio.to_thread(post)
 
 
-@pytest.mark.parametrize("path", ["/bundle", "/shadow"])
+@pytest.mark.parametrize("path", ["/bundle", "/shadow", "/drift"])
 @pytest.mark.parametrize(
     "said", [{"Origin": "http://evil.example:9464"}, {"Origin": "null"}, {"Sec-Fetch-Site": "same-origin"}]
 )
@@ -453,7 +453,7 @@ async def test_pages_in_a_browser_change_nothing(
     served: Ports, bundles_folder: Path, path: str, said: dict[str, str]
 ) -> None:
     """Not even of an origin that calls itself by this port's address."""
-    body = json.dumps({"folder": str(bundles_folder / "2"), "share": 1}).encode()
+    body = json.dumps({"folder": str(bundles_folder / "2"), "share": 1, "reset": True}).encode()
     assert await posted(served, path, body, JSON | said) == 403
 
 

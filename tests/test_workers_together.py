@@ -514,7 +514,7 @@ async def test_a_stalled_client_holds_up_no_end(stage: Stage) -> None:
 
 async def test_pages_in_a_browser_change_nothing(stage: Stage) -> None:
     async with served(stage) as server, aiohttp.ClientSession(headers={"Origin": "http://127.0.0.1"}) as session:
-        for path in ("/bundle", "/shadow"):
+        for path in ("/bundle", "/shadow", "/drift"):
             url = f"http://127.0.0.1:{server.admin}{path}"
             async with session.post(url, json={"folder": "/second", "share": 1}) as response:
                 assert response.status == 403

@@ -115,7 +115,7 @@ class Cascade:
 
     @property
     def terms(self) -> Terms:
-        """Those in force."""
+        """Those in force, for questions of which no part has gone stale by itself."""
         return self._stale if self.standing.is_stale else self._fresh
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
@@ -148,7 +148,7 @@ class Cascade:
         model, retrieval = self._calibrate(label, standing, prediction, found, silence, question)
         timings["calibrate"] = calibrating + self._clock() - started
 
-        terms = self.terms  # once: they may change between two reads
+        terms = self._stale if self.standing.is_stale_for(question) else self._fresh  # once: it may change meanwhile
         ranking, thresholds = _ranking(found), terms.thresholds
         if isinstance(found, Lookup):
             thresholds = replace(thresholds, collection=found.threshold)

@@ -23,6 +23,7 @@ COMMANDS = {
     "audit": ("gateway.cli.audit:audit", "Read and verify the log of what was answered."),
     "replay": ("gateway.cli.replay:replay", "See what another policy or bundle would have answered."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
+    "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
     "loadtest": ("gateway.cli.loadtest:loadtest", "Load a server, and find what it can do (in a checkout)."),

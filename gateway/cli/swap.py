@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.cli.main import NotReached, Refused
+from gateway.cli.admin_port import ADMIN, asked
 from gateway.types import Agreement
 
 SHADOW = "Let the bundle in FOLDER see that share of the questions, 0 to 1, and answer nobody."
-DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Whatever HTTP_PROXY says: an admin port is most often on this machine, where no proxy finds it."""
+STILL_LOADING = (
+    "it may be loading still, and then serves the bundle: `gateway swap --status` says how far it is. Wait longer with "
+    "--timeout"
+)
 
 
 @click.command()
@@ -26,7 +25,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 @click.option("--shadow", type=click.FloatRange(0, 1, min_open=True), metavar="SHARE", help=SHADOW)
 @click.option("--end-shadow", is_flag=True, help="Let no bundle see questions beside the one that serves.")
 @click.option("--status", is_flag=True, help="Change nothing: say what serves, and how its shadow compares.")
-@click.option("--admin", default="127.0.0.1:9464", show_default=True, metavar="HOST:PORT", help="The admin port.")
+@ADMIN
 @click.option("--timeout", default=120.0, show_default=True, help="Seconds to wait for it.")
 @click.option("--json", "is_json", is_flag=True, help="Print what serves now as JSON.")
 def swap(
@@ -50,13 +49,13 @@ def swap(
         raise click.UsageError("--shadow is of a FOLDER: name it")
     url = f"http://{admin}"
     if status:
-        now = _asked(f"{url}/status", None, timeout)
+        now = asked(f"{url}/status", None, timeout, STILL_LOADING)
     elif end_shadow:
-        now = _asked(f"{url}/shadow", {"end": True}, timeout)
+        now = asked(f"{url}/shadow", {"end": True}, timeout, STILL_LOADING)
     elif shadow is not None:
-        now = _asked(f"{url}/shadow", {"folder": _path(folder), "share": shadow}, timeout)
+        now = asked(f"{url}/shadow", {"folder": _path(folder), "share": shadow}, timeout, STILL_LOADING)
     else:
-        now = _asked(f"{url}/bundle", {"back": True} if back else {"folder": _path(folder)}, timeout)
+        now = asked(f"{url}/bundle", {"back": True} if back else {"folder": _path(folder)}, timeout, STILL_LOADING)
     if is_json:
         click.echo(json.dumps(now, indent=2))
         return
@@ -110,37 +109,3 @@ def _compared(shadow: dict[str, Any]) -> Iterator[str]:
     if searches:
         first, shared = shadow["same_first"] / searches, shadow["shared"] / hits if hits else 1.0
         yield f"  searches  {searches:,}: the same first for {first:.1%}, and {shared:.1%} of the ten best are shared"
-
-
-def _asked(url: str, body: dict[str, object] | None, timeout: float) -> dict[str, Any]:
-    """The answer to a GET, or to a POST of `body`. Raises Refused with the server's words, NotReached."""
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  # of our making
-    try:
-        with DIRECT.open(request, timeout=timeout) as response:
-            found: dict[str, Any] = json.load(response)
-            return found
-    except urllib.error.HTTPError as error:
-        raise Refused(_words(error)) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise NotReached(f"{url}: {_why(error, timeout)}") from None
-
-
-def _why(error: Exception, timeout: float) -> str:
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, TimeoutError):
-        return (
-            f"no answer within {timeout:g} s; it may be loading still, and then serves the bundle: `gateway swap "
-            "--status` says how far it is. Wait longer with --timeout"
-        )
-    if isinstance(error, OSError):
-        return f"{reason}; is a gateway running, with this --admin?"
-    return f"what answers there is no admin port ({type(error).__name__}); name server.admin_port with --admin"
-
-
-def _words(error: urllib.error.HTTPError) -> str:
-    try:
-        with error:
-            return str(json.load(error)["error"])
-    except (ValueError, KeyError):
-        return f"{error.code} {error.reason}"

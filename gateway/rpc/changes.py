@@ -1,4 +1,4 @@
-"""Other bundles for what is running, over HTTP: POST /bundle and POST /shadow. Imports no gRPC.
+"""Other bundles for what is running, over HTTP: POST /bundle and POST /shadow, and POST /drift. Imports no gRPC.
 
 No page in an operator's browser gets anything done here. From another origin it cannot send a body that says to be JSON
 without asking first, and nobody answers that. By a name of its own that it has pointed at this address it is no other
@@ -27,7 +27,7 @@ BROWSERS = ("Origin", "Sec-Fetch-Site")
 
 
 class Changes:
-    """The two routes. Both answer 200 with what serves, or casts the shadow; 403 for a page in a browser, 415 for what
+    """The routes. All answer 200 with what serves, or casts the shadow; 403 for a page in a browser, 415 for what
     is no JSON, 400 for another body, 409 while another bundle is being loaded, 503 once the server ends, 422 for a
     bundle that is refused: what was before then goes on. That a caller hangs up changes nothing of what happens."""
 
@@ -35,7 +35,7 @@ class Changes:
         self._replaceable = replaceable
 
     def routes(self) -> list[web.RouteDef]:
-        return [web.post("/bundle", self.swap), web.post("/shadow", self.shadow)]
+        return [web.post("/bundle", self.swap), web.post("/shadow", self.shadow), web.post("/drift", self.drift)]
 
     async def swap(self, request: web.Request) -> web.Response:
         """{"folder": "..."}: serve the bundle there, on the server's disk; {"back": true}: the one before."""
@@ -61,10 +61,16 @@ class Changes:
             )
         return await _answered(self._replaceable.cast_shadow(Path(folder), float(share)))
 
+    async def drift(self, request: web.Request) -> web.Response:
+        """{"reset": true}: forget what questions were like, and trust the certificate again."""
+        if (await _asked(request)).get("reset") is not True:
+            raise _problem(web.HTTPBadRequest, 'give {"reset": true}')
+        return await _answered(self._replaceable.reset_drift())
+
 
 class Steps:
     """What a worker's socket has instead, for its supervisor: POST /bundle/prepare, /bundle/switch and /bundle/discard,
-    of which the first two want {"folder": "..."}; and the same POST /shadow."""
+    of which the first two want {"folder": "..."}; and the same POST /shadow and POST /drift."""
 
     def __init__(self, preparable: Preparable) -> None:
         self._preparable = preparable
@@ -76,6 +82,7 @@ class Steps:
             web.post("/bundle/switch", self.switch),
             web.post("/bundle/discard", self.discard),
             web.post("/shadow", self._changes.shadow),
+            web.post("/drift", self._changes.drift),
         ]
 
     async def prepare(self, request: web.Request) -> web.Response:

@@ -14,6 +14,7 @@ from gateway.types import (
     Answer,
     CertificateStatus,
     Degradation,
+    DriftFigures,
     Evidence,
     Forecast,
     Principal,
@@ -68,6 +69,8 @@ class Description:
     """Why it does."""
     shadow: ShadowFigures | None = None
     """What a candidate beside it has come to; None where there is none."""
+    drift: DriftFigures | None = None
+    """What has come of comparing questions with the bundle's reference; None where they are not compared."""
     can_answer: bool = True
     """Not where the device is lost without a fallback: another replica has to answer."""
 
@@ -150,6 +153,10 @@ class Gateway(Protocol):
 class Startable(Gateway, Protocol):
     """A gateway that is loaded and checked, and takes questions once it was started."""
 
+    def reset_drift(self) -> None:
+        """See `Replaceable`."""
+        ...
+
     def keep(self) -> None:
         """Write down what the next start would have to make anew. Once no questions come: it holds the interpreter."""
         ...
@@ -205,6 +212,11 @@ class Replaceable(Protocol):
 
     async def end_shadow(self) -> None:
         """Let none do so."""
+        ...
+
+    async def reset_drift(self) -> Description:
+        """An operator has looked: forget what questions were like, and trust the certificate again, unless another
+        monitor does not. Unavailable where they are not compared with anything."""
         ...
 
 

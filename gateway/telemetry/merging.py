@@ -57,6 +57,12 @@ GAUGES: Mapping[str, Rule] = {
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
     "gateway_degraded": Rule.SUM,
+    # Each worker watches its own questions; the one that has seen most speaks for all.
+    "gateway_drift_watched": Rule.MIN,
+    "gateway_drift_evidence": Rule.MAX,
+    "gateway_drift_statistic": Rule.MAX,
+    "gateway_drift_p_value": Rule.MIN,
+    "gateway_drift_alarms": Rule.MAX,
     "gateway_audit_waiting": Rule.SUM,
     "gateway_audit_bytes": Rule.SUM,
     "gateway_audit_failing": Rule.SUM,

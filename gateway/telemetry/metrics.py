@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.types import (
     Agreement,
     Answer,
@@ -18,6 +19,7 @@ from gateway.types import (
     CertificateStatus,
     Criticality,
     Degradation,
+    DriftFigures,
     ProbeFigures,
     Reason,
     Route,
@@ -139,6 +141,7 @@ class Metrics:
         self._candidate()
         self._knowledge()
         self._audit()
+        self._drift = DriftMetrics(self.registry)
 
     def _rpc(self) -> None:
         labels = ("grpc_type", "grpc_service", "grpc_method")
@@ -415,6 +418,10 @@ class Metrics:
     def observe_verdict(self, is_wrong: bool) -> None:
         """Count what somebody says of an answer."""
         self._verdicts[is_wrong].inc()
+
+    def set_drift(self, now: DriftFigures | None) -> None:
+        """What has come of comparing questions with the bundle's reference; None where they are not."""
+        self._drift.set(now)
 
     def set_audit(self, now: AuditFigures | None) -> None:
         """What the audit log has come to; None where none is kept."""

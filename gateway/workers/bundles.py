@@ -80,6 +80,16 @@ class Bundles:
 
     # One change at a time.
 
+    async def reset_drift(self) -> Description:
+        """By each worker, for its own questions."""
+        self._check_draining()
+        workers = self._fleet.ready()
+        replies = await asyncio.gather(*(one.post("/drift", {"reset": True}, SWITCHING) for one in workers))
+        seen = [_described(one, reply) for one, reply in zip(workers, replies, strict=True)]
+        if not seen:
+            raise Unavailable("no worker is ready; wait for one")
+        return seen[0]
+
     async def _alone(self, change: Callable[[], Awaitable[T]]) -> T:
         """In a task of its own: who asked may go away, and the fleet must not stay half changed."""
         if self._changing.locked():

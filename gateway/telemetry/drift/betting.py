@@ -16,6 +16,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.telemetry.drift.conformal import earlier
+
 Values = NDArray[np.float64]
 
 POWERS = (0.1, 0.2, 0.4, 0.7)
@@ -51,19 +53,19 @@ class PowerDetector:
     """
 
     def __init__(self) -> None:
-        self._exponents = np.array(POWERS)
+        self._slopes, self._offsets = np.array(POWERS) - 1, np.log(POWERS)
         self._sums = np.zeros(2 * len(POWERS))
 
     def restart(self) -> None:
         self._sums = np.zeros(2 * len(POWERS))
 
     def update(self, p_values: Values) -> Values:
-        inside = np.clip(np.stack([p_values, 1 - p_values], axis=1), LEAST, None)  # [n, ends]
-        logs = (np.log(inside)[:, :, None] * (self._exponents - 1) + np.log(self._exponents)).reshape(len(inside), -1)
-        grown = np.cumsum(logs, axis=0)
+        inside = np.maximum(np.stack([p_values, 1 - p_values], axis=1), LEAST)  # [n, ends]
+        logs = (np.log(inside)[:, :, None] * self._slopes + self._offsets).reshape(len(inside), -1)
+        grown = logs.cumsum(axis=0)
         # S after t questions: exp(grown[t]) * (S before + the sum of exp(-grown) up to t, without t's own).
-        begun = np.exp(np.vstack([np.zeros(logs.shape[1]), -grown[:-1]]))
-        sums = np.minimum(np.exp(grown) * (self._sums + np.cumsum(begun, axis=0)), MOST)
+        begun = np.exp(logs - grown).cumsum(axis=0)
+        sums = np.minimum(np.exp(grown) * (self._sums + begun), MOST)
         self._sums = sums[-1]
         return np.asarray(sums.mean(axis=1))
 
@@ -87,14 +89,14 @@ class HistogramDetector:
     def update(self, p_values: Values) -> Values:
         n, bins = len(p_values), np.searchsorted(self._edges, p_values, side="right")
         keep = max(0, len(self._logs) - ACTIVE + 1)
-        seen = np.vstack([self._seen[keep:], np.zeros(len(self._widths))])
+        seen = np.concatenate([self._seen[keep:], np.zeros((1, len(self._widths)))])
         logs = np.append(self._logs[keep:], np.log(n))
-        before = (np.tri(n, k=-1, dtype=bool) & (bins == bins[:, None])).sum(axis=1)
+        before = (earlier(n) & (bins == bins[:, None])).sum(axis=1)
         prior = PRIOR * len(self._widths)
         share = seen[:, bins] + before + prior * self._widths[bins]
         total = seen.sum(axis=1)[:, None] + np.arange(n) + prior
         grown = logs[:, None] + np.cumsum(np.log(share / (total * self._widths[bins])), axis=1)
         grown = np.minimum(grown, np.log(MOST))
         self._seen, self._logs = seen, grown[:, -1]
-        np.add.at(self._seen.T, bins, 1.0)
+        self._seen += np.bincount(bins, minlength=len(self._widths))
         return np.asarray(np.exp(grown).sum(axis=0))

@@ -7,12 +7,12 @@ alarm has to hold for all of them together, see `betting`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.telemetry.drift.tails import chi_square_tail, kolmogorov_tail
+from gateway.types import DriftReading
 
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
@@ -21,18 +21,10 @@ HALF = 0.5
 """Added to each count of the population stability index, which has no value where a bin is empty."""
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A `statistic`, and how likely one so large is where nothing drifts."""
-
-    statistic: float
-    p_value: float
+NOTHING = DriftReading(0.0, 1.0)
 
 
-NOTHING = Comparison(0.0, 1.0)
-
-
-def stability(reference: Counts, window: Counts) -> Comparison:
+def stability(reference: Counts, window: Counts) -> DriftReading:
     """The population stability index of counts [bins]: sum (p - q) ln(p / q), the symmetric divergence of Jeffreys.
 
     Where nothing drifts, PSI / (1/m + 1/n) is a chi-square with bins - 1 degrees of freedom (Yurdakul and Naranjo
@@ -45,10 +37,10 @@ def stability(reference: Counts, window: Counts) -> Comparison:
     p = (reference + HALF) / (m + HALF * bins)
     q = (window + HALF) / (n + HALF * bins)
     index = float(((p - q) * np.log(p / q)).sum())
-    return Comparison(index, chi_square_tail(index / (1 / m + 1 / n), bins - 1))
+    return DriftReading(index, chi_square_tail(index / (1 / m + 1 / n), bins - 1))
 
 
-def largest_difference(reference: Values, window: Values) -> Comparison:
+def largest_difference(reference: Values, window: Values) -> DriftReading:
     """Kolmogorov and Smirnov's: of the two empirical distribution functions. `reference` is sorted.
 
     P-value by the limit (Smirnov 1939), which is too large rather than too small where values are tied.
@@ -61,10 +53,10 @@ def largest_difference(reference: Values, window: Values) -> Comparison:
     ours = np.searchsorted(reference, both, side="right") / m
     theirs = np.searchsorted(ordered, both, side="right") / n
     difference = float(np.abs(ours - theirs).max())
-    return Comparison(difference, kolmogorov_tail(difference * math.sqrt(m * n / (m + n))))
+    return DriftReading(difference, kolmogorov_tail(difference * math.sqrt(m * n / (m + n))))
 
 
-def shares(reference: Counts, window: Counts) -> Comparison:
+def shares(reference: Counts, window: Counts) -> DriftReading:
     """The G-test of two rows of counts [kinds]: 2 sum O ln(O / E), with the correction for small counts (Williams 1976;
     Sokal and Rohlf, Biometry, 17.4). Kinds that neither side has count for nothing."""
     seen = (reference + window) > 0
@@ -77,4 +69,4 @@ def shares(reference: Counts, window: Counts) -> Comparison:
     parts = np.where(rows > 0, rows * np.log(np.maximum(rows, HALF) / expected), 0.0)
     correction = 1 + (total * (1 / sides).sum() - 1) * (total * (1 / kinds).sum() - 1) / (6 * total * degrees)
     statistic = max(0.0, 2 * float(parts.sum()) / correction)
-    return Comparison(statistic, chi_square_tail(statistic, degrees))
+    return DriftReading(statistic, chi_square_tail(statistic, degrees))

@@ -18,10 +18,18 @@ BINS = 256
 """That scores are counted in: whatever has been seen, so much memory holds it. A score is then its bin, and ties are
 broken by lot, which keeps the p-values exact."""
 
+EARLIER = np.tri(64, k=-1, dtype=bool)
+"""Made once: batches are no longer."""
+
 
 def edges_of(scores: Values) -> Values:
     """Inner edges of at most BINS bins with about as many of the reference's `scores` each."""
     return np.unique(np.quantile(scores, np.linspace(0, 1, BINS + 1)[1:-1]))
+
+
+def earlier(n: int) -> NDArray[np.bool_]:
+    """[n, n]: whether the second question comes before the first."""
+    return EARLIER[:n, :n] if n <= len(EARLIER) else np.tri(n, k=-1, dtype=bool)
 
 
 class Bag:
@@ -41,10 +49,11 @@ class Bag:
         """[n] for the bins of the next questions, in their order: (how many before are lower + lot * (how many are
         equal, itself included)) / (how many there are with itself). Small where the score is low."""
         n = len(bins)
-        below = np.concatenate([[0], np.cumsum(self._counts)])
-        is_before = np.tri(n, k=-1, dtype=bool)
-        lower = below[bins] + (is_before & (bins < bins[:, None])).sum(axis=1)
-        equal = self._counts[bins] + (is_before & (bins == bins[:, None])).sum(axis=1) + 1
-        total = below[-1] + np.arange(1, n + 1)
-        np.add.at(self._counts, bins, 1)
+        up_to = self._counts.cumsum()
+        own = self._counts[bins]
+        is_before = earlier(n)
+        lower = up_to[bins] - own + (is_before & (bins < bins[:, None])).sum(axis=1)
+        equal = own + 1 + (is_before & (bins == bins[:, None])).sum(axis=1)
+        total = up_to[-1] + 1 + np.arange(n)
+        self._counts += np.bincount(bins, minlength=len(up_to))
         return np.asarray((lower + self._chance.random(n) * equal) / total)
