@@ -6,12 +6,14 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
 import click
 
+from gateway.audit.cases import FILE, Cases, Verdict
 from gateway.audit.reading import Record
 from gateway.audit.records import Kind, stamp
 from gateway.config import load
@@ -28,18 +30,30 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 def located(command: Command) -> Command:
     """--folder, which becomes the folder that there is."""
-
-    def found(_: click.Context, __: click.Parameter, given: Path | None) -> Path:
-        folder = given or load(environment=os.environ).audit.folder
-        if folder is None:
-            raise ConfigInvalid("no audit log is named: give --folder, or set audit.folder (GATEWAY_AUDIT__FOLDER)")
-        if not folder.is_dir():
-            raise ConfigInvalid(f"{folder}: is no folder: name that of the gateway's audit.folder")
-        return folder
-
     return click.option(
-        "--folder", type=click.Path(path_type=Path), callback=found, help="The audit log's.  [audit.folder]"
+        "--folder",
+        type=click.Path(path_type=Path),
+        callback=lambda _, __, given: the_folder(given),
+        help="The audit log's.  [audit.folder]",
     )(command)
+
+
+def the_folder(given: Path | None) -> Path:
+    """That one, or that of the settings. Raises ConfigInvalid unless there is one."""
+    folder = given or load(environment=os.environ).audit.folder
+    if folder is None:
+        raise ConfigInvalid("no audit log is named: give --folder, or set audit.folder (GATEWAY_AUDIT__FOLDER)")
+    if not folder.is_dir():
+        raise ConfigInvalid(f"{folder}: is no folder: name that of the gateway's audit.folder")
+    return folder
+
+
+def verdicts_in(folder: Path) -> dict[str, Verdict]:
+    """By the answers' ids."""
+    if not (folder / FILE).exists():
+        return {}
+    with closing(Cases(folder)) as cases:
+        return {one.id: one for one in cases.verdicts()}
 
 
 def filtered(command: Command) -> Command:

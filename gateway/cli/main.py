@@ -22,6 +22,7 @@ COMMANDS = {
     "feedback": ("gateway.cli.feedback:feedback", "Say whether answers were right."),
     "audit": ("gateway.cli.audit:audit", "Read and verify the log of what was answered."),
     "replay": ("gateway.cli.replay:replay", "See what another policy or bundle would have answered."),
+    "harvest": ("gateway.cli.harvest:harvest_", "Make training questions of the audit log, for review."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),

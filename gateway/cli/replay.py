@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,9 @@ from rich.text import Text
 
 from gateway import assembly
 from gateway.audit import reading
-from gateway.audit.cases import FILE, Cases, Verdict
 from gateway.audit.reading import Wanted
 from gateway.audit.records import Kind
-from gateway.cli.audit_options import located, moment
+from gateway.cli.audit_options import located, moment, verdicts_in
 from gateway.cli.main import Failure
 from gateway.config import Config, load
 from gateway.deadline import Deadline
@@ -78,7 +76,7 @@ def replay(
     pairs, left_out = asyncio.run(_pairs(load(file, os.environ), bundle, policy, found[-limit:] if limit else found))
     if not pairs:
         raise Failure(f"{folder}: none of its {len(found)} questions is about a collection that is read from a folder")
-    result = compared(pairs, _verdicts(folder), Prices(wrong, handoff, second))
+    result = compared(pairs, verdicts_in(folder), Prices(wrong, handoff, second))
     result |= {"without_text": without, "in_other_collections": left_out, "policy": policy or "as logged"}
     if is_json:
         click.echo(json.dumps(result, indent=1))
@@ -93,13 +91,6 @@ def _nothing(folder: Path, without: int) -> str:
         f"{folder}: {without} answers, and the text of no question: they cannot be asked again. Texts are kept of the "
         "tenants in audit.text_tenants, from when that is set on"
     )
-
-
-def _verdicts(folder: Path) -> dict[str, Verdict]:
-    if not (folder / FILE).exists():
-        return {}
-    with closing(Cases(folder)) as cases:
-        return {one.id: one for one in cases.verdicts()}
 
 
 async def _pairs(
