@@ -47,7 +47,7 @@ def test_a_named_document_is_the_right_one(row: Labelled, case: Case) -> None:
 
 
 def test_files_of_one_name_are_groups_of_their_own() -> None:
-    assert evaluate._groups(["a/x.txt", "b/x.txt", "b/y.txt", "c.json#oos"]) == {
+    assert evaluate.groups_of(["a/x.txt", "b/x.txt", "b/y.txt", "c.json#oos"]) == {
         "a/x.txt": "a/x.txt",
         "b/x.txt": "b/x.txt",
         "b/y.txt": "y.txt",

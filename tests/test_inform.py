@@ -75,7 +75,7 @@ def test_labels_of_one_document_are_struck_together() -> None:
 def test_a_question_of_a_struck_label_has_its_document_as_a_rival() -> None:
     asked = outputs([2], seed=4)
     kept = np.arange(LABELS) != 2
-    found = inform.see(scene(), asked.logits[0], asked.embedding[0], kept)
+    (found,) = inform.see(scene(), asked, kept)
     assert isinstance(found, Seen)
     assert found.rivalry.document_id != "document 2"
     assert found.rivalry.rivals[0][0] == "document 2"
@@ -84,7 +84,7 @@ def test_a_question_of_a_struck_label_has_its_document_as_a_rival() -> None:
 def test_a_label_without_a_document_is_not_informed() -> None:
     asked = outputs([0], seed=4)
     documents = ("", *(f"document {label}" for label in range(1, LABELS)))
-    assert inform.see(scene(documents), asked.logits[0], asked.embedding[0]) is None
+    assert inform.see(scene(documents), asked) == [None]
 
 
 def test_the_informed_confidence_tells_a_later_intent_from_a_known_one() -> None:
@@ -99,7 +99,7 @@ def test_the_informed_confidence_tells_a_later_intent_from_a_known_one() -> None
 def test_a_question_far_from_everything_is_not_the_models_for_want_of_a_rival() -> None:
     found, world = fitted(), scene()
     far = outputs([14] * 40, seed=12, labels=[-1] * 40)
-    seen = [one for row in zip(far.logits, far.embedding, strict=True) if (one := inform.see(world, *row))]
+    seen = [one for one in inform.see(world, far) if one]
     assert found.confidence.leading
     leads = [found.confidence.leading.of([one.features[at] for at in LEADING_FEATURES]) for one in seen]
     sure = inform.confidences(world, found, far, np.zeros(40, np.float32))
@@ -111,8 +111,7 @@ def test_the_better_candidate_is_right_about_as_often_as_the_blend_says() -> Non
     found, world = fitted(), scene()
     asked = outputs([*range(LABELS), LATER, LATER, LATER] * 20, seed=8)
     sure, right = [], []
-    for logits, embedding, axis in zip(asked.logits, asked.embedding, asked.labels.tolist(), strict=True):
-        seen = inform.see(world, logits, embedding)
+    for seen, axis in zip(inform.see(world, asked), asked.labels.tolist(), strict=True):
         assert seen
         _, share = found.confidence.of(seen.features)
         best = rivals.candidates(seen.rivalry, share, seen.probability, found.sharpness)[0]

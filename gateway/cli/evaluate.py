@@ -69,7 +69,7 @@ def evaluate(
     config = Config(model=ModelSection(bundle=bundle, device=Device(device), precision=Precision(precision)))
     try:
         rows = texts.read(questions)
-        outside = {spec: _outside(spec, oos_offset, oos_every, oos_limit) for spec in oos}
+        outside = {spec: outside_of(spec, oos_offset, oos_every, oos_limit) for spec in oos}
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
     engine = assembly.load_engine(config)
@@ -111,7 +111,7 @@ def evaluate(
         show(found, Console(width=None if sys.stdout.isatty() else FILE_WIDTH))
 
 
-def _outside(spec: str, offset: int, every: int, limit: int) -> list[str]:
+def outside_of(spec: str, offset: int, every: int, limit: int) -> list[str]:
     """`every` and `offset` pick lines of plain files only, which a recipe may have shared by them."""
     name, _, split = spec.partition("#")
     rows = texts.read(Path(name), split)
@@ -150,7 +150,7 @@ def _cases(engine: Engine, library: Library, rows: list[texts.Labelled], outside
     found = [one for row in rows for one in _case(row, labels, documents)]
     if not found:
         raise ConfigInvalid("none of the questions has a category; --questions needs a CSV with text,category")
-    groups = _groups(list(outside))
+    groups = groups_of(list(outside))
     return found + [Case(text, groups[spec]) for spec, some in outside.items() for text in some]
 
 
@@ -163,7 +163,7 @@ def _case(row: texts.Labelled, labels: dict[str, str], documents: list[str]) -> 
     return [Case(row.text, group, row.category if is_known else "", row.document)]
 
 
-def _groups(specs: list[str]) -> dict[str, str]:
+def groups_of(specs: list[str]) -> dict[str, str]:
     """Each --oos file's group: the name of the file, or its whole path where another has that name too."""
     names = {spec: Path(spec).name for spec in specs}
     seen = list(names.values())

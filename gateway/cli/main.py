@@ -27,6 +27,7 @@ COMMANDS = {
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
+    "compare": ("gateway.cli.compare:compare", "Compare confidences on questions that fitted nothing."),
     "loadtest": ("gateway.cli.loadtest:loadtest", "Load a server, and find what it can do (in a checkout)."),
     "forge": ("gateway.cli.forge:forge", "Make a bundle from a recipe."),
     "completion": ("gateway.cli.completion:completion", "Print the completion script of a shell."),

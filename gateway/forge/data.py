@@ -42,9 +42,10 @@ class Data:
 
 def load(recipe: Recipe) -> Data:
     """Read and divide, by the recipe's seed. ValueError, with numbers, where there is too little to divide."""
-    source = recipe.locate(recipe.data.questions)
+    name, _, split = recipe.data.questions.partition("#")
+    source = recipe.locate(name)
     hashes = {recipe.data.questions: texts.sha256(source)}
-    rows = [row for row in _unique(texts.read(source)) if row.category]
+    rows = [row for row in _unique(texts.read(source, split)) if row.category]
     excluded = _excluded(recipe, hashes)
     known = [row for row in rows if row.category not in excluded]
     by_label: dict[str, list[Labelled]] = defaultdict(list)

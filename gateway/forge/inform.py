@@ -31,7 +31,7 @@ from gateway.cascade.rivals import Rivalry
 from gateway.forge import calibrate
 from gateway.forge.calibrate import Outputs, logistic, shares
 from gateway.knowledge.library import Library
-from gateway.types import Matrix, Prediction, Principal
+from gateway.types import Matrix, Pass, Prediction, Principal
 
 WORLDS = 3
 """In each, one in so many labels is struck: of what is asked about the knowledge base, so much is taken to be about
@@ -71,24 +71,29 @@ class Seen:
     rivalry: Rivalry
 
 
-def see(scene: Scene, logits: Matrix, embedding: Matrix, kept: NDArray[np.bool_] | None = None) -> Seen | None:
-    """The question with `logits` [labels] and `embedding` [dim], to a model that has only the labels `kept`.
+def see(scene: Scene, outputs: Outputs, kept: NDArray[np.bool_] | None = None) -> list[Seen | None]:
+    """Each of the questions, to a model that has only the labels `kept` [labels].
 
-    None if its best label stands for no document: the model then speaks alone.
+    None for one whose best label stands for no document: the model then speaks alone.
     """
-    left = np.arange(len(logits)) if kept is None else np.flatnonzero(kept)
-    best = int(left[np.argmax(logits[left])])
-    ranking = scene.library.rank(
-        "", Prediction.alone(logits, embedding), scene.principal, EVIDENCE_DEPTH, (scene.documents[best],)
-    )
-    stood_for = {scene.documents[one] for one in left.tolist()} - {""}
-    rivalry = rivals.compare(ranking.documents, scene.documents[best], stood_for)
-    if rivalry is None:
-        return None
-    own = model_features(logits[None, left], embedding[None], scene.centres[left], scene.heat)
-    part = softmax(logits[left] / np.float32(scene.heat))
-    same = np.array([scene.documents[one] == scene.documents[best] for one in left.tolist()])
-    return Seen((*own[0].tolist(), *rivalry.features), float(part[same].sum()), rivalry)
+    left = np.arange(outputs.logits.shape[1]) if kept is None else np.flatnonzero(kept)
+    logits = outputs.logits[:, left]
+    features = model_features(logits, outputs.embedding, scene.centres[left], scene.heat).tolist()
+    parts = softmax(logits / np.float32(scene.heat))
+    documents = np.array([scene.documents[one] for one in left.tolist()])
+    stood_for = {*documents.tolist()} - {""}
+    forward = Pass(outputs.logits, outputs.embedding)
+    found: list[Seen | None] = []
+    for row, best in enumerate(logits.argmax(axis=1).tolist()):
+        document = str(documents[best])
+        asked = Prediction(forward, row, 0, {})
+        ranking = scene.library.rank("", asked, scene.principal, EVIDENCE_DEPTH, (document,))
+        rivalry = rivals.compare(ranking.documents, document, stood_for)
+        same = documents == document
+        found.append(
+            Seen((*features[row], *rivalry.features), float(parts[row, same].sum()), rivalry) if rivalry else None
+        )
+    return found
 
 
 def fit(
@@ -99,7 +104,7 @@ def fit(
     What `alone`, the confidence without a search, knows of being in scope stays a part of it.
     """
     known, masked = _played(scene, inside, seed)
-    strange = [(seen, "") for row in _rows(outside) if (seen := see(scene, *row))] if outside else []
+    strange = [(seen, "") for seen in see(scene, outside) if seen] if outside else []
     right = np.array([seen.rivalry.document_id == document for seen, document in known])
     if not known or not masked:
         return None
@@ -126,25 +131,17 @@ def _played(scene: Scene, inside: Outputs, seed: int) -> tuple[list[Sighting], l
     """(questions of labels that are left, masked questions), over all worlds."""
     known: list[Sighting] = []
     masked: list[Sighting] = []
-    for kept in scene.worlds(seed):
-        for row, label in zip(_rows(inside), inside.labels.tolist(), strict=True):
-            seen = see(scene, *row, kept) if kept.any() and scene.documents[label] else None
-            if seen:
+    for kept in filter(np.any, scene.worlds(seed)):
+        for seen, label in zip(see(scene, inside, kept), inside.labels.tolist(), strict=True):
+            if seen and scene.documents[label]:
                 (known if kept[label] else masked).append((seen, scene.documents[label]))
     return known, masked
 
 
 def confidences(scene: Scene, fitted: InformedCalibration, outputs: Outputs, alone: Matrix) -> Matrix:
     """[n]: the informed confidence, or the model's `alone` [n] where its best label stands for no document."""
-    found = [see(scene, *row) for row in _rows(outputs)]
-    return np.array(
-        [fitted.confidence.of(one.features)[0] if one else before for one, before in zip(found, alone, strict=True)],
-        np.float32,
-    )
-
-
-def _rows(outputs: Outputs) -> list[tuple[Matrix, Matrix]]:
-    return list(zip(outputs.logits, outputs.embedding, strict=True))
+    pairs = zip(see(scene, outputs), alone, strict=True)
+    return np.array([fitted.confidence.of(seen.features)[0] if seen else before for seen, before in pairs], np.float32)
 
 
 def _stack(group: Sequence[Sighting]) -> Matrix:

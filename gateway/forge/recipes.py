@@ -62,7 +62,7 @@ class OutlierSection(_Section):
 
 
 class DataSection(_Section):
-    """The labelled questions and how they are divided; fractions are of each intent's questions."""
+    """The labelled questions (FILE or FILE#SPLIT) and how they are divided; fractions are of each intent's."""
 
     questions: str
     exclude_intents: str = ""
