@@ -20,10 +20,10 @@ from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
 from gateway.cascade.standing import CertificateStanding
-from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision
+from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision, Uncertified
 from gateway.deadline import Deadline
 from gateway.drifting import Watcher
-from gateway.errors import Unavailable
+from gateway.errors import BundleInvalid, Unavailable
 from gateway.knowledge import documents
 from gateway.knowledge.backfill import Progress
 from gateway.knowledge.base import SEPARATOR, KnowledgeBase, key
@@ -248,6 +248,7 @@ class Assembled:
         side = self._side(by_spare=engine.degraded is not None)
         profile, terms = side.cascade.profile, side.cascade.terms
         is_informed = profile.informed is not None and bool(self.collections())
+        promise = terms.promise(is_informed)
         return Description(
             bundle=profile.bundle,
             bundle_sha256=bundle.encoder_sha256(engine.precision),
@@ -255,8 +256,10 @@ class Assembled:
             provider=engine.provider,
             precision=engine.precision,
             threshold=terms.threshold(is_informed),
-            certificate=terms.status(is_informed),
-            certificate_reason=self.standing.reason,
+            certificate=promise.status,
+            certificate_reason=bundle.uncertified or self.standing.reason,
+            certified_risk=promise.risk,
+            certified_oos_share=promise.oos_share,
             loaded=self._loaded,
             collections=tuple(self._describe_collection(name) for name in self.collections()),
             stored=self._base.figures() if self._base else None,
@@ -382,6 +385,10 @@ def load_base(
 
 def load_engine(config: Config) -> Engine:
     bundle = bundles.load(config.model.bundle)
+    if bundle.uncertified:
+        if config.model.uncertified is Uncertified.REFUSE:
+            raise BundleInvalid(f'{bundle.uncertified}; or serve it without a promise: model.uncertified = "serve"')
+        log.warning("%s; it is served without a promise", bundle.uncertified)
     # What admission lets in always finds room: a batch wider than its limit counts as the limit, so one more may come.
     limits = Limits(tokens=config.model.max_batch_tokens, waiting=config.server.max_in_flight + MAX_BATCH_ITEMS)
     model = config.model

@@ -48,6 +48,14 @@ class Fallback(StrEnum):
     NONE = "none"
 
 
+class Uncertified(StrEnum):
+    """What becomes of a bundle whose certificate is missing, or was given for other files. REFUSE: it is not served.
+    SERVE: it is, by the stricter thresholds that are there, and every answer says that nothing is promised."""
+
+    REFUSE = "refuse"
+    SERVE = "serve"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
@@ -118,6 +126,9 @@ class ModelSection(_Section):
     """Only an accelerator has one. CPU costs the memory of a second session and of a second set of the passages'
     embeddings (each precision finds by its own, as its thresholds were certified), and at the first start the time to
     make those on a CPU; they are kept for later starts. The log names what is lost and since when."""
+
+    uncertified: Uncertified = Uncertified.REFUSE
+    """SERVE is for the time until the bundle is certified again, and for those who want no promise."""
 
     @field_validator("max_batch_tokens")
     @classmethod

@@ -360,9 +360,10 @@ class Found:
 class Answer:
     """What is returned: a decision, its reason, and everything that it rests on.
 
-    `timings` are seconds by stage. An abstention carries `suggestions`: the ids of the nearest documents, for whoever
-    takes over. `audit_id`, whether it was drawn to be judged (`audited`) and with what probability, the server says of
-    an answer that is in its audit log.
+    The `certificate` is of the model's `threshold`; what it promises, `cascade.standing.Promise` says. `timings` are
+    seconds by stage. An abstention carries `suggestions`: the ids of the nearest documents, for whoever takes over.
+    `audit_id`, whether it was drawn to be judged (`audited`) and with what probability, the server says of an answer
+    that is in its audit log.
     """
 
     route: Route
@@ -377,6 +378,9 @@ class Answer:
     retrieval_confidence: float | None = None
     threshold: float = 1.0
     certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
+    certificate_group: str = ""
+    certified_risk: float = 0.0
+    certified_oos_share: float = 0.0
     knowledge_version: int = 0
     bundle: str = ""
     suggestions: tuple[str, ...] = ()

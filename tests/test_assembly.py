@@ -237,16 +237,7 @@ async def test_after_a_fallback_everything_is_the_other_precision_s(
 
 def _with_another_threshold(folder: Path) -> None:
     """The 16-bit graph's, so that it can be told which calibration answered."""
-    now = tiny.manifest(folder)
-    half = now.variants["fp16"]
-    assert half.informed_certificate is not None
-    changed = half.model_copy(
-        update={
-            "certificate": half.certificate.model_copy(update={"threshold": 0.3}),
-            "informed_certificate": half.informed_certificate.model_copy(update={"threshold": 0.2}),
-        }
-    )
-    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"fp16": changed}}))
+    tiny.certify(folder, alone=(0.3, 0.9), informed=(0.2, 0.9), precisions=["fp16"])
 
 
 async def test_without_a_fallback_a_lost_device_is_said(

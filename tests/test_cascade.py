@@ -17,6 +17,7 @@ from gateway.cascade.calibration import (
 )
 from gateway.cascade.cascade import SEARCH_MARGIN, Cascade, Label, Profile
 from gateway.cascade.policy import Thresholds
+from gateway.cascade.standing import POOLED, Promise
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, SearchFailed
 from gateway.types import (
@@ -137,7 +138,7 @@ PROFILE = Profile(
     model=ModelCalibration(1.0, -1.0, np.eye(2, dtype=np.float32)[:, None], CONFIDENCE),
     evidence=EvidenceCalibration(Logistic((1, 0, 0), 0.0, (0.0,) * 3, (1.0,) * 3)),
     thresholds=Thresholds(answer=0.9, evidence=0.6, ensemble=0.3),
-    certificate=CertificateStatus.VALID,
+    certificate=Promise(CertificateStatus.VALID, 0.05, 0.1, ("cards", POOLED)),
 )
 INLINE = replace(PROFILE, labels=(Label("card", text="Ask at the counter."), Label("other", text="Call us.")))
 
@@ -428,7 +429,7 @@ KNOWING = replace(
     PROFILE,
     informed=INFORMED,
     thresholds=replace(PROFILE.thresholds, informed=0.85),
-    informed_certificate=CertificateStatus.INSUFFICIENT,
+    informed_certificate=Promise(),
 )
 
 

@@ -12,8 +12,6 @@ from rich.console import Console
 from gateway.cli import forge
 from gateway.errors import ConfigInvalid
 from gateway.forge import recipes
-from gateway.model.bundle import Manifest
-from gateway.types import CertificateStatus
 from tests import tiny
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -61,17 +59,8 @@ def test_layers_are_numbers(console: Console) -> None:
 
 
 def insufficient(folder: Path) -> Path:
-    manifest = tiny.manifest(tiny.write(folder))
-    one = manifest.variants["int8"]
-    certificate = one.certificate.model_copy(update={"status": CertificateStatus.INSUFFICIENT})
-    counts = {"certify_questions": 24, "certify_outliers": 0, "questions_needed": 180}
-    changed: Manifest = manifest.model_copy(
-        update={
-            "variants": manifest.variants | {"int8": one.model_copy(update={"certificate": certificate})},
-            "metrics": manifest.metrics | {"fitted": {"int8": counts}},
-        }
-    )
-    tiny.rewrite(folder, changed)
+    tiny.write(folder)
+    tiny.write_certificate(folder, tiny.insufficient(tiny.certificate(folder), "alone", 180))
     return folder
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gateway.cli import doctor
 from gateway.cli.doctor import Level
 from gateway.cli.main import cli
-from gateway.config import Config, Device, Fallback, KnowledgeSection, ModelSection
+from gateway.config import Config, Device, Fallback, KnowledgeSection, ModelSection, Uncertified
 from gateway.errors import BundleInvalid
 from tests import tiny
 from tests.accelerator import Accelerator
@@ -71,6 +71,15 @@ def test_collections_are_parsed(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write(tmp_path_factory.mktemp("bundles") / "tiny")
+
+
+def test_a_certificate_for_another_is_found(bundle: Path, tmp_path: Path) -> None:
+    assert doctor.bundle(ModelSection(bundle=bundle)).level is Level.OK
+    folder = Path(shutil.copytree(bundle, tmp_path / "tiny"))
+    tiny.rewrite(folder, tiny.manifest(folder).model_copy(update={"data": {"other.csv": "1" * 64}}))
+    for uncertified, level in ((Uncertified.REFUSE, Level.FAIL), (Uncertified.SERVE, Level.WARN)):
+        check = doctor.bundle(ModelSection(bundle=folder, uncertified=uncertified))
+        assert (check.level, "another data" in check.found) == (level, True)
 
 
 def test_the_session_is_really_opened(bundle: Path) -> None:

@@ -9,14 +9,18 @@ import numpy as np
 import pytest
 
 from gateway.cascade.calibration import model_features
+from gateway.forge.certificates import confidence
+from gateway.forge.certify import Asked
 from gateway.forge.data import Data
 from gateway.forge.fit import Fitted, fit
+from gateway.forge.outcomes import Part
 from gateway.forge.recipes import ConfidenceSection
 from gateway.forge.texts import Labelled
-from gateway.types import Document, Matrix
+from gateway.types import CertificateStatus, Document, Matrix
 
 DIM = 8
 NAMES = ("red", "green", "blue")
+ASKED = Asked(0.05, 0.95, 0.1)
 
 
 def encoder(labels: int) -> object:
@@ -75,9 +79,10 @@ def fitted(labels: int, size: int, outliers: int = 0, documents: Sequence[Docume
 @pytest.mark.parametrize("outliers", [0, 300])
 def test_few_labels_are_fitted_and_certified(labels: int, outliers: int) -> None:
     found = fitted(labels, 150, outliers)
-    assert found.certified.holds
-    assert found.coverage > 0.8
-    assert found.certified.oos_share == (0.1 if outliers else 0.0)
+    given = confidence(found.outcomes, "alone", ASKED, [""] * labels)
+    assert given.status is CertificateStatus.VALID
+    assert given.operating.accepted > 0.8 * labels * 150
+    assert (given.operating.certified_up_to_oos_share > 0.1) == bool(outliers)
     run = encoder(labels)
     assert callable(run)
     logits, embedding = run(["red 5000", "far 5000"])
@@ -88,9 +93,10 @@ def test_few_labels_are_fitted_and_certified(labels: int, outliers: int) -> None
 
 def test_few_questions_certify_nothing_and_say_how_many_would() -> None:
     found = fitted(2, 4)
-    assert not found.certified.holds
-    assert (found.questions, found.outliers, found.coverage) == (8, 0, 0.0)
-    assert 59 <= found.needed <= 80
+    given = confidence(found.outcomes, "alone", ASKED, ["", ""])
+    assert given.status is CertificateStatus.INSUFFICIENT
+    assert (len(found.outcomes.inside(Part.CERTIFY)), len(found.outcomes.outside(Part.CERTIFY))) == (8, 0)
+    assert 59 <= given.needed <= 80
 
 
 @pytest.mark.parametrize("names", [("red",), ("red", "green")])
@@ -106,7 +112,8 @@ def test_a_perfect_model_is_informed_too_whoever_may_read_the_documents(groups: 
     found = fitted(3, 150, 300, documents)
     assert found.accuracy == 1.0
     assert found.informed
-    assert found.informed_certified
-    assert found.informed_certified.holds
-    assert found.informed_coverage > 0.8
+    assert found.outcomes.has_informed
+    given = confidence(found.outcomes, "informed", ASKED, [""] * 3)
+    assert given.status is CertificateStatus.VALID
+    assert given.operating.accepted > 0.8 * 3 * 150
     assert found.evidence.weights != (0.0, 0.0, 0.0)

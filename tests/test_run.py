@@ -15,6 +15,7 @@ from gateway.forge import card, data, recipes
 from gateway.forge.knowledge import Knowledge
 from gateway.forge.shape import Shape
 from gateway.forge.texts import Labelled
+from gateway.model import bundle as bundles
 from tests import tiny
 from tests.test_data import recipe as written
 
@@ -180,7 +181,8 @@ def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
     console = Console(file=io.StringIO())
     folders = tmp_path / "work", out, console
     bundle.make(recipe, made_data(20), Knowledge((), (), {}), student.eval(), base, {"2": {"accuracy": 0.3}}, *folders)
-    manifest = tiny.manifest(out)
-    assert manifest.variants["int8"].certificate.oos_share == 0
-    assert "INSUFFICIENT" in card.warnings(manifest)[0]
+    certificate = tiny.certificate(out)
+    assert (certificate.questions, certificate.outliers) == (20, 0)
+    assert "INSUFFICIENT" in card.warnings(certificate)[0]
+    assert bundles.load(out).uncertified == ""
     assert [one.name for one in out.parent.iterdir()] == ["1"]

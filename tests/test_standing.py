@@ -9,7 +9,7 @@ import pytest
 
 from gateway import assembly
 from gateway.cascade.policy import NEVER, ModelSays, RetrievalSays, Thresholds, cascade, doubt
-from gateway.cascade.standing import CertificateStanding, Part, Terms
+from gateway.cascade.standing import POOLED, CertificateStanding, Part, Promise, Terms
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
 from gateway.types import CertificateStatus, Policy, Principal, Question, Reason, Route, Standing
@@ -22,6 +22,11 @@ VALID, STALE, INSUFFICIENT = CertificateStatus.VALID, CertificateStatus.STALE, C
 
 def model(confidence: float, in_scope: bool = True, is_informed: bool = False) -> ModelSays:
     return ModelSays("card", confidence, Standing.CURRENT, in_scope, {}, "card", is_informed)
+
+
+def stricter(threshold: float) -> Terms:
+    """The terms of a stale certificate of PROFILE."""
+    return Terms(PROFILE.thresholds.stricter(threshold), Promise(STALE, 0.02, 0.3, (POOLED, POOLED)), Promise())
 
 
 def test_the_first_reason_stays(caplog: pytest.LogCaptureFixture) -> None:
@@ -68,13 +73,12 @@ def test_an_operator_takes_back_what_one_monitor_has_found() -> None:
 
 @pytest.mark.parametrize(("given", "then"), [(VALID, STALE), (INSUFFICIENT, INSUFFICIENT)])
 def test_what_never_held_does_not_become_stale(given: CertificateStatus, then: CertificateStatus) -> None:
-    terms = Terms(FRESH, given, VALID).stale(FRESH.stricter(0.95, 0.9))
-    assert (terms.status(False), terms.status(True)) == (then, STALE)
-    assert (terms.threshold(False), terms.threshold(True)) == (0.95, 0.9)
+    terms = Terms(FRESH, Promise(given, 0.05), Promise(VALID, 0.05)).closed()
+    assert (terms.promise(False).status, terms.promise(True).status) == (then, STALE)
 
 
 def test_without_a_stricter_threshold_the_model_answers_nothing() -> None:
-    terms = Terms(FRESH, VALID, VALID).stale(None)
+    terms = Terms(FRESH, Promise(VALID), Promise(VALID)).closed()
     assert (terms.threshold(False), terms.threshold(True)) == (NEVER, NEVER)
     assert terms.thresholds.evidence == FRESH.evidence
 
@@ -103,7 +107,7 @@ def test_retrieval_takes_over_what_the_model_is_not_trusted_with() -> None:
 
 
 async def test_the_stricter_threshold_takes_over_with_the_next_question() -> None:
-    room = Room(replace(PROFILE, back_off=PROFILE.thresholds.stricter(0.99)))
+    room = Room(replace(PROFILE, back_off=stricter(0.99)))
     before = await room.ask()
     room.cascade.standing.mark_stale("it moved")
     after = await room.ask()
@@ -113,18 +117,17 @@ async def test_the_stricter_threshold_takes_over_with_the_next_question() -> Non
 
 
 async def test_a_surer_answer_still_comes_from_the_model_and_says_stale() -> None:
-    room = Room(replace(PROFILE, back_off=PROFILE.thresholds.stricter(0.95)))
+    room = Room(replace(PROFILE, back_off=stricter(0.95)))
     room.cascade.standing.mark_stale("it moved")
     answer = await room.ask()
     assert (answer.route, answer.reason, answer.certificate) == (Route.MODEL, Reason.CONFIDENT, STALE)
+    promised = answer.certificate_group, answer.certified_risk, answer.certified_oos_share
+    assert promised == (POOLED, 0.02, 0.3)
 
 
 async def test_nothing_is_answered_from_the_cache_by_the_looser_threshold(tmp_path: Path) -> None:
     folder = tiny.write(tmp_path / "bundle")
-    now = tiny.manifest(folder)
-    loose = now.variants["int8"].certificate.model_copy(update={"threshold": 0.0})
-    int8 = now.variants["int8"].model_copy(update={"certificate": loose})
-    tiny.rewrite(folder, now.model_copy(update={"variants": now.variants | {"int8": int8}}))
+    tiny.certify(folder, alone=(0.05, 0.995))
     config = Config(
         model=ModelSection(bundle=folder),
         knowledge=KnowledgeSection(collections={}),
@@ -143,7 +146,7 @@ async def test_nothing_is_answered_from_the_cache_by_the_looser_threshold(tmp_pa
         assert (answer.route, answer.reason, answer.certificate) == (Route.ABSTAIN, Reason.CERTIFICATE_STALE, STALE)
         described = gateway.describe()
         assert (described.certificate, described.certificate_reason) == (STALE, "it moved")
-        assert described.threshold == NEVER
+        assert (described.threshold, described.certified_risk) == (0.995, 0.025)
     finally:
         await gateway.close()
 

@@ -12,12 +12,13 @@ import onnxruntime
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from gateway.cascade.calibration import softmax
-from gateway.forge import graph, sharing
+from gateway.cascade.policy import NEVER
+from gateway.forge import graph, outcomes, sharing
+from gateway.forge.outcomes import NO_LABEL, Outcomes, Part
 from gateway.forge.shape import Shape
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     CalibrationPart,
-    CertificatePart,
     ConfidencePart,
     GoldenPart,
     InformedPart,
@@ -28,8 +29,9 @@ from gateway.model.bundle import (
     ThresholdsPart,
     VariantPart,
 )
+from gateway.model.certificate import FORMAT, NAME, Certificate, Confidence, Group, Threshold, VariantCertificate
 from gateway.model.packing import Tokenization, pack
-from gateway.types import CertificateStatus, Matrix
+from gateway.types import Matrix
 
 SHAPE = Shape(
     vocab_size=100,
@@ -117,9 +119,10 @@ def write(folder: Path, **changes: Any) -> Path:
         prototypes = np.random.default_rng(1).normal(size=(len(LABELS), 2, SHAPE.hidden_size))
         prototypes /= np.linalg.norm(prototypes, axis=2, keepdims=True)
         np.save(folder / f"prototypes.{precision}.npy", prototypes.astype(np.float16))
+        outcomes.write(folder / f"outcomes.{precision}.npy", _outcomes())
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir()) if path.name != bundles.MANIFEST}
     made = Manifest(
-        format=2,
+        format=3,
         name="tiny",
         version="1",
         created="2026-01-02T03:04:05+00:00",
@@ -130,8 +133,11 @@ def write(folder: Path, **changes: Any) -> Path:
         layers=SHAPE.num_hidden_layers,
         dim=SHAPE.hidden_size,
         max_tokens=MAX_TOKENS,
-        labels=(LabelPart(name="red", document_id="red", content_hash="0" * 64), *map(_inline, LABELS[1:])),
-        variants={precision: _variant(precision, files) for precision in PRECISIONS},
+        labels=(
+            LabelPart(name="red", group="warm", document_id="red", content_hash="0" * 64),
+            *map(_inline, LABELS[1:]),
+        ),
+        variants={precision: _variant(precision) for precision in PRECISIONS},
         golden=_golden(folder),
         recipe={},
         data={},
@@ -148,6 +154,7 @@ def write(folder: Path, **changes: Any) -> Path:
         files=files,
     )
     rewrite(folder, made.model_copy(update=changes))
+    certify(folder)
     return folder
 
 
@@ -165,6 +172,7 @@ def with_wrong_8_bit(folder: Path) -> None:
     eight = now.variants["int8"]
     flat = eight.model_copy(update={"calibration": eight.calibration.model_copy(update={"temperature": 50.0})})
     rewrite(folder, now.model_copy(update={"variants": now.variants | {"int8": flat}}))
+    certify(folder)
 
 
 def rehash(folder: Path, name: str) -> None:
@@ -172,6 +180,101 @@ def rehash(folder: Path, name: str) -> None:
     digest = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     now = manifest(folder)
     rewrite(folder, now.model_copy(update={"files": now.files | {name: digest}}))
+
+
+Promised = tuple[float, float]
+"""A threshold, and the stricter one for a certificate that is stale."""
+
+
+def certify(
+    folder: Path,
+    alone: Promised = (0.8, 0.9),
+    informed: Promised = (0.75, 0.85),
+    precisions: Sequence[Precision] = PRECISIONS,
+) -> None:
+    """A certificate that is of the files as they are now, with these thresholds for `precisions`; those that there are
+    of others stay."""
+    now = manifest(folder)
+    made = {
+        str(precision): VariantCertificate(
+            hashes=bundles.hashes(now, precision),
+            alone=_promised(*alone, accepted=300, wrong=6),
+            informed=_promised(*informed, accepted=310, wrong=7),
+        )
+        for precision in precisions
+        if precision in now.variants
+    }
+    before = certificate(folder).variants if NAME in now.files else {}
+    write_certificate(
+        folder,
+        Certificate(
+            format=FORMAT,
+            created="2026-01-02T03:04:05+00:00",
+            method="by hand",
+            risk=0.05,
+            assurance=0.95,
+            oos_share=0.1,
+            questions=400,
+            outliers=500,
+            variants=before | made,
+        ),
+    )
+
+
+def certificate(folder: Path) -> Certificate:
+    return Certificate.model_validate_json((folder / NAME).read_bytes())
+
+
+def write_certificate(folder: Path, given: Certificate) -> None:
+    (folder / NAME).write_text(given.model_dump_json())
+    rehash(folder, NAME)
+
+
+def insufficient(given: Certificate, which: str, needed: int) -> Certificate:
+    """The same with one confidence of the 8-bit graph for which 24 questions showed nothing."""
+    eight = given.variants["int8"]
+    before = eight.confidences[which]
+    nothing = before.operating.model_copy(update={"value": NEVER})
+    failed = before.model_copy(update={"operating": nothing, "back_off": nothing, "needed": needed})
+    variants = given.variants | {"int8": eight.model_copy(update={which: failed})}
+    return given.model_copy(update={"variants": variants, "questions": 24, "outliers": 0})
+
+
+def _promised(value: float, stricter: float, accepted: int, wrong: int) -> Confidence:
+    def threshold(at: float, risk: float) -> Threshold:
+        return Threshold(
+            value=at,
+            risk=risk,
+            certified_up_to_oos_share=0.12,
+            accepted=accepted,
+            wrong=wrong,
+            outliers_accepted=1,
+            upper_bound=0.0391,
+        )
+
+    return Confidence(
+        operating=threshold(value, 0.05),
+        back_off=threshold(stricter, 0.025),
+        risk_by_oos_share=((0.0, 0.03), (0.1, 0.0391)),
+        groups={"warm": Group(is_certified=True, accepted=120, wrong=0, outliers_accepted=0, upper_bound=0.03)},
+        needed=400,
+    )
+
+
+def _outcomes() -> Outcomes:
+    """Three hundred of each part in scope, sure of being right but for every tenth, and as many outliers, unsure."""
+    count = 300
+    right = np.arange(count) % 10 > 0
+    labels = np.arange(count) % len(LABELS)
+    logits = np.eye(len(LABELS), dtype=np.float32)[np.where(right, labels, (labels + 1) % len(LABELS))]
+    sure = np.where(right, 0.9, 0.5).astype(np.float32)
+    unsure = np.full(count, 0.1, np.float32)
+    nothing = np.full(count, NO_LABEL)
+    inside = [outcomes.rows(part, labels, logits, sure, sure) for part in (Part.DEV, Part.CALIBRATE, Part.CERTIFY)]
+    outside = [
+        outcomes.rows(part, nothing, logits, unsure, unsure) for part in (Part.CALIBRATE, Part.CERTIFY, Part.UNSEEN)
+    ]
+    return Outcomes(np.concatenate([*inside, *outside]))
 
 
 def _inline(label: str) -> LabelPart:
@@ -184,19 +287,7 @@ def _plain(features: int) -> LogisticPart:
     return LogisticPart(weights=(1, *[0] * rest), bias=0, centre=(0,) * features, scale=(1,) * features)
 
 
-def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
-    certificate = CertificatePart(
-        status=CertificateStatus.VALID,
-        threshold=0.8,
-        risk=0.05,
-        assurance=0.95,
-        oos_share=0.1,
-        accepted=300,
-        wrong=6,
-        upper_bound=0.0391,
-        encoder_sha256=bundles.encoder_sha256(files, f"{precision}.onnx"),
-        data_sha256="0" * 64,
-    )
+def _variant(precision: Precision) -> VariantPart:
     return VariantPart(
         graph=f"{precision}.onnx",
         calibration=CalibrationPart(
@@ -210,8 +301,6 @@ def _variant(precision: Precision, files: dict[str, str]) -> VariantPart:
             ),
             evidence=_plain(3),
         ),
-        certificate=certificate,
-        informed_certificate=certificate.model_copy(update={"threshold": 0.75, "accepted": 310, "wrong": 7}),
         thresholds=ThresholdsPart(evidence=0.5, ensemble=0.5, ensemble_weight=0.5),
     )
 

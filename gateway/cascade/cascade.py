@@ -16,13 +16,12 @@ from gateway.cascade.calibration import (
 )
 from gateway.cascade.policy import POLICIES, SEARCHES, Choice, ModelSays, Retrieval, RetrievalSays, Thresholds
 from gateway.cascade.rivals import Rivalry
-from gateway.cascade.standing import CertificateStanding, Terms
+from gateway.cascade.standing import CertificateStanding, Promise, Terms
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Clock, Deadline
 from gateway.errors import SearchFailed
 from gateway.types import (
     Answer,
-    CertificateStatus,
     Citation,
     Hit,
     Lookup,
@@ -57,7 +56,7 @@ class Profile:
     """What a bundle tells the cascade: its labels, how its numbers become probabilities, and what they must reach.
 
     `informed` is None where no label stands for a document; `informed_certificate` is of its threshold. `back_off` are
-    the stricter thresholds for a certificate that has gone stale; None: the model then answers nothing.
+    the terms for a certificate that has gone stale, with stricter thresholds; None: the model then answers nothing.
     """
 
     bundle: str
@@ -65,10 +64,15 @@ class Profile:
     model: ModelCalibration
     evidence: EvidenceCalibration
     thresholds: Thresholds
-    certificate: CertificateStatus
+    certificate: Promise
     informed: InformedCalibration | None = None
-    informed_certificate: CertificateStatus = CertificateStatus.INSUFFICIENT
-    back_off: Thresholds | None = None
+    informed_certificate: Promise = Promise()  # noqa: RUF009 - frozen
+    back_off: Terms | None = None
+
+    @property
+    def terms(self) -> Terms:
+        """Of a certificate that is fresh."""
+        return Terms(self.thresholds, self.certificate, self.informed_certificate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,8 @@ class Cascade:
     ) -> None:
         self.profile = profile
         self.standing = standing or CertificateStanding()
-        self._fresh = Terms(profile.thresholds, profile.certificate, profile.informed_certificate)
-        self._stale = self._fresh.stale(profile.back_off)
+        self._fresh = profile.terms
+        self._stale = profile.back_off or profile.terms.closed()
         self._model = model
         self._knowledge = knowledge
         self._clock = clock
@@ -152,7 +156,7 @@ class Cascade:
         ranking, thresholds = _ranking(found), terms.thresholds
         if isinstance(found, Lookup):
             thresholds = replace(thresholds, collection=found.threshold)
-        choice = POLICIES[question.policy](model, retrieval, thresholds)
+        choice, promise = POLICIES[question.policy](model, retrieval, thresholds), terms.promise(model.is_informed)
         started = self._clock()
         choice, content = self._read_choice(choice, ranking, prediction, question)
         timings["render"] = self._clock() - started
@@ -164,7 +168,10 @@ class Cascade:
             model_confidence=model.confidence,
             retrieval_confidence=retrieval.confidence if ranking and isinstance(retrieval, RetrievalSays) else None,
             threshold=thresholds.of(model),
-            certificate=terms.status(model.is_informed),
+            certificate=promise.status,
+            certificate_group=promise.group(self._best(prediction)),
+            certified_risk=promise.risk,
+            certified_oos_share=promise.oos_share,
             knowledge_version=ranking.knowledge_version if ranking else 0,
             bundle=self.profile.bundle,
             batch_size=prediction.batch_size,
@@ -297,7 +304,11 @@ class Cascade:
 
     def _label(self, prediction: Prediction) -> Label:
         """The model's best."""
-        return self.profile.labels[self.profile.model.read(prediction.forward).best[prediction.row]]
+        return self.profile.labels[self._best(prediction)]
+
+    def _best(self, prediction: Prediction) -> int:
+        """Its number."""
+        return self.profile.model.read(prediction.forward).best[prediction.row]
 
     def _probabilities(self, prediction: Prediction) -> Vector:
         """[labels]"""

@@ -75,28 +75,44 @@ class CertificateStanding:
         self.is_stale = bool(whole)
 
 
+POOLED = "pooled"
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What is promised of a threshold: at most `risk` of the model's answers are wrong, at an out-of-scope share of up
+    to `oos_share`. `groups` [labels] says for which answers together: those of a label group that has a certificate of
+    its own, by its name, or all of them, POOLED. Nothing is promised where the status is INSUFFICIENT."""
+
+    status: CertificateStatus = CertificateStatus.INSUFFICIENT
+    risk: float = 0.0
+    oos_share: float = 0.0
+    groups: tuple[str, ...] = ()
+
+    def group(self, label: int) -> str:
+        """Of a label's number."""
+        return self.groups[label] if self.groups else ""
+
+    def stale(self) -> Promise:
+        """What never held cannot become stale."""
+        return Promise(CertificateStatus.STALE) if self.status is CertificateStatus.VALID else self
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """By what the model may answer, and what is promised of that: for a confidence without a search, and for one that
-    a search had a part in."""
+    """By what the model may answer, and what is promised of that: for a confidence `alone`, and for one that is
+    `informed`, which a search had a part in."""
 
     thresholds: Thresholds
-    certificate: CertificateStatus
-    informed_certificate: CertificateStatus
+    alone: Promise
+    informed: Promise
 
-    def status(self, is_informed: bool) -> CertificateStatus:
-        return self.informed_certificate if is_informed else self.certificate
+    def promise(self, is_informed: bool) -> Promise:
+        return self.informed if is_informed else self.alone
 
     def threshold(self, is_informed: bool) -> float:
         return self.thresholds.informed if is_informed else self.thresholds.answer
 
-    def stale(self, back_off: Thresholds | None) -> Terms:
-        """The terms while the certificate is stale. Without a `back_off` the model answers nothing."""
-        return Terms(
-            back_off or self.thresholds.stricter(), _stale(self.certificate), _stale(self.informed_certificate)
-        )
-
-
-def _stale(status: CertificateStatus) -> CertificateStatus:
-    """What never held cannot become stale."""
-    return CertificateStatus.STALE if status is CertificateStatus.VALID else status
+    def closed(self) -> Terms:
+        """The terms of a stale certificate without stricter thresholds: the model answers nothing."""
+        return Terms(self.thresholds.stricter(), self.alone.stale(), self.informed.stale())

@@ -20,7 +20,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config, Device, Fallback, ModelSection, load
+from gateway.config import Config, Device, Fallback, ModelSection, Uncertified, load
 from gateway.errors import DeviceUnavailable, DocumentInvalid, GatewayError
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
@@ -72,7 +72,7 @@ def examine(config: Config) -> Iterator[Check]:
         yield Check(name, level, found or "not installed", "" if found else "pip install 'cascade-gateway[cpu]'")
     yield grpc_set({name: versions[name] for name in GRPC_SET})
     yield runtimes(versions["onnxruntime"], versions["onnxruntime-gpu"])
-    yield guarded("bundle", lambda: bundle(config.model.bundle))
+    yield guarded("bundle", lambda: bundle(config.model))
     yield guarded("session", lambda: session(config.model))
     yield from collections(config)
     yield port(config.server.host, config.server.port, "port")
@@ -134,12 +134,15 @@ def guarded(name: str, look: Callable[[], Check]) -> Check:
         return Check(name, Level.FAIL, f"{type(error).__name__}: {error}", "install the package again")
 
 
-def bundle(folder: Path) -> Check:
-    """Every file of the bundle against its hash."""
+def bundle(model: ModelSection) -> Check:
+    """Every file of the bundle against its hash, and its certificate against them."""
     from gateway.model.bundle import load as load_bundle
 
-    load_bundle(folder)
-    return Check("bundle", Level.OK, f"{folder}: complete, hashes match")
+    if problem := load_bundle(model.bundle).uncertified:
+        if model.uncertified is Uncertified.SERVE:
+            return Check("bundle", Level.WARN, problem, "it is served without a promise until then")
+        return Check("bundle", Level.FAIL, problem, 'or set model.uncertified = "serve", which promises nothing')
+    return Check("bundle", Level.OK, f"{model.bundle}: complete, hashes and certificate match")
 
 
 def session(model: ModelSection) -> Check:

@@ -13,7 +13,7 @@ from rich.console import Console
 from gateway import assembly
 from gateway.cli import machine
 from gateway.cli.tables import show
-from gateway.config import Config, Device, ModelSection, Precision
+from gateway.config import Config, Device, ModelSection, Precision, Uncertified
 from gateway.errors import ConfigInvalid
 from gateway.forge import evaluate as measuring
 from gateway.forge import texts
@@ -66,7 +66,11 @@ def evaluate(
     if json_file and str(json_file) != "-":
         _check_writable(json_file)
     began_on = machine.facts()
-    config = Config(model=ModelSection(bundle=bundle, device=Device(device), precision=Precision(precision)))
+    config = Config(
+        model=ModelSection(
+            bundle=bundle, device=Device(device), precision=Precision(precision), uncertified=Uncertified.SERVE
+        )
+    )
     try:
         rows = texts.read(questions)
         outside = {spec: outside_of(spec, oos_offset, oos_every, oos_limit) for spec in oos}

@@ -155,12 +155,15 @@ def report(made: Path, console: Console, is_json: bool) -> None:
     from gateway.forge import card
     from gateway.model import bundle as bundles
 
-    manifest = bundles.load(made).manifest
-    warnings = card.warnings(manifest)
+    bundle = bundles.load(made)
+    manifest, certificate = bundle.manifest, bundle.certificate
+    assert certificate
+    warnings = card.warnings(certificate)
     for warning in warnings:
         console.print(f"[bold yellow]warning:[/] {warning}", highlight=False)
     if is_json:
         found = {"bundle": str(made), "layers": manifest.layers, "warnings": warnings, **manifest.metrics}
+        found["certificate"] = certificate.model_dump(mode="json")
         click.echo(json.dumps(found, indent=1))
     else:
         click.echo(f"try it: gateway serve --bundle {made}")

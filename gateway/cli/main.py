@@ -26,6 +26,7 @@ COMMANDS = {
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
+    "certify": ("gateway.cli.certify:certify", "Give a bundle its certificate anew."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),
     "compare": ("gateway.cli.compare:compare", "Compare confidences on questions that fitted nothing."),
     "loadtest": ("gateway.cli.loadtest:loadtest", "Load a server, and find what it can do (in a checkout)."),

@@ -13,8 +13,8 @@ import numpy as np
 from rich.console import Console
 
 from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, softmax
-from gateway.forge import card, export, folders, golden, references
-from gateway.forge.certify import Certified
+from gateway.forge import certificates, export, folders, golden, outcomes, references
+from gateway.forge.certify import Asked
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
 from gateway.forge.encoder import Student
@@ -24,7 +24,6 @@ from gateway.forge.recipes import Recipe
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     CalibrationPart,
-    CertificatePart,
     ConfidencePart,
     GoldenPart,
     InformedPart,
@@ -37,7 +36,7 @@ from gateway.model.bundle import (
 )
 from gateway.model.packing import Tokenization, pack
 from gateway.model.session import KEEPS_APART
-from gateway.types import CertificateStatus, Matrix
+from gateway.types import Matrix
 
 PACKED_TOKENS = 256
 Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
@@ -70,7 +69,7 @@ def make(
         runs = {one: _runner(scratch / f"{one}.onnx", tokenization, one in KEEPS_APART) for one in export.PRECISIONS}
         fitted: dict[Precision, Fitted] = {}
         for precision in export.PRECISIONS:
-            console.print(f"calibrating and certifying {precision} ...")
+            console.print(f"calibrating {precision} ...")
             fitted[precision] = fit(
                 runs[precision],
                 data,
@@ -79,16 +78,16 @@ def make(
                 recipe.confidence,
                 recipe.data.seed,
             )
-            np.save(scratch / f"prototypes.{precision}.npy", fitted[precision].prototypes.astype(np.float16))
-        metrics = {"students": measured, "parity": parity, "fitted": _summaries(fitted)}
+            np.save(scratch / bundles.prototypes_name(precision), fitted[precision].prototypes.astype(np.float16))
+            outcomes.write(scratch / bundles.outcomes_name(precision), fitted[precision].outcomes)
+        accuracies = {precision: {"accuracy": one.accuracy} for precision, one in fitted.items()}
+        metrics = {"students": measured, "parity": parity, "fitted": accuracies}
         answers = _golden(data, fitted, _runner(work / export.REFERENCE, tokenization), runs)
         if not answers:
             console.print("[yellow]warning:[/] no golden answers: the precisions agree on no label's name")
         manifest = _manifest(recipe, data, knowledge, student, fitted, metrics, answers, scratch)
-        (scratch / "CARD.md").write_text(card.write(manifest))
-        files = manifest.files | {"CARD.md": bundles.sha256(scratch / "CARD.md")}
-        manifest = manifest.model_copy(update={"files": files})
-        (scratch / bundles.MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        asked = Asked(recipe.confidence.risk, recipe.confidence.assurance, recipe.confidence.oos_share)
+        certificates.put(scratch, manifest, {one: fitted[one].outcomes for one in fitted}, asked)
         golden.check(scratch)
         references.write(scratch, data, knowledge)
         scratch.chmod(0o755)
@@ -163,9 +162,10 @@ def _manifest(
 ) -> Manifest:
     hashes = {document.id: document.content_hash for document in knowledge.documents}
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir())}
+    groups = {label: name for name, some in recipe.confidence.groups.items() for label in some}
     teachers = dict.fromkeys(f"{one.name} sha256:{one.sha256}" for one in map(recipe.base_of, recipe.teachers))
     return Manifest(
-        format=2,
+        format=3,
         name=recipe.bundle.name,
         version=recipe.bundle.version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -176,8 +176,8 @@ def _manifest(
         layers=student.shape.num_hidden_layers,
         dim=student.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,
-        labels=tuple(_label(label, knowledge.document_of, hashes) for label in data.labels),
-        variants={precision: _variant(precision, one, data, recipe, files) for precision, one in fitted.items()},
+        labels=tuple(_label(label, knowledge.document_of, hashes, groups) for label in data.labels),
+        variants={precision: _variant(precision, one) for precision, one in fitted.items()},
         golden=answers,
         recipe=recipe.model_dump(mode="json", exclude={"source"}),
         data=data.hashes,
@@ -186,32 +186,16 @@ def _manifest(
     )
 
 
-def _label(label: str, document_of: dict[str, str], hashes: dict[str, str]) -> LabelPart:
-    document_id = document_of.get(label, "")
+def _label(label: str, document_of: dict[str, str], hashes: dict[str, str], groups: dict[str, str]) -> LabelPart:
+    document_id, group = document_of.get(label, ""), groups.get(label, "")
     if document_id in hashes:
-        return LabelPart(name=label, document_id=document_id, content_hash=hashes[document_id])
-    return LabelPart(name=label, text=label)
+        return LabelPart(name=label, group=group, document_id=document_id, content_hash=hashes[document_id])
+    return LabelPart(name=label, group=group, text=label)
 
 
-def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: dict[str, str]) -> VariantPart:
-    graph = f"{precision}.onnx"
-
-    def certificate(certified: Certified) -> CertificatePart:
-        return CertificatePart(
-            status=CertificateStatus.VALID if certified.holds else CertificateStatus.INSUFFICIENT,
-            threshold=certified.threshold,
-            risk=recipe.confidence.risk,
-            assurance=recipe.confidence.assurance,
-            oos_share=certified.oos_share,
-            accepted=certified.accepted,
-            wrong=certified.wrong,
-            upper_bound=certified.upper_bound,
-            encoder_sha256=bundles.encoder_sha256(files, graph),
-            data_sha256=data.hashes[recipe.data.questions],
-        )
-
+def _variant(precision: str, fitted: Fitted) -> VariantPart:
     return VariantPart(
-        graph=graph,
+        graph=f"{precision}.onnx",
         calibration=CalibrationPart(
             temperature=fitted.temperature,
             scope_floor=fitted.scope_floor,
@@ -219,8 +203,6 @@ def _variant(precision: str, fitted: Fitted, data: Data, recipe: Recipe, files: 
             informed=_informed(fitted.informed) if fitted.informed else None,
             evidence=_part(fitted.evidence),
         ),
-        certificate=certificate(fitted.certified),
-        informed_certificate=certificate(fitted.informed_certified) if fitted.informed_certified else None,
         thresholds=ThresholdsPart(
             evidence=fitted.evidence_threshold,
             ensemble=fitted.ensemble_threshold,
@@ -246,19 +228,3 @@ def _informed(fitted: InformedCalibration) -> InformedPart:
 
 def _part(logistic: Logistic) -> LogisticPart:
     return LogisticPart(weights=logistic.weights, bias=logistic.bias, centre=logistic.centre, scale=logistic.scale)
-
-
-def _summaries(fitted: dict[Precision, Fitted]) -> dict[str, dict[str, float]]:
-    return {
-        precision: {
-            "accuracy": one.accuracy,
-            "coverage": one.coverage,
-            "informed_coverage": one.informed_coverage,
-            "threshold": one.certified.threshold,
-            "certify_questions": one.questions,
-            "certify_outliers": one.outliers,
-            "questions_needed": one.needed,
-            "informed_questions_needed": one.informed_needed,
-        }
-        for precision, one in fitted.items()
-    }

@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-from gateway.model.bundle import CertificatePart, Manifest
-from gateway.types import CertificateStatus
+from gateway.model.bundle import Manifest
+from gateway.model.certificate import Certificate, Confidence
+
+NAME = "CARD.md"
 
 
-def write(manifest: Manifest) -> str:
-    """The card of a bundle, from its manifest alone."""
-    return (
-        "\n\n".join([_head(manifest), _students(manifest), _fidelity(manifest), _promises(manifest), _terms(manifest)])
-        + "\n"
-    )
+def write(manifest: Manifest, certificate: Certificate) -> str:
+    """The card of a bundle, from what it says of itself alone."""
+    parts = [_head(manifest), _students(manifest), _fidelity(manifest), _promises(certificate), _terms(manifest)]
+    return "\n\n".join(parts) + "\n"
 
 
-def warnings(manifest: Manifest) -> list[str]:
-    """What whoever made the bundle has to hear: a line for each certificate of the 8-bit graph that does not hold."""
-    variant, counts = manifest.variants["int8"], manifest.metrics["fitted"]["int8"]
-    found = []
-    if variant.certificate.status is CertificateStatus.INSUFFICIENT:
-        found.append(_insufficient(variant.certificate, "alone", counts, counts["questions_needed"]))
-    informed = variant.informed_certificate
-    if informed and informed.status is CertificateStatus.INSUFFICIENT:
-        found.append(_insufficient(informed, "informed by a search", counts, counts["informed_questions_needed"]))
-    return found
+def warnings(certificate: Certificate) -> list[str]:
+    """What whoever made the bundle has to hear: a line for each confidence of the 8-bit graph without a certificate."""
+    which = {"alone": "alone", "informed": "informed by a search"}
+    confidences = certificate.variants["int8"].confidences
+    return [
+        _insufficient(certificate, one, which[name]) for name, one in confidences.items() if not one.operating.holds
+    ]
 
 
-def _insufficient(certificate: CertificatePart, which: str, counts: dict[str, float], needed: float) -> str:
+def _insufficient(certificate: Certificate, confidence: Confidence, which: str) -> str:
     remedy = (
-        f"About {needed:.0f} would be needed, with outliers in proportion, if it goes on as it does: add data, or "
-        "raise certify in the recipe's [data]."
-        if needed
+        f"About {confidence.needed} would be needed, with outliers in proportion, if it goes on as it does: add data, "
+        "or raise certify in the recipe's [data]."
+        if confidence.needed
         else "It is wrong too often at every threshold, so more of them would not help; better questions, or a higher "
         "risk in the recipe's [confidence], would."
     )
     return (
-        f"the certificate of the confidence {which} is INSUFFICIENT: {counts['certify_questions']:.0f} certification "
-        f"questions and {counts['certify_outliers']:.0f} outliers do not show that at most {certificate.risk:.0%} of "
+        f"the certificate of the confidence {which} is INSUFFICIENT: {certificate.questions} certification "
+        f"questions and {certificate.outliers} outliers do not show that at most {certificate.risk:.0%} of "
         f"the model's answers are wrong. {remedy} As it is, the model answers nothing by this confidence; "
         "retrieval does, where there are documents."
     )
@@ -91,28 +88,44 @@ def _fidelity(manifest: Manifest) -> str:
     )
 
 
-def _promises(manifest: Manifest) -> str:
+def _promises(certificate: Certificate) -> str:
     rows = [
-        "| precision | confidence | status | threshold | accepted | wrong | risk is at most |",
-        "|---|---|---|---|---|---|---|",
+        "| precision | confidence | status | threshold | accepted | wrong | risk is at most | holds up to | stale |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for precision, variant in manifest.variants.items():
-        for name, one in zip(("alone", "informed"), variant.certificates, strict=False):
-            counts = f"{one.threshold:.3f} | {one.accepted} | {one.wrong} | {one.upper_bound:.2%}"
-            rows.append(f"| {precision} | {name} | {one.status} | {counts} |")
-    any_one = next(iter(manifest.variants.values())).certificate
+    for precision, variant in certificate.variants.items():
+        for name, one in variant.confidences.items():
+            at, stale = one.operating, one.back_off
+            counts = f"{at.value:.3f} | {at.accepted} | {at.wrong} | {at.upper_bound:.2%}"
+            shares = f"{at.certified_up_to_oos_share:.1%} | {stale.value:.3f} ({stale.risk:.1%})"
+            rows.append(f"| {precision} | {name} | {one.status} | {counts} | {shares} |")
     return (
         "## What the threshold promises\n\n" + "\n".join(rows) + "\n\n"
-        f"With probability {any_one.assurance:.0%} over the certification questions, at most {any_one.risk:.0%} of the "
-        f"model's answers are wrong, {_scope(any_one)} It holds for questions like the certification questions; "
-        "intents that are near to the known ones and were launched later are harder. Alone: by the model's outputs. "
-        "Informed: by what a search of the knowledge base finds as well, which the cascade does; it was certified with "
-        "the documents that existed before launch."
+        f"With probability {certificate.assurance:.0%} over {certificate.questions} certification questions and "
+        f"{certificate.outliers} outliers, at most {certificate.risk:.0%} of the model's answers are wrong, "
+        f"{_scope(certificate)} It holds for questions like the certification questions; intents that are near to the "
+        "known ones and were launched later are harder. Alone: by the model's outputs. Informed: by what a search of "
+        "the knowledge base finds as well, which the cascade does; it was certified with the documents that existed "
+        "before launch. Stale: the threshold that takes over when a monitor finds that questions have changed, and "
+        f"what it was certified at. {_groups(certificate)}"
     )
 
 
-def _scope(certificate: CertificatePart) -> str:
-    if certificate.oos_share == 0:
+def _groups(certificate: Certificate) -> str:
+    found = [
+        f"{name} ({precision}, {which}: {group.upper_bound:.2%})"
+        for precision, variant in certificate.variants.items()
+        for which, one in variant.confidences.items()
+        for name, group in one.groups.items()
+        if group.is_certified
+    ]
+    if found:
+        return f"Groups of intents with a certificate of their own: {', '.join(found)}. The others are only pooled."
+    return "Nothing is promised of a part of the answers: no group of intents has a certificate of its own."
+
+
+def _scope(certificate: Certificate) -> str:
+    if not certificate.outliers:
         return "among questions in scope alone: no outliers were measured."
     return f"at an out-of-scope share of up to {certificate.oos_share:.0%} of the kind of the recipe's outliers."
 

@@ -53,6 +53,8 @@ def load(recipe: Recipe) -> Data:
         by_label[row.category].append(row)
     if len(by_label) < 2:
         raise ValueError(f"{source}: {len(by_label)} intents with labels; a classifier needs at least 2")
+    if strange := {one for some in recipe.confidence.groups.values() for one in some} - by_label.keys():
+        raise ValueError(f"{source}: has no question of {min(strange)!r}, which the recipe's [confidence] groups name")
     parts: dict[str, list[Labelled]] = {"train": [], "dev": [], "calibrate": [], "certify": []}
     for label in sorted(by_label):
         for part, some in _divide(by_label[label], recipe).items():

@@ -1,8 +1,8 @@
-"""From a graph's outputs to everything the cascade needs of one precision: calibration, certificate, thresholds."""
+"""From a graph's outputs to what the cascade needs of one precision, and to what its certificate is made from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,20 +20,15 @@ from gateway.cascade.calibration import (
     softmax,
 )
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
-from gateway.forge import calibrate, inform
-from gateway.forge import certify as certifying
+from gateway.forge import asking, calibrate, inform
+from gateway.forge.asking import Run
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
-from gateway.forge.certify import Certified
 from gateway.forge.data import Data
 from gateway.forge.inform import NO_ANSWER_SHARE, Scene
+from gateway.forge.outcomes import Outcomes
 from gateway.forge.recipes import ConfidenceSection
-from gateway.forge.texts import Labelled
-from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
 from gateway.types import Document, Matrix, Pass, Prediction, Principal, Standing
-
-Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
-"""(logits, embeddings) of texts, by the graph that is served."""
 
 WRONG_COSTS = 1.0
 """A wrong answer costs what a right one gains; so retrieval answers from probability cost / (1 + cost) on."""
@@ -47,9 +42,8 @@ WEIGHTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 class Fitted:
     """Everything that is fitted for one precision.
 
-    `informed` with its certificate `informed_certified` is None where no label stands for a document. `accuracy` and
-    `coverage` are on the `questions` and `outliers` of certification; `needed` is about how many questions a
-    certificate takes, 0 where none would do.
+    `informed` is None where no label stands for a document. `accuracy` is on the questions of certification, `outcomes`
+    on those and on all others that trained nothing.
     """
 
     prototypes: Matrix
@@ -58,18 +52,11 @@ class Fitted:
     confidence: Confidence
     informed: InformedCalibration | None
     evidence: Logistic
-    certified: Certified
-    informed_certified: Certified | None
     evidence_threshold: float
     ensemble_threshold: float
     ensemble_weight: float
     accuracy: float
-    coverage: float
-    informed_coverage: float
-    questions: int
-    outliers: int
-    needed: int
-    informed_needed: int
+    outcomes: Outcomes
 
 
 def fit(
@@ -80,20 +67,13 @@ def fit(
     section: ConfidenceSection,
     seed: int,
 ) -> Fitted:
-    """Fit on `train` (prototypes), `calibrate` (probabilities) and `certify` (thresholds), each for that alone.
+    """Fit on `train` (prototypes) and `calibrate` (probabilities), each for that alone. `certify` is only looked at.
 
     `documents` are those that existed when the model was trained: what it was not to know has no part in its numbers.
     They are searched as somebody who may read all of them.
     """
-    numbers = {label: number for number, label in enumerate(data.labels)}
-
-    def outputs(rows: Sequence[Labelled]) -> Outputs:
-        return Outputs(*run([row.text for row in rows]), np.array([numbers[row.category] for row in rows], np.int64))
-
-    def strangers(texts: Sequence[str]) -> Outputs | None:
-        return Outputs(*run(texts), np.full(len(texts), -1, np.int64)) if texts else None
-
-    train, inside, outside = outputs(data.train), outputs(data.calibrate), strangers(data.outliers_calibrate)
+    train, heard = asking.labelled(run, data, data.train), asking.ask(run, data)
+    inside, outside = heard.calibrate, heard.outliers_calibrate
     centres = calibrate.prototypes(train.embedding, train.labels, len(data.labels), seed)
     heat = calibrate.temperature(inside)
 
@@ -110,8 +90,7 @@ def fit(
     ensemble_weight, ensemble_threshold = 0.5, 1.0
     scene, informed = None, None
     if documents:
-        library = Library({"": Generation.build(documents, lambda texts: run(texts)[1])})
-        reader = Principal(groups=frozenset[str]().union(*(document.groups for document in documents)))
+        library, reader = asking.searched(run, documents)
         found = _Found.of(library, reader, data, document_of, inside, outside)
         evidence = found.fit()
         ensemble_weight, ensemble_threshold = _ensemble(
@@ -120,19 +99,14 @@ def fit(
         scene = Scene(library, reader, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
         informed = inform.fit(scene, inside, outside, confidence, oos_share, seed)
 
-    def alone(some: Outputs | None) -> Matrix:
+    def alone(some: Outputs) -> Matrix:
         return confidence(features(some))
 
-    def both(some: Outputs | None) -> Matrix:
+    def both(some: Outputs) -> Matrix:
         assert scene
         assert informed
-        return inform.confidences(scene, informed, some, alone(some)) if some else np.empty(0, np.float32)
+        return inform.confidences(scene, informed, some, alone(some))
 
-    last, far = outputs(data.certify), strangers(data.outliers_certify)
-    certified, needed = _certify(alone, (inside, outside), (last, far), section)
-    informed_certified, informed_needed = None, 0
-    if informed:
-        informed_certified, informed_needed = _certify(both, (inside, outside), (last, far), section)
     return Fitted(
         prototypes=centres,
         temperature=heat,
@@ -140,43 +114,12 @@ def fit(
         confidence=confidence,
         informed=informed,
         evidence=evidence,
-        certified=certified,
-        informed_certified=informed_certified,
         evidence_threshold=WRONG_COSTS / (1 + WRONG_COSTS),
         ensemble_threshold=ensemble_threshold,
         ensemble_weight=ensemble_weight,
-        accuracy=float(last.right.mean()),
-        coverage=certified.accepted / len(data.certify),
-        informed_coverage=informed_certified.accepted / len(data.certify) if informed_certified else 0.0,
-        questions=len(data.certify),
-        outliers=len(data.outliers_certify),
-        needed=needed,
-        informed_needed=informed_needed,
+        accuracy=float(heard.certify.right.mean()),
+        outcomes=heard.outcomes(alone, both if informed else None),
     )
-
-
-Pair = tuple[Outputs, Outputs | None]
-"""Questions in scope, and outliers if there are any."""
-
-
-def _certify(
-    confidence: Callable[[Outputs | None], Matrix], calibration: Pair, certification: Pair, section: ConfidenceSection
-) -> tuple[Certified, int]:
-    """(certificate of this confidence's threshold, about how many questions it takes)"""
-    inside, outside = certification
-    start = certifying.starting_point(
-        confidence(calibration[0]),
-        calibration[0].right,
-        confidence(calibration[1]),
-        (len(inside.labels), len(outside.labels) if outside else 0),
-        section.assurance,
-        section.oos_share if outside else 0.0,
-    )
-    sure, strange = confidence(inside), confidence(outside)
-    asked = section.risk, section.assurance, section.oos_share
-    certified = certifying.certify(sure, inside.right, strange, *asked, start)
-    needed = len(inside.labels) if certified.holds else certifying.needed(sure, inside.right, strange, *asked)
-    return certified, needed
 
 
 @dataclass(frozen=True, slots=True)

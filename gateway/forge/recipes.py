@@ -127,11 +127,23 @@ class StudentSection(_Section):
 
 
 class ConfidenceSection(_Section):
-    """The certificate asked for: at most `risk` wrong among the answered, with probability `assurance`."""
+    """The certificate asked for: at most `risk` wrong among the answered, with probability `assurance`.
+
+    `groups` are intents by the name of what they have in common. Each with enough questions gets a certificate of its
+    own; it says more than one for all together, and takes as many questions.
+    """
 
     risk: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     assurance: Annotated[float, Field(gt=0.5, lt=1)] = 0.95
     oos_share: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    groups: dict[str, tuple[str, ...]] = {}
+
+    @model_validator(mode="after")
+    def _each_intent_is_in_one_group(self) -> Self:
+        named = [intent for some in self.groups.values() for intent in some]
+        if twice := sorted({intent for intent in named if named.count(intent) > 1}):
+            raise ValueError(f"groups: {twice[0]!r} is in several")
+        return self
 
 
 class Recipe(_Section):

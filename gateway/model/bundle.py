@@ -1,26 +1,32 @@
 """A bundle: one folder with everything that one model version needs, and a manifest that vouches for each file.
 
-Nothing in the folder reaches a native parser before its sha256 has been compared with the manifest's.
+Nothing in the folder reaches a native parser before its sha256 has been compared with the manifest's. What is promised
+of its thresholds is in `certificate.json`, and bound to what it was measured with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError
 
+from gateway.cascade.bounds import grid_sha256
 from gateway.cascade.calibration import Confidence, EvidenceCalibration, InformedCalibration, Logistic, ModelCalibration
 from gateway.cascade.cascade import Label, Profile
-from gateway.cascade.policy import NEVER, Thresholds
+from gateway.cascade.policy import Thresholds
+from gateway.cascade.standing import Promise, Terms
 from gateway.errors import BundleInvalid
-from gateway.types import CertificateStatus, Matrix
+from gateway.model import certificate as certificates
+from gateway.model.certificate import Certificate, Hashes, digest, threshold
+from gateway.model.certificate import Part as _Part
+from gateway.types import Matrix
 
-FORMAT = 2
+FORMAT = 3
 Precision = Literal["int8", "fp16", "fp32"]
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -29,14 +35,11 @@ WEIGHTS = "weights.bin"
 MAX_BYTES = 512 * 2**20
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
 class LabelPart(_Part):
-    """A label and what it stands for."""
+    """A label and what it stands for; `group` is what it is certified with, where that is large enough."""
 
     name: str
+    group: str = ""
     document_id: str = ""
     content_hash: str = ""
     text: str = ""
@@ -88,23 +91,8 @@ class CalibrationPart(_Part):
     evidence: LogisticPart
 
 
-class CertificatePart(_Part):
-    """What is promised of the threshold: see `forge/certify.py`. `threshold` above 1 lets the model answer nothing."""
-
-    status: CertificateStatus
-    threshold: float
-    risk: float
-    assurance: float
-    oos_share: float
-    accepted: int
-    wrong: int
-    upper_bound: float
-    encoder_sha256: str
-    data_sha256: str
-
-
 class ThresholdsPart(_Part):
-    """The other thresholds; the model's own comes from the certificate."""
+    """The other thresholds; the model's own come from the certificate."""
 
     evidence: float
     ensemble: float
@@ -112,23 +100,11 @@ class ThresholdsPart(_Part):
 
 
 class VariantPart(_Part):
-    """One precision: its graph, calibration, certificate, and what it must answer at start-up."""
+    """One precision: its graph, its calibration, and the thresholds of the other tiers."""
 
     graph: str
     calibration: CalibrationPart
-    certificate: CertificatePart
-    informed_certificate: CertificatePart | None = None
     thresholds: ThresholdsPart
-
-    @model_validator(mode="after")
-    def _informed_has_its_own(self) -> Self:
-        if (self.calibration.informed is None) != (self.informed_certificate is None):
-            raise ValueError("informed confidence and informed certificate go together")
-        return self
-
-    @property
-    def certificates(self) -> tuple[CertificatePart, ...]:
-        return (self.certificate, self.informed_certificate) if self.informed_certificate else (self.certificate,)
 
 
 class GoldenPart(_Part):
@@ -142,7 +118,7 @@ class GoldenPart(_Part):
 class Manifest(_Part):
     """`manifest.json`. `files` maps every other file of the bundle to its sha256."""
 
-    format: Literal[2]
+    format: Literal[3]
     name: str
     version: str
     created: str
@@ -164,12 +140,18 @@ class Manifest(_Part):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle in `folder`. `manifest_sha256` stands for all its contents."""
+    """A verified bundle in `folder`. `manifest_sha256` stands for all its contents.
+
+    `uncertified` says why nothing is promised of its thresholds, though somebody once may have: there is no
+    certificate, or it was given for other files. It is empty otherwise.
+    """
 
     folder: Path
     manifest: Manifest
     manifest_sha256: str
     prototypes: dict[str, Matrix]
+    certificate: Certificate | None
+    uncertified: str
 
     @property
     def id(self) -> str:
@@ -181,7 +163,8 @@ class Bundle:
     def profile(self, precision: Precision) -> Profile:
         """What the cascade needs to know, for one precision. Raises BundleInvalid if it has none."""
         variant = self.variant(precision)
-        calibration, informed = variant.calibration, variant.informed_certificate
+        calibration = variant.calibration
+        fresh, stale = self._terms(precision, variant)
         return Profile(
             bundle=self.id,
             labels=tuple(Label(one.name, one.document_id, one.content_hash, one.text) for one in self.manifest.labels),
@@ -192,17 +175,35 @@ class Bundle:
                 calibration.confidence.value(),
             ),
             evidence=EvidenceCalibration(calibration.evidence.value()),
-            thresholds=Thresholds(
-                answer=variant.certificate.threshold,
-                evidence=variant.thresholds.evidence,
-                ensemble=variant.thresholds.ensemble,
-                weight=variant.thresholds.ensemble_weight,
-                informed=informed.threshold if informed else NEVER,
-            ),
-            certificate=variant.certificate.status,
+            thresholds=fresh.thresholds,
+            certificate=fresh.alone,
             informed=calibration.informed.value() if calibration.informed else None,
-            informed_certificate=informed.status if informed else CertificateStatus.INSUFFICIENT,
+            informed_certificate=fresh.informed,
+            back_off=stale,
         )
+
+    def _terms(self, precision: Precision, variant: VariantPart) -> tuple[Terms, Terms]:
+        """Of a certificate that is fresh, and of one that is stale. Whoever serves one that is not of this bundle all
+        the same does so by the stricter thresholds, and nothing is promised."""
+        certified = self.certificate.variants.get(precision) if self.certificate else None
+        alone = certified.alone if certified else None
+        informed = certified.informed if certified and variant.calibration.informed else None
+        given = variant.thresholds
+        thresholds = Thresholds(
+            answer=threshold(alone),
+            evidence=given.evidence,
+            ensemble=given.ensemble,
+            weight=given.ensemble_weight,
+            informed=threshold(informed),
+        )
+        stricter = thresholds.stricter(threshold(alone, is_back_off=True), threshold(informed, is_back_off=True))
+        if self.uncertified:
+            nothing = Terms(replace(stricter, fresh=None), Promise(), Promise())
+            return nothing, nothing
+        groups = [one.group for one in self.manifest.labels]
+        promises = [one.promise(groups) if one else Promise() for one in (alone, informed)]
+        stale = [one.stale_promise(len(groups)) if one else Promise() for one in (alone, informed)]
+        return Terms(thresholds, *promises), Terms(stricter, *stale)
 
     def encoder_sha256(self, precision: Precision) -> str:
         return encoder_sha256(self.manifest.files, self.variant(precision).graph)
@@ -218,7 +219,7 @@ class Bundle:
 
 def load(folder: Path) -> Bundle:
     """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong."""
-    manifest, digest = _manifest(folder)
+    manifest, manifest_sha256 = _manifest(folder)
     for name in (WEIGHTS, TOKENIZER):
         if name not in manifest.files:  # the graph and the tokenizer's library would read it unchecked
             raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
@@ -227,15 +228,37 @@ def load(folder: Path) -> Bundle:
     for name, variant in manifest.variants.items():
         if variant.graph not in manifest.files:
             raise BundleInvalid(f"{folder}: the {name} graph {variant.graph} is not among the manifest's files")
-        _check_certificate(folder, name, variant, manifest)
     prototypes: dict[str, Matrix] = {name: _prototypes(folder, name, manifest) for name in manifest.variants}
-    return Bundle(folder, manifest, digest, prototypes)
+    return Bundle(folder, manifest, manifest_sha256, prototypes, *_certified(folder, manifest))
 
 
 def encoder_sha256(files: dict[str, str], graph: str) -> str:
     """One hash for all that decides what an encoder puts out: its graph, its weights, its tokenizer."""
     parts = [files.get(name, "") for name in (graph, WEIGHTS, TOKENIZER)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def hashes(manifest: Manifest, precision: Precision) -> Hashes:
+    """Of what the thresholds of one precision rest on, as the bundle is now."""
+    variant, files = manifest.variants[precision], manifest.files
+    return Hashes(
+        graph=files.get(variant.graph, ""),
+        weights=files.get(WEIGHTS, ""),
+        tokenizer=files.get(TOKENIZER, ""),
+        calibration=digest(variant.calibration.model_dump(mode="json"), files.get(prototypes_name(precision), "")),
+        outcomes=files.get(outcomes_name(precision), ""),
+        data=digest(manifest.data),
+        grid=grid_sha256(),
+    )
+
+
+def prototypes_name(precision: str) -> str:
+    return f"prototypes.{precision}.npy"
+
+
+def outcomes_name(precision: str) -> str:
+    """See `forge/outcomes.py`: it is read where the bundle is certified, not where it is served."""
+    return f"outcomes.{precision}.npy"
 
 
 def sha256(path: Path) -> str:
@@ -276,18 +299,19 @@ def _check_file(folder: Path, name: str, expected: str) -> None:
         )
 
 
-def _check_certificate(folder: Path, name: str, variant: VariantPart, manifest: Manifest) -> None:
-    encoder = encoder_sha256(manifest.files, variant.graph)
-    if any(certificate.encoder_sha256 != encoder for certificate in variant.certificates):
-        raise BundleInvalid(
-            f"{folder}: the {name} certificate was made for another graph, tokenizer or weights; "
-            "certify the bundle again"
-        )
+def _certified(folder: Path, manifest: Manifest) -> tuple[Certificate | None, str]:
+    """The certificate, and why it is none of this bundle's; empty if it is."""
+    again = f"certify the bundle again: gateway certify {folder}"
+    if certificates.NAME not in manifest.files:
+        return None, f"{folder} has no {certificates.NAME} among its manifest's files; {again}"
+    found = certificates.read(folder)
+    problem = found.problem({precision: hashes(manifest, precision) for precision in manifest.variants})
+    return found, f"{folder}: {problem}; {again}" if problem else ""
 
 
 def _prototypes(folder: Path, precision: str, manifest: Manifest) -> Matrix:
     """[labels, each, dim], unit length. `allow_pickle` stays off: an array file must not run code."""
-    name = f"prototypes.{precision}.npy"
+    name = prototypes_name(precision)
     if name not in manifest.files:
         raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
     try:

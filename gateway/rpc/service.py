@@ -58,7 +58,10 @@ class Description:
     certificate: CertificateStatus
     loaded: float
     certificate_reason: str = ""
-    """Why it is not valid, if something has been seen while serving."""
+    """Why it is not valid, where more is known than that too little was shown."""
+    certified_risk: float = 0.0
+    certified_oos_share: float = 0.0
+    """What it promises; 0 for nothing. See `cascade.standing.Promise`."""
     collections: tuple[CollectionDescription, ...] = ()
     stored: StoredFigures | None = None
     """None where no collections are stored."""

@@ -141,7 +141,7 @@ class AnswerRequest(_message.Message):
     def __init__(self, question: _Optional[str] = ..., collection: _Optional[str] = ..., policy: _Optional[_Union[Policy, str]] = ..., max_citations: _Optional[int] = ..., request_id: _Optional[str] = ..., min_knowledge_version: _Optional[int] = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("request_id", "route", "reason", "text", "confidence", "label", "document_id", "citations", "handoff", "policy", "model_confidence", "retrieval_confidence", "threshold", "certificate", "knowledge_version", "bundle", "timings", "batch_size", "audit_id", "audited", "audit_propensity")
+    __slots__ = ("request_id", "route", "reason", "text", "confidence", "label", "document_id", "citations", "handoff", "policy", "model_confidence", "retrieval_confidence", "threshold", "certificate", "knowledge_version", "bundle", "timings", "batch_size", "audit_id", "audited", "audit_propensity", "certificate_group", "certified_risk", "certified_oos_share")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
     ROUTE_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +163,9 @@ class AnswerResponse(_message.Message):
     AUDIT_ID_FIELD_NUMBER: _ClassVar[int]
     AUDITED_FIELD_NUMBER: _ClassVar[int]
     AUDIT_PROPENSITY_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_GROUP_FIELD_NUMBER: _ClassVar[int]
+    CERTIFIED_RISK_FIELD_NUMBER: _ClassVar[int]
+    CERTIFIED_OOS_SHARE_FIELD_NUMBER: _ClassVar[int]
     request_id: str
     route: Route
     reason: Reason
@@ -184,7 +187,10 @@ class AnswerResponse(_message.Message):
     audit_id: str
     audited: bool
     audit_propensity: float
-    def __init__(self, request_id: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., text: _Optional[str] = ..., confidence: _Optional[float] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., handoff: _Optional[_Union[Handoff, _Mapping]] = ..., policy: _Optional[_Union[Policy, str]] = ..., model_confidence: _Optional[float] = ..., retrieval_confidence: _Optional[float] = ..., threshold: _Optional[float] = ..., certificate: _Optional[_Union[Certificate, str]] = ..., knowledge_version: _Optional[int] = ..., bundle: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batch_size: _Optional[int] = ..., audit_id: _Optional[str] = ..., audited: bool = ..., audit_propensity: _Optional[float] = ...) -> None: ...
+    certificate_group: str
+    certified_risk: float
+    certified_oos_share: float
+    def __init__(self, request_id: _Optional[str] = ..., route: _Optional[_Union[Route, str]] = ..., reason: _Optional[_Union[Reason, str]] = ..., text: _Optional[str] = ..., confidence: _Optional[float] = ..., label: _Optional[str] = ..., document_id: _Optional[str] = ..., citations: _Optional[_Iterable[_Union[Citation, _Mapping]]] = ..., handoff: _Optional[_Union[Handoff, _Mapping]] = ..., policy: _Optional[_Union[Policy, str]] = ..., model_confidence: _Optional[float] = ..., retrieval_confidence: _Optional[float] = ..., threshold: _Optional[float] = ..., certificate: _Optional[_Union[Certificate, str]] = ..., knowledge_version: _Optional[int] = ..., bundle: _Optional[str] = ..., timings: _Optional[_Iterable[_Union[Stage, _Mapping]]] = ..., batch_size: _Optional[int] = ..., audit_id: _Optional[str] = ..., audited: bool = ..., audit_propensity: _Optional[float] = ..., certificate_group: _Optional[str] = ..., certified_risk: _Optional[float] = ..., certified_oos_share: _Optional[float] = ...) -> None: ...
 
 class GiveFeedbackRequest(_message.Message):
     __slots__ = ("audit_id", "verdict", "label", "document_id", "no_answer", "comment")
