@@ -279,6 +279,9 @@ class Assembled:
             found = replace(found, confidence=held.fitted, is_confidence_used=held.calibration is not None)
         return replace(found, scored_by=self._base.scored_by)
 
+    def doubt(self, reason: str, by: str) -> None:
+        self.standing.mark_stale(reason, by)
+
     def reset_drift(self) -> None:
         """See `rpc.service.Replaceable`."""
         watches = [side.watch for side in self._sides() if side.watch]

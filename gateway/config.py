@@ -265,6 +265,10 @@ class AuditSection(_Section):
     share: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Of all answers, what is drawn by chance to be judged: the estimate of the real error rate rests on these. Raising
     it makes that sharper sooner, and gives more to judge."""
+    tighten: bool = True
+    """Where the model's answers are for sure wrong more often than its certificate promises, by those that were drawn
+    and judged, the certificate goes stale and the stricter threshold takes over. Any tenant's verdicts count: without
+    this, they change figures alone."""
     waiting: Annotated[int, Field(ge=1, le=1_000_000)] = 8192
     """Records that wait to be written, some kB each; beyond these records are dropped, and counted."""
     sync_seconds: Annotated[float, Field(ge=0, le=3600)] = 1.0

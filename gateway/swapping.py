@@ -269,6 +269,11 @@ class Swapping:
         if shadow is not None:
             await shadow.close()
 
+    def doubt(self, manifest_sha256: str, reason: str, by: str) -> None:
+        """Mark the certificate of that bundle stale, if it is what serves; see `CertificateStanding`."""
+        if self._current.origin.sha256 == manifest_sha256:
+            self._current.gateway.doubt(reason, by)
+
     async def reset_drift(self) -> Description:
         self._current.gateway.reset_drift()
         return self.describe()

@@ -98,6 +98,7 @@ class FakeGateway:
         self.degraded: Degradation | None = None
         self.can_answer = True
         self.drift_resets = 0
+        self.doubts: list[tuple[str, str]] = []
 
     @property
     def default_collection(self) -> str:
@@ -110,6 +111,9 @@ class FakeGateway:
         self.questions.append(question)
         self.deadlines.append(deadline)
         return await self.behaviour(question, deadline)
+
+    def doubt(self, reason: str, by: str) -> None:
+        self.doubts.append((reason, by))
 
     def reset_drift(self) -> None:
         self.drift_resets += 1

@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
     "drifting": LEAVES | {"cascade", "config", "model", "telemetry"},
     "assembly": LEAVES | {"cascade", "config", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
-    "auditing": LEAVES | {"audit", "config"},
+    "auditing": LEAVES | {"audit", "config", "rpc"},
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "auditing", "workers"} | ENGINES | OFFLINE,
 }
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from gateway.audit import reading, segments
+from gateway.audit.cases import Cases, Verdict
 from gateway.audit.log import AuditLog, Terms
 from gateway.audit.marks import Marker, key_of
 from gateway.audit.reading import Wanted
@@ -133,3 +135,29 @@ def test_what_is_wrong_is_said(
     result = run(*arguments)
     assert result.exit_code != 0
     assert words in result.output
+
+
+def test_texts_of_a_tenant_can_go_and_the_chain_still_verifies(tmp_path: Path) -> None:
+    marker = Marker(key_of(tmp_path, None), 0.0)
+    log = AuditLog(tmp_path, 0, marker, Terms(text_tenants=frozenset({"*"})))
+    for tenant in ("acme", "other", "acme"):
+        mark = log.offer(Question(f"a question of {tenant}", "banking", Principal(tenant)), ANSWER, "", 0.0)
+        assert mark is not None
+        log.judge(Verdict(mark.id, tenant, is_wrong=True, comment=f"a comment of {tenant}"))
+
+    def forgotten(*arguments: str) -> str:
+        return run("forget", "--folder", str(tmp_path), "--tenant", "acme", *arguments).output
+
+    while log.figures().waiting:
+        time.sleep(0.01)
+    assert forgotten("--until", "1h") == "0 texts of acme are gone\n"
+    assert forgotten() == "2 texts of acme are gone\n"
+    assert forgotten() == "0 texts of acme are gone\n"
+    log.offer(Question("asked afterwards", "banking", Principal("acme")), ANSWER, "", 0.0)
+    log.close()
+    records = reading.records(tmp_path, Wanted(kind="answer"), has_text=True)
+    assert [one.get("text") for one in records] == [None, "a question of other", None, "asked afterwards"]
+    assert all(b"of acme" not in path.read_bytes() for path in tmp_path.rglob("*.jsonl"))
+    with closing(Cases(tmp_path)) as cases:
+        assert sorted(one.comment for one in cases.verdicts()) == ["", "", "a comment of other"]
+    assert verify(tmp_path / "0", marker).faults == []

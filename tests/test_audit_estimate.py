@@ -6,10 +6,13 @@ import math
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 from gateway.audit.cases import Tally
 from gateway.audit.estimate import DELTA, Stratum, estimate, interval, log_capital, log_capital_since, lower_bound
+from gateway.audit.planning import bounds, judged_until_sure
 from gateway.audit.rates import added, rates
+from gateway.cli.main import cli
 
 RUNS = 300
 EVERY = 20
@@ -127,3 +130,13 @@ def test_routes_have_rates_of_their_own() -> None:
     assert model.estimate == pytest.approx(0.04)
     assert model.lower < 0.04 < model.upper
     assert (retrieval.route, retrieval.judged, math.isnan(retrieval.estimate)) == ("retrieval", 0, True)
+
+
+def test_a_plan_tells_what_the_estimate_will() -> None:
+    assert bounds(1_000, 0.03) == interval(judged(1_000, 30))
+    soon, later = (np.median(judged_until_sure(rate, 0.05, 40, 1_000, 1)) for rate in (0.3, 0.1))
+    assert soon < later < 1_000
+    assert set(judged_until_sure(0.0, 0.05, 3, 200, 1)) == {200}
+    result = CliRunner().invoke(cli, ["audit", "plan", "--rate", "0.12", "--runs", "20", "--most", "1000"])
+    assert "judged answers (median" in result.output
+    assert "is doubted" not in CliRunner().invoke(cli, ["audit", "plan"]).output

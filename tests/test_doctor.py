@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from gateway.cli import doctor
 from gateway.cli.doctor import Level
 from gateway.cli.main import cli
-from gateway.config import Config, Device, Fallback, KnowledgeSection, ModelSection, Uncertified
+from gateway.config import AuditSection, Config, Device, Fallback, KnowledgeSection, ModelSection, Uncertified
 from gateway.errors import BundleInvalid
 from tests import tiny
 from tests.accelerator import Accelerator
@@ -151,3 +151,13 @@ def test_few_files_are_a_warning() -> None:
 
 def test_an_old_python_fails() -> None:
     assert doctor.python((3, 10)).level is Level.FAIL
+
+
+def test_an_audit_log_needs_a_folder_and_room(tmp_path: Path) -> None:
+    assert doctor.audit(AuditSection(), 1).found == "none is kept"
+    fine = doctor.audit(AuditSection(folder=tmp_path / "not" / "yet", max_mb=64), 1)
+    assert (fine.level, "at most 64 MB" in fine.found) == (Level.OK, True)
+    large = doctor.audit(AuditSection(folder=tmp_path, max_mb=9_000_000), 100)
+    assert (large.level, "may take 900,000,000 MB" in large.found) == (Level.WARN, True)
+    (tmp_path / "file").touch()
+    assert doctor.audit(AuditSection(folder=tmp_path / "file" / "audit"), 1).level is Level.FAIL

@@ -140,9 +140,15 @@ class Cases:
         for answer_id, tenant, is_wrong, label, document, no_answer, comment in rows:
             yield Verdict(answer_id, tenant, bool(is_wrong), label, document, bool(no_answer), comment)
 
+    def forget_comments(self, tenant: str, before: float | None = None) -> None:
+        """Of that tenant's answers, `before` a time if one is given; the verdicts stay."""
+        first = _first_id(before) if before is not None else "g"  # which is after all digits
+        with self._transaction():
+            self._file.execute("UPDATE verdict SET comment='' WHERE tenant=? AND id < ?", (tenant, first))
+
     def clear(self, before: float) -> None:
         """Forget what was drawn and said of answers before that time; the tally stays."""
-        first = f"{int(before * 1000):012x}"
+        first = _first_id(before)
         with self._transaction():
             for table in ("drawn", "verdict"):
                 self._file.execute(f"DELETE FROM {table} WHERE id < ?", (first,))  # noqa: S608
@@ -173,6 +179,11 @@ class Cases:
                 if self._file.in_transaction:  # a full disk has ended it already
                     self._file.execute("ROLLBACK")
                 raise
+
+
+def _first_id(at: float) -> str:
+    """Before all ids of answers from that time on."""
+    return f"{int(at * 1000):012x}"
 
 
 @contextlib.contextmanager

@@ -96,6 +96,8 @@ def content_of(given: Answered, marker: Marker) -> dict[str, Any]:
         "retrieval_confidence": answer.retrieval_confidence,
         "threshold": answer.threshold,
         "certificate": answer.certificate.value,
+        "certificate_group": answer.certificate_group,
+        "certified_risk": answer.certified_risk,
         "label": answer.label,
         "document": answer.document_id,
         "citations": [[citation.document_id, citation.version] for citation in answer.citations],

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.audit import reading
+from gateway.audit import forgetting, reading
 from gateway.audit.marks import KEY_FILE, Marker, key_of
 from gateway.audit.reading import Wanted
 from gateway.audit.segments import chains
 from gateway.audit.verifying import Findings, verify
-from gateway.cli.audit_cases import pending, report
+from gateway.cli.audit_cases import pending, plan, report
 from gateway.cli.audit_options import filtered, located, moment, show
 from gateway.cli.main import Failure
 from gateway.config import load
@@ -28,7 +29,7 @@ def audit() -> None:
     """
 
 
-for each in (pending, report):
+for each in (pending, report, plan):
     audit.add_command(each)
 
 
@@ -56,6 +57,19 @@ def tail(folder: Path, count: int, follow: bool, is_json: bool, **wanted: Any) -
 def query(folder: Path, has_text: bool, is_json: bool, **wanted: Any) -> None:
     """Records by time, route, tenant, label or id, the oldest first."""
     show(reading.records(folder, Wanted(**wanted), has_text), is_json)
+
+
+@audit.command()
+@located
+@click.option("--tenant", required=True, help="Whose questions and comments go.")
+@click.option("--until", callback=moment, metavar="TIME", help="Only those before: ISO 8601, or how long ago.")
+def forget(folder: Path, tenant: str, until: str | None) -> None:
+    """Overwrite the texts of a tenant's questions, and the comments of its feedback; also beside a gateway that runs.
+
+    The records stay and the chain verifies: of each question there is a keyed hash in it. Copies are not reached.
+    """
+    before = datetime.fromisoformat(until).timestamp() if until else None
+    click.echo(f"{forgetting.forget(folder, tenant, before)} texts of {tenant} are gone")
 
 
 @audit.command("verify")

@@ -1,4 +1,5 @@
-"""`gateway audit pending` and `report`: what is to be judged, and how often answers are wrong by what was judged."""
+"""`gateway audit pending`, `report` and `plan`: what is to be judged, how often answers are wrong by what was judged,
+and how much has to be judged to know."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 import click
+import numpy as np
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -14,12 +16,15 @@ from rich.table import Table
 from gateway.audit import reading
 from gateway.audit.cases import FILE, Cases
 from gateway.audit.marks import time_of
+from gateway.audit.planning import bounds, judged_until_sure
 from gateway.audit.rates import rates
 from gateway.audit.reading import Wanted
 from gateway.audit.records import Kind, stamp
 from gateway.cli.audit_options import located, show
 from gateway.cli.main import Failure
 from gateway.types import ErrorRate
+
+JUDGED = (30, 100, 300, 1000, 3000, 10_000)
 
 
 @click.command()
@@ -57,6 +62,28 @@ def report(folder: Path) -> None:
         for one in rates(some):
             table.add_row(bundle, *_cells(one))
     Console().print(table)
+
+
+@click.command()
+@click.option("--rate", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="Of wrong answers.")
+@click.option("--promised", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True)
+@click.option("--runs", type=click.IntRange(min=1), default=200, show_default=True, help="Simulated.")
+@click.option("--most", type=click.IntRange(min=100), default=5000, show_default=True, help="Answers of each.")
+@click.option("--seed", default=7, show_default=True)
+def plan(rate: float, promised: float, runs: int, most: int, seed: int) -> None:
+    """How many drawn answers have to be judged: the bounds by then, and when a rate above what is promised is seen."""
+    table = Table("judged", "95 % bounds", box=box.SIMPLE_HEAD)
+    for judged in JUDGED:
+        found = bounds(judged, rate)
+        table.add_row(f"{judged:,}", f"{100 * found.lower:.1f} to {100 * found.upper:.1f} %")
+    Console().print(table)
+    if rate > promised:
+        until = judged_until_sure(rate, promised, runs, most, seed)
+        middle, late = np.quantile(until, (0.5, 0.9))
+        click.echo(
+            f"{100 * rate:g} % where {100 * promised:g} % are promised: the certificate is doubted after {middle:,.0f} "
+            f"judged answers (median; 90 %: {late:,.0f}) of {runs} simulated runs"
+        )
 
 
 def _cells(one: ErrorRate) -> tuple[str, ...]:

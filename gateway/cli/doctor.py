@@ -7,6 +7,7 @@ import logging
 import os
 import platform
 import resource
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import Config, Device, Fallback, ModelSection, Uncertified, load
+from gateway.config import AuditSection, Config, Device, Fallback, ModelSection, Uncertified, load
 from gateway.errors import DeviceUnavailable, DocumentInvalid, GatewayError
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
@@ -75,6 +76,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield guarded("bundle", lambda: bundle(config.model))
     yield guarded("session", lambda: session(config.model))
     yield from collections(config)
+    yield audit(config.audit, config.server.workers)
     yield port(config.server.host, config.server.port, "port")
     yield port(config.server.host, config.server.admin_port, "admin_port")
     yield files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -216,6 +218,20 @@ def collection(name: str, folder: Path) -> Check:
         fix = f"mend the article, or set knowledge.collections.{name}; relative paths start at the working directory"
         return Check(f"collection {name}", Level.FAIL, str(error), fix)
     return Check(f"collection {name}", Level.OK, f"{folder}: {count} documents")
+
+
+def audit(section: AuditSection, workers: int) -> Check:
+    """Whether what the audit log may come to has room."""
+    if section.folder is None:
+        return Check("audit log", Level.OK, "none is kept")
+    there = next(one for one in (section.folder, *section.folder.absolute().parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        return Check("audit log", Level.FAIL, f"{there}: cannot be written", "set audit.folder to a folder that can")
+    free, most = shutil.disk_usage(there).free >> 20, section.max_mb * workers
+    if free < most:
+        fix = "lower audit.max_mb, which is of each worker, or make room: records are dropped where the disk is full"
+        return Check("audit log", Level.WARN, f"{section.folder}: may take {most:,} MB, and {free:,} are free", fix)
+    return Check("audit log", Level.OK, f"{section.folder}: at most {most:,} MB")
 
 
 def port(host: str, number: int, key: str) -> Check:

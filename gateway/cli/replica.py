@@ -54,8 +54,12 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
     metrics = Metrics()
     gateway = await assembly.build(config, metrics.observe_shadow)
     audit: AuditLog | None = None
+    watching: asyncio.Task[None] | None = None
     try:
         audit = auditing.audit_log(config.audit, orders.number if orders else 0)
+        if audit is not None:
+            watched = auditing.watch(audit, gateway, metrics.set_error_rates, config.audit.tighten)
+            watching = asyncio.create_task(watched)
         # What is loaded by now lives as long as the process: a full collection need not walk it again (28 ms at 1 M
         # objects, nothing once frozen).
         gc.collect()
@@ -65,6 +69,8 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
             gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place, edited, audit
         )
     finally:
+        if watching is not None:
+            watching.cancel()
         if audit is not None:
             await asyncio.to_thread(audit.close)
         await gateway.close()

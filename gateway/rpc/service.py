@@ -156,6 +156,10 @@ class Gateway(Protocol):
 class Startable(Gateway, Protocol):
     """A gateway that is loaded and checked, and takes questions once it was started."""
 
+    def doubt(self, reason: str, by: str) -> None:
+        """Mark its certificate stale; see `cascade.standing.CertificateStanding`."""
+        ...
+
     def reset_drift(self) -> None:
         """See `Replaceable`."""
         ...

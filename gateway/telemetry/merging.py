@@ -66,6 +66,11 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_audit_waiting": Rule.SUM,
     "gateway_audit_bytes": Rule.SUM,
     "gateway_audit_failing": Rule.SUM,
+    # All workers see the same verdicts.
+    "gateway_audit_answers": Rule.MAX,
+    "gateway_audit_error_ratio": Rule.MAX,
+    "gateway_audit_error_lower_ratio": Rule.MAX,
+    "gateway_audit_error_upper_ratio": Rule.MAX,
     "gateway_workers": Rule.SUM,
     "gateway_workers_ready": Rule.SUM,
     "process_virtual_memory_bytes": Rule.SUM,

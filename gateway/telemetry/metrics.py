@@ -20,6 +20,7 @@ from gateway.types import (
     Criticality,
     Degradation,
     DriftFigures,
+    ErrorRate,
     ProbeFigures,
     Reason,
     Route,
@@ -284,6 +285,19 @@ class Metrics:
         self._audit_bytes = self._gauge("gateway_audit_bytes", "The audit log on disk.")
         self._audit_failing = self._gauge("gateway_audit_failing", "1 while the audit log cannot be written.")
         self._recorded = AuditFigures()
+        self._judged = self._gauge(
+            "gateway_audit_answers",
+            "Answers of the bundle in use that chance has drawn, and of them those that were judged, and were wrong.",
+            ("route", "state"),
+        )
+        self._error = {
+            name: self._gauge(f"gateway_audit_error_{name}ratio", help_text, ("route",))
+            for name, help_text in (
+                ("", "Share of wrong answers, as those that were drawn and judged tell."),
+                ("lower_", "Its lower bound, which holds at all times with the upper one, with 95 %."),
+                ("upper_", "Its upper bound."),
+            )
+        }
 
     def _counter(self, name: str, help_text: str, labels: Iterable[str] = ()) -> Counter:
         return Counter(name, help_text, labels, registry=self.registry)
@@ -422,6 +436,18 @@ class Metrics:
     def set_drift(self, now: DriftFigures | None) -> None:
         """What has come of comparing questions with the bundle's reference; None where they are not."""
         self._drift.set(now)
+
+    def set_error_rates(self, rates: Iterable[ErrorRate]) -> None:
+        """Those of the bundle in use; those of the one before it leave."""
+        for gauge in (self._judged, *self._error.values()):
+            gauge.clear()
+        for one in rates:
+            for state in ("drawn", "judged", "wrong"):
+                self._judged.labels(one.route, state).set(getattr(one, state))
+            if one.judged:
+                self._error[""].labels(one.route).set(one.estimate)
+            self._error["lower_"].labels(one.route).set(one.lower)
+            self._error["upper_"].labels(one.route).set(one.upper)
 
     def set_audit(self, now: AuditFigures | None) -> None:
         """What the audit log has come to; None where none is kept."""
