@@ -20,7 +20,7 @@ from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
 from gateway.cascade.standing import CertificateStanding
-from gateway.config import Config, Fallback, KnowledgeSection, ModelSection, Precision, Uncertified
+from gateway.config import Config, DriftMode, Fallback, KnowledgeSection, ModelSection, Precision, Uncertified
 from gateway.deadline import Deadline
 from gateway.drifting import Watcher
 from gateway.errors import BundleInvalid, Unavailable
@@ -47,7 +47,18 @@ from gateway.rpc.validate import MAX_BATCH_ITEMS
 from gateway.shadow import Observe
 from gateway.swapping import Swapping, note_other
 from gateway.telemetry.drift.watch import DriftWatch
-from gateway.types import Answer, Evidence, Forecast, Policy, Prediction, Principal, Question, Ranker, Workload
+from gateway.types import (
+    Answer,
+    DriftAlarm,
+    Evidence,
+    Forecast,
+    Policy,
+    Prediction,
+    Principal,
+    Question,
+    Ranker,
+    Workload,
+)
 
 log = logging.getLogger(__name__)
 
@@ -287,12 +298,17 @@ class Assembled:
         watches = [side.watch for side in self._sides() if side.watch]
         if not watches:
             raise Unavailable(
-                f"questions are not watched for drift: drift.watch is off, or {self.engine.bundle.id} has no "
+                f"questions are not watched for drift: drift.mode is off, or {self.engine.bundle.id} has no "
                 "reference, which `gateway forge reference` makes"
             )
         for watch in watches:
             watch.restart()
         self.standing.renew(drifting.BY)
+
+    def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
+        """See `rpc.service.Preparable`."""
+        for alarm in alarms:
+            drifting.mark(self.standing, alarm)
 
     def keep(self) -> None:
         """What the next start would have to make anew; see `KnowledgeBase.keep`."""
@@ -327,7 +343,7 @@ async def build(config: Config, observe: Observe = lambda _, __: None) -> Swappi
     def load(folder: Path, is_candidate: bool, go_on: Callable[[], None]) -> Assembled:
         model = config.model.model_copy(update={"bundle": folder})
         cascade = config.cascade.model_copy(update={"cached_answers": 0}) if is_candidate else config.cascade
-        drift = config.drift.model_copy(update={"watch": False}) if is_candidate else config.drift
+        drift = config.drift.model_copy(update={"mode": DriftMode.OFF}) if is_candidate else config.drift
         changed = config.model_copy(update={"model": model, "cascade": cascade, "drift": drift})
         return assemble(changed, go_on, store, progress, config.knowledge.backfill_share)
 

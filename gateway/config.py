@@ -56,6 +56,15 @@ class Uncertified(StrEnum):
     SERVE = "serve"
 
 
+class DriftMode(StrEnum):
+    """Whether questions are watched. ACT: on an alarm the certificate is stale, and the stricter thresholds take over.
+    OBSERVE: alarms are told, and change no answer. OFF: nothing is compared."""
+
+    ACT = "act"
+    OBSERVE = "observe"
+    OFF = "off"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
 
@@ -239,9 +248,8 @@ class AdmissionSection(_Section):
 class DriftSection(_Section):
     """Whether questions are still like those that the certificate was made with."""
 
-    watch: bool = True
-    """Compare all questions with the bundle's reference, if it has one. On an alarm the certificate is stale, and the
-    stricter thresholds take over."""
+    mode: DriftMode = DriftMode.ACT
+    """What comes of comparing all questions with the bundle's reference, where it has one."""
     false_alarms: Annotated[float, Field(gt=0, le=1)] = 0.01
     """So many may be expected in 100,000 questions that are like the reference. Raising it finds drift a little sooner:
     ten times as many, about a tenth."""

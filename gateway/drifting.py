@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from gateway.cascade.standing import CertificateStanding, Part
-from gateway.config import DriftSection
+from gateway.config import DriftMode, DriftSection
 from gateway.errors import BundleInvalid
 from gateway.model.bundle import Bundle, Precision
 from gateway.telemetry.drift.reference import Reference, file_name
 from gateway.telemetry.drift.watch import DriftWatch
 from gateway.types import DriftAlarm, DriftMonitor, DriftScope
+
+log = logging.getLogger(__name__)
 
 BY = "drift"
 """Who marks a certificate stale."""
@@ -37,13 +40,11 @@ def watcher(drift: DriftSection) -> Watcher:
         if reference is None:
             return None
         model = bundle.profile(precision).model
+        act = mark if drift.mode is DriftMode.ACT else tell
 
-        def on_alarm(alarm: DriftAlarm) -> None:
-            standing.mark_stale(told(alarm), BY, part_of(alarm))
+        return DriftWatch(reference, model, drift.false_alarms, drift.parts, lambda alarm: act(standing, alarm))
 
-        return DriftWatch(reference, model, drift.false_alarms, drift.parts, on_alarm)
-
-    return watch if drift.watch else nothing
+    return nothing if drift.mode is DriftMode.OFF else watch
 
 
 def reference_of(bundle: Bundle, precision: Precision) -> Reference | None:
@@ -56,6 +57,16 @@ def reference_of(bundle: Bundle, precision: Precision) -> Reference | None:
         return Reference.load(path.read_bytes(), len(bundle.manifest.labels), bundle.manifest.dim)
     except (ValueError, OSError) as error:
         raise BundleInvalid(f"{path}: {error}") from None
+
+
+def mark(standing: CertificateStanding, alarm: DriftAlarm) -> None:
+    """What an alarm does, whoever has raised it."""
+    standing.mark_stale(told(alarm), BY, part_of(alarm))
+
+
+def tell(_: CertificateStanding, alarm: DriftAlarm) -> None:
+    """Where it is to change nothing."""
+    log.warning("%s; as drift.mode is observe, answers stay as they are", told(alarm))
 
 
 def told(alarm: DriftAlarm) -> str:

@@ -25,7 +25,7 @@ from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import CollectionDescription, Description, Heard, Startable
 from gateway.shadow import Observe, Shadow
-from gateway.types import Answer, Evidence, Forecast, Principal, Question, Ranker, Workload
+from gateway.types import Answer, DriftAlarm, Evidence, Forecast, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
 
@@ -277,6 +277,11 @@ class Swapping:
     async def reset_drift(self) -> Description:
         self._current.gateway.reset_drift()
         return self.describe()
+
+    async def hear_drift(self, alarms: Sequence[DriftAlarm], manifest_sha256: str) -> None:
+        gateway = self._current.gateway
+        if gateway.describe().manifest_sha256 == manifest_sha256:
+            gateway.hear_drift(alarms)
 
     async def _loaded(self, folder: Path, is_candidate: bool) -> Startable:
         """Loaded and checked. Nothing is awaited between the end of the load and the return."""

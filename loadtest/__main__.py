@@ -22,6 +22,7 @@ from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
+from loadtest.drift_command import drift
 from loadtest.gpu import gpu
 from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
@@ -60,6 +61,7 @@ for command in (
     leaks,
     crashes,
     medquad,
+    drift,
     audit_cost,
 ):
     main.add_command(command)

@@ -27,6 +27,12 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 PROC = Path("/proc")
 
 
+OBSERVING = {"GATEWAY_DRIFT__MODE": "observe"}
+"""Of servers that are started here, unless the environment says otherwise. The same few questions over and over are not
+like those of the certificate, and a gateway that acted on it would answer by other thresholds in the midst of a run. It
+still looks at every question."""
+
+
 class ServerFailed(RuntimeError):
     """A server did not start, or ended by itself; the message ends with its last words."""
 
@@ -65,6 +71,7 @@ class Process:
             self._popen = subprocess.Popen(  # noqa: S603 - the caller's own command
                 list(command),
                 stdin=subprocess.DEVNULL,
+                env={**OBSERVING, **os.environ},
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
                 # A session of its own: Ctrl-C reaches us alone, and orphans of the server are still known as its own.

@@ -6,7 +6,7 @@ a file `go`. Workers without a line serve. `starts` gets a line for each start, 
 does is in the name of its folder, with the number of the worker that it is about: `refused-by-`, `fatal-to-`,
 `left-by-` (which says that it drains) and `other-for-` (which finds other contents) when it loads, `refused-late-by-`
 and `fatal-late-to-` when it switches; `slow` and `slow-for-` load once there is a file `go`.
-`sha256` has the manifest's, if there is such a file.
+`sha256` has the manifest's, if there is such a file, and `drift-<number>` what that worker has found of drift.
 """
 
 from __future__ import annotations
@@ -88,8 +88,10 @@ def description(bundle: str = "") -> dict[str, Any]:
     named = {"bundle": Path(bundle).name, "bundle_sha256": "0" * 64, "provider": "none", "precision": "int8"}
     if named["bundle"] == "lost":
         named |= {"degraded": "device_lost"}
+    drift = FOLDER / f"drift-{ORDERS['number']}"
     return {
         **named,
+        "drift": json.loads(drift.read_text()) if drift.exists() else None,
         "manifest_sha256": found * 64,
         "threshold": 0.5,
         "certificate": "valid",

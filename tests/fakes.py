@@ -13,6 +13,7 @@ from gateway.types import (
     Citation,
     Degradation,
     Document,
+    DriftAlarm,
     Evidence,
     Forecast,
     Hit,
@@ -99,6 +100,7 @@ class FakeGateway:
         self.can_answer = True
         self.drift_resets = 0
         self.doubts: list[tuple[str, str]] = []
+        self.drift_heard: list[DriftAlarm] = []
 
     @property
     def default_collection(self) -> str:
@@ -117,6 +119,9 @@ class FakeGateway:
 
     def reset_drift(self) -> None:
         self.drift_resets += 1
+
+    def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
+        self.drift_heard += alarms
 
     async def search(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config import Config, Device, Fallback, load
+from gateway.config import Config, Device, DriftMode, Fallback, load
 from gateway.errors import ConfigInvalid
 from gateway.types import Policy
 
@@ -153,7 +153,7 @@ def test_flags_are_named_in_errors() -> None:
 
 @pytest.mark.parametrize(("key", "value"), [("false_alarms", "0"), ("false_alarms", "2"), ("parts", "-1")])
 def test_drift_has_bounds(key: str, value: str) -> None:
-    assert load(environment={"GATEWAY_DRIFT__WATCH": "off"}).drift.watch is False
+    assert load(environment={"GATEWAY_DRIFT__MODE": "off"}).drift.mode is DriftMode.OFF
     with pytest.raises(ConfigInvalid, match=f"drift.{key}"):
         load(environment={f"GATEWAY_DRIFT__{key.upper()}": value})
 

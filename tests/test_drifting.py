@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,13 +14,13 @@ from click.testing import CliRunner
 
 from gateway import assembly, drifting
 from gateway.cli.drift import drift
-from gateway.config import Config, DriftSection, KnowledgeSection, ModelSection, ServerSection
+from gateway.config import Config, DriftMode, DriftSection, KnowledgeSection, ModelSection, ServerSection
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Unavailable
 from gateway.forge import references
 from gateway.forge.knowledge import Knowledge
 from gateway.model import bundle as bundles
-from gateway.rpc.server import Ports, Server
+from gateway.rpc.server import Place, Ports, Server
 from gateway.swapping import Swapping
 from gateway.telemetry.drift.window import BATCH
 from gateway.telemetry.metrics import Metrics
@@ -134,15 +135,55 @@ async def test_metrics_tell_and_name_no_tenant(gateway: Swapping, ports: Ports) 
     assert "acme" not in text
 
 
+async def test_a_worker_hears_of_the_alarms_of_others(gateway: Swapping, watched: Path, tmp_path: Path) -> None:
+    place = Place(tmp_path / "socket", asyncio.Event())
+    server = Server(gateway, settings(watched), Metrics(), gateway, place)
+    await server.start()
+    alarm = dataclasses.asdict(DriftAlarm(DriftMonitor.LABELS, DriftScope.ALL, "", 64, 1.0))
+    bundle = gateway.describe().manifest_sha256
+    try:
+        async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(place.admin_socket))) as session:
+
+            async def post(body: object) -> int:
+                async with session.post("http://worker/drift", json=body) as response:
+                    return response.status
+
+            assert await post({"alarms": [{"monitor": "weather"}], "manifest_sha256": bundle}) == 400
+            assert await post({"alarms": [alarm], "manifest_sha256": "0" * 64}) == 200
+            assert gateway.describe().certificate is VALID
+            assert await post({"alarms": [alarm], "manifest_sha256": bundle}) == 200
+            assert gateway.describe().certificate is STALE
+            assert await post({"reset": True}) == 200
+            assert gateway.describe().certificate is VALID
+            assert await post({}) == 400
+    finally:
+        await server.stop()
+
+
 async def test_where_nothing_is_watched_there_is_nothing_to_reset(watched: Path, tmp_path: Path) -> None:
-    for bundle, watch in ((watched, False), (tiny.write(tmp_path / "bare"), True)):
-        gateway = await assembly.build(settings(bundle, watch=watch))
+    for bundle, mode in ((watched, DriftMode.OFF), (tiny.write(tmp_path / "bare"), DriftMode.ACT)):
+        gateway = await assembly.build(settings(bundle, mode=mode))
         try:
             assert gateway.describe().drift is None
             with pytest.raises(Unavailable, match="forge reference"):
                 await gateway.reset_drift()
         finally:
             await gateway.close()
+
+
+async def test_who_observes_is_told_and_answers_stay_as_they_are(
+    watched: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = await assembly.build(settings(watched, mode=DriftMode.OBSERVE))
+    try:
+        await repeat(gateway, 10 * BATCH)
+        now = gateway.describe()
+        assert now.drift
+        assert now.drift.alarms
+        assert now.certificate is VALID
+        assert "as drift.mode is observe" in caplog.text
+    finally:
+        await gateway.close()
 
 
 async def test_a_shadow_watches_nothing(gateway: Swapping, watched: Path) -> None:

@@ -13,7 +13,7 @@ from gateway.cli.admin_port import ADMIN, asked
 
 TIMEOUT = 30.0
 UNWATCHED = (
-    "questions are not watched: drift.watch is off, or the bundle has no reference, "
+    "questions are not watched: drift.mode is off, or the bundle has no reference, "
     "which `gateway forge reference` makes"
 )
 

@@ -16,14 +16,17 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from aiohttp import web
+from pydantic import TypeAdapter, ValidationError
 
 from gateway.errors import Draining, GatewayError, Unavailable
 from gateway.rpc.service import Description, Preparable, Replaceable
+from gateway.types import DriftAlarm
 
 log = logging.getLogger(__name__)
 
 BROWSERS = ("Origin", "Sec-Fetch-Site")
 """Headers that pages cannot leave out and programs have no reason to send."""
+ALARMS = TypeAdapter(list[DriftAlarm])
 
 
 class Changes:
@@ -63,14 +66,13 @@ class Changes:
 
     async def drift(self, request: web.Request) -> web.Response:
         """{"reset": true}: forget what questions were like, and trust the certificate again."""
-        if (await _asked(request)).get("reset") is not True:
-            raise _problem(web.HTTPBadRequest, 'give {"reset": true}')
-        return await _answered(self._replaceable.reset_drift())
+        return await _reset(await _asked(request), self._replaceable)
 
 
 class Steps:
     """What a worker's socket has instead, for its supervisor: POST /bundle/prepare, /bundle/switch and /bundle/discard,
-    of which the first two want {"folder": "..."}; and the same POST /shadow and POST /drift."""
+    of which the first two want {"folder": "..."}; the same POST /shadow; and POST /drift, which others' alarms come by,
+    too."""
 
     def __init__(self, preparable: Preparable) -> None:
         self._preparable = preparable
@@ -82,7 +84,7 @@ class Steps:
             web.post("/bundle/switch", self.switch),
             web.post("/bundle/discard", self.discard),
             web.post("/shadow", self._changes.shadow),
-            web.post("/drift", self._changes.drift),
+            web.post("/drift", self.drift),
         ]
 
     async def prepare(self, request: web.Request) -> web.Response:
@@ -97,6 +99,24 @@ class Steps:
         """Let go of what was prepared; answered with {}."""
         await _asked(request)
         return await _answered(self._preparable.discard())
+
+    async def drift(self, request: web.Request) -> web.Response:
+        """{"reset": true}; or {"alarms": [...], "manifest_sha256": "..."}: other workers' of that bundle."""
+        asked = await _asked(request)
+        bundle = asked.get("manifest_sha256")
+        if not isinstance(bundle, str):
+            return await _reset(asked, self._preparable)
+        try:
+            alarms = ALARMS.validate_python(asked.get("alarms"))
+        except ValidationError as error:
+            raise _problem(web.HTTPBadRequest, f"alarms: {error}") from None
+        return await _answered(self._preparable.hear_drift(alarms, bundle))
+
+
+async def _reset(asked: dict[str, object], replaceable: Replaceable) -> web.Response:
+    if asked.get("reset") is not True:
+        raise _problem(web.HTTPBadRequest, 'give {"reset": true}')
+    return await _answered(replaceable.reset_drift())
 
 
 def _folder(asked: dict[str, object]) -> Path:

@@ -14,6 +14,7 @@ from gateway.types import (
     Answer,
     CertificateStatus,
     Degradation,
+    DriftAlarm,
     DriftFigures,
     Evidence,
     Forecast,
@@ -164,6 +165,10 @@ class Startable(Gateway, Protocol):
         """See `Replaceable`."""
         ...
 
+    def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
+        """See `Preparable`; of its own bundle."""
+        ...
+
     def keep(self) -> None:
         """Write down what the next start would have to make anew. Once no questions come: it holds the interpreter."""
         ...
@@ -240,6 +245,10 @@ class Preparable(Replaceable, Protocol):
 
     async def discard(self) -> None:
         """Let go of what was prepared."""
+        ...
+
+    async def hear_drift(self, alarms: Sequence[DriftAlarm], manifest_sha256: str) -> None:
+        """What other replicas that serve that bundle have found in their questions; nothing if this serves another."""
         ...
 
     def settle(self) -> None:

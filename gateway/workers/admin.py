@@ -13,7 +13,9 @@ from aiohttp import web
 
 from gateway.config import ServerSection
 from gateway.rpc.changes import Changes
+from gateway.types import CertificateStatus
 from gateway.workers.bundles import Bundles
+from gateway.workers.drift import Spreading, together
 from gateway.workers.fleet import Fleet, Worker
 from gateway.workers.survey import Survey
 
@@ -31,7 +33,8 @@ class Admin:
         self._fleet = fleet
         self.least = server.ready_workers or server.workers
         self._survey = Survey(fleet)
-        self._changes = Changes(Bundles(fleet))
+        self.spreading = Spreading(fleet)
+        self._changes = Changes(Bundles(fleet, self.spreading))
         self._started = time.monotonic()
 
     def application(self) -> web.Application:
@@ -74,6 +77,8 @@ class Admin:
             # Replicas serve the same, so the first speaks for all; each may lose its device for itself.
             **(said[0] if said else {}),
             "shadow": _added([status["shadow"] for status in said if status.get("shadow")]),
+            **_most_doubtful(said),
+            "drift": together([status["drift"] for status in said if status.get("drift")]),
             "degraded": next((status["degraded"] for status in said if status.get("degraded")), None),
             "can_answer": any(status.get("can_answer", True) for status in said),
             **{key: sum(status.get(key, 0) for status in said) for key in ADDED},
@@ -83,6 +88,13 @@ class Admin:
             "pid": os.getpid(),
             "workers": [_shown(worker, status) for worker, status in statuses],
         }
+
+
+def _most_doubtful(said: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The threshold and certificate of a worker that has gone stale, if any has: the others soon will."""
+    stale = (status for status in said if status.get("certificate") == CertificateStatus.STALE)
+    first = next(stale, {})
+    return {name: first[name] for name in ("threshold", "certificate", "certificate_reason") if name in first}
 
 
 def _added(shadows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from gateway.errors import BundleInvalid, Draining, GatewayError, Unavailable
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import Description
+from gateway.workers.drift import Spreading
 from gateway.workers.fleet import Fleet
 from gateway.workers.process import Process, Reply
 
@@ -48,7 +49,8 @@ class _Shadow:
 class Bundles:
     """What the workers of `fleet` serve. On the event loop; one change at a time."""
 
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, spreading: Spreading | None = None) -> None:
+        self._spreading = spreading or Spreading(fleet)
         self._fleet = fleet
         self._way_back = WayBack()
         self._shadow: _Shadow | None = None
@@ -83,9 +85,7 @@ class Bundles:
     async def reset_drift(self) -> Description:
         """By each worker, for its own questions."""
         self._check_draining()
-        workers = self._fleet.ready()
-        replies = await asyncio.gather(*(one.post("/drift", {"reset": True}, SWITCHING) for one in workers))
-        seen = [_described(one, reply) for one, reply in zip(workers, replies, strict=True)]
+        seen = [_described(*each) for each in await self._spreading.reset()]
         if not seen:
             raise Unavailable("no worker is ready; wait for one")
         return seen[0]

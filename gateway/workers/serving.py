@@ -56,10 +56,12 @@ async def serve(config: Config, announce: Announce, command: Sequence[str] = COM
                     log.warning("cannot say where this server listens: %s", error)
 
             announcing = asyncio.create_task(announced())
+            spreading = asyncio.create_task(admin.spreading.run())
             try:
                 await _lived(fleet, signals)
             finally:
                 announcing.cancel()
+                spreading.cancel()
 
 
 async def _description(fleet: Fleet, admin: Admin) -> Description:
