@@ -94,3 +94,7 @@ def test_a_word_is_counted_up_to_255_times() -> None:
 def test_an_unknown_language_names_those_that_are_known() -> None:
     with pytest.raises(ConfigInvalid, match=r"klingon.*english"):
         analyzer("klingon")
+
+
+def test_an_empty_collection_says_nothing() -> None:
+    assert coverage([], analyzer("none").question("card fee"), []) == []

@@ -216,7 +216,9 @@ def coverage(
     """
     total, mean = _sizes(indexes, allowed)
     found = [one.postings(terms) for one in indexes]
-    often = np.sum([_frequencies(its, mask) for its, mask in zip(found, allowed, strict=True)], axis=0)
+    often = np.zeros(len(terms))  # also where a collection is empty
+    for its, mask in zip(found, allowed, strict=True):
+        often += _frequencies(its, mask)
     rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
     shares = rarity / (float(rarity.sum()) or 1.0)
     counting = [at for at, one in enumerate(often.tolist()) if one]
