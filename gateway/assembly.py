@@ -310,11 +310,6 @@ class Assembled:
         for alarm in alarms:
             drifting.mark(self.standing, alarm)
 
-    def keep(self) -> None:
-        """What the next start would have to make anew; see `KnowledgeBase.keep`."""
-        if self._base is not None:
-            self._base.keep()
-
     async def close(self) -> None:
         self._probe.close()
         for side in self._sides():

@@ -151,7 +151,6 @@ class Swapping:
         await self.discard()
         if self._turning is not None:
             await asyncio.wait({self._turning})
-        self._current.gateway.keep()
         await self._current.gateway.close()
         for tenure in self._leaving.values():
             tenure.hurry()

@@ -409,8 +409,9 @@ class BackfillFigures:
 
 @dataclass(frozen=True, slots=True)
 class StoredFigures:
-    """What all stored collections hold together. `version`: of the last change that questions see. `encoder`: what
-    they are searched by, which is what the store was last switched to if `is_encoder_current`, or it never was."""
+    """What all stored collections hold together, `unkept` of the segments with a graph that could not be written to
+    disk. `version`: of the last change that questions see. `encoder`: what they are searched by, which is what the
+    store was last switched to if `is_encoder_current`, or it never was."""
 
     collections: int = 0
     documents: int = 0
@@ -420,6 +421,7 @@ class StoredFigures:
     encoder: str = ""
     is_encoder_current: bool = True
     backfill: BackfillFigures = BackfillFigures()
+    unkept: int = 0
 
 
 @dataclass(frozen=True, slots=True)

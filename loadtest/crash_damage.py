@@ -32,7 +32,6 @@ async def made(folder: Path, writes: int, checkpoints: int, is_moved: bool = Fal
         for number in range(writes):
             await desk.base.write(PLACE, changes(number))
         await desk.settle()
-        desk.base.keep()
         if is_moved:
             desk.store.clear(0.0)  # nothing, but it moves the log
         copied(folder / "closed", folder / "live")
@@ -42,7 +41,6 @@ async def made(folder: Path, writes: int, checkpoints: int, is_moved: bool = Fal
         again = Desk(folder / "closed")
         again.base.start()
         await again.settle()
-        again.base.keep()
         await again.close()
     return folder / "live", folder / "closed"
 

@@ -24,8 +24,6 @@ PLACE = ("acme", "help")
 KEPT = 40
 """Pairs that are there at a time; older ones are deleted."""
 SUBJECTS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
-KEEP_EVERY = 20
-"""Writes, after which graphs are written to disk, as when a gateway is stopped."""
 QUESTIONS = ("card fee", "n12 loan post", "tax tax app", "pin")
 TRIES = 3
 """Of a write that fails."""
@@ -74,10 +72,7 @@ async def _on(folder: Path, at: int, most: int) -> None:
     for number in range(at, at + most):
         await desk.base.write(PLACE, changes(number))
         told(f"done {number}")
-        if number % KEEP_EVERY == 0:
-            desk.base.keep()
     await desk.settle()
-    desk.base.keep()
 
 
 async def _starved(folder: Path, at: int, most: int, limit: int) -> None:

@@ -270,7 +270,6 @@ async def _start(folder: Path) -> dict[str, float]:
         len("".join((one.title, one.uri, one.answer, one.text)).encode()) for one in desk.generation.documents
     )
     passages = desk.generation.counts()[1]
-    desk.base.keep()
     await desk.close()
     return {
         "exact_seconds": round(desk.seconds, 3),

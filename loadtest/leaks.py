@@ -145,8 +145,6 @@ class World:
 
     async def _restart(self) -> None:
         at = self.chance.random.randrange(len(self.desks))
-        if self.chance.random.random() < 0.5:
-            self.desks[at].base.keep()
         await self.desks[at].close()
         self.desks[at] = Desk(self.folder, self._now)
         if self.chance.random.random() < 0.5:

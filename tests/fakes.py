@@ -188,9 +188,6 @@ class FakeGateway:
     async def record(self) -> None:
         pass
 
-    def keep(self) -> None:
-        pass
-
     def start(self) -> None:
         pass
 

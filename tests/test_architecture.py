@@ -46,6 +46,7 @@ HOMES: dict[str, set[str]] = {
     "onnxruntime": {"model", "forge"},  # the forge also measures graphs that are in no bundle yet
     "tokenizers": {"model", "forge"},
     "hnswlib": {"knowledge"},
+    "faiss": {"knowledge"},
     "sqlite3": {"audit", "knowledge"},
     "prometheus_client": {"telemetry"},
     "uvloop": {"cli.replica"},

@@ -40,7 +40,7 @@ def test_one_search_of_so_many_is_made_again_by_scan() -> None:
 
 def test_what_a_search_misses_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     by_graph = VectorIndex.search
-    monkeypatch.setattr(VectorIndex, "search", lambda *given, **more: [each[:2] for each in by_graph(*given, **more)])
+    monkeypatch.setattr(VectorIndex, "search", lambda *given, **more: by_graph(*given, **more)[:2])
     probe = Probe(1)
     probe.note(generation(), query("card"), STAFF, 0.0)
     found = looked(probe, 1)

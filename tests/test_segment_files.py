@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 import time
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.knowledge import generation, merges
+from gateway.knowledge import failpoints, generation, merges, packed, segment_files
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Drop, Put, Remove
-from gateway.knowledge.segment_files import FOLDER, GRAPH, GRAPH_MANIFEST, MANIFEST, OLD_SECONDS, UNKNOWN_SECONDS
+from gateway.knowledge.generation import Part
+from gateway.knowledge.packed import Write
+from gateway.knowledge.segment_files import ARRAYS, FOLDER, GRAPH, MANIFEST, OLD_SECONDS, UNKNOWN_SECONDS, SegmentFiles
 from gateway.types import Principal, Ranker
 from tests.test_generation import NOBODY, STAFF, WORDS, document, query
 from tests.test_knowledge_base import PLACE, Desk
@@ -34,15 +37,26 @@ async def filled(folder: Path) -> Desk:
     await desk.write(Create())
     for at in range(COUNT):
         await desk.write(Put(document(f"d{at}", WORDS[at % len(WORDS)], is_secret=at % 7 == 0)))
-        while running := [task for task in desk.base.merging if not task.done()]:
-            await asyncio.gather(*running)
+        await settled(desk)
     return desk
 
 
 async def closed(desk: Desk) -> None:
-    desk.base.keep()
     await desk.base.close()
     desk.store.close()
+
+
+async def settled(desk: Desk) -> None:
+    while running := [task for task in desk.base.merging if not task.done()]:
+        await asyncio.gather(*running)
+
+
+def is_mapped(name: str) -> bool:
+    return name in Path("/proc/self/maps").read_text()
+
+
+def parts(desk: Desk) -> tuple[Part, ...]:
+    return desk.library.generation(key(*PLACE)).parts
 
 
 @pytest.fixture
@@ -72,7 +86,7 @@ def answers(desk: Desk) -> list[object]:
 
 
 def named(desk: Desk) -> list[str]:
-    return [part.segment.name for part in desk.library.generation(key(*PLACE)).parts if part.segment.name]
+    return [part.segment.name for part in parts(desk) if part.segment.name]
 
 
 def without_files(folder: Path, tmp_path: Path) -> list[object]:
@@ -87,9 +101,29 @@ def without_files(folder: Path, tmp_path: Path) -> list[object]:
 async def test_a_start_uses_what_is_kept_and_finds_the_same(folder: Path, tmp_path: Path) -> None:
     desk = Desk(folder)
     assert named(desk)
-    graphs = [part.segment.index.is_exact for part in desk.library.generation(key(*PLACE)).parts if part.segment.name]
-    assert not any(graphs)
+    assert not any(part.segment.index.is_exact for part in parts(desk) if part.segment.name)
     assert answers(desk) == without_files(folder, tmp_path)
+    await closed(desk)
+
+
+async def test_graphs_are_on_disk_when_a_merge_is_shown_and_a_copy_of_that_moment_has_them(tmp_path: Path) -> None:
+    desk = await filled(tmp_path)
+    killed = tmp_path / "killed"
+    shutil.copytree(tmp_path, killed, ignore=shutil.ignore_patterns("killed"))  # as a kill would leave it
+    again = Desk(killed)
+    assert named(again) == named(desk) != []
+    assert [part.segment.index.is_exact for part in parts(again) if part.segment.name] == [False] * len(named(desk))
+    assert answers(again) == answers(desk)
+    for one in (desk, again):
+        await closed(one)
+
+
+async def test_arrays_and_graphs_that_are_kept_are_used_from_there(folder: Path) -> None:
+    desk = await filled(folder / "live")
+    (kept,) = [part.segment for part in parts(desk) if part.segment.name]
+    assert not kept.index.vectors(slice(None)).flags.writeable
+    assert not kept.titles.flags.writeable
+    assert all(is_mapped(f"{kept.name}/{name}") for name in (ARRAYS, GRAPH))
     await closed(desk)
 
 
@@ -147,7 +181,7 @@ def flipped(path: Path) -> None:
 def swapped(path: Path) -> None:
     """With that of another segment, or another file of its own."""
     others = [one for one in path.parent.parent.glob(f"*/{path.name}") if one != path]
-    own = path.with_name("versions.npy" if path.name == "spans.npy" else "spans.npy")
+    own = path.with_name(GRAPH if path.name == ARRAYS else ARRAYS)
     shutil.copy(others[0] if others else own, path)
 
 
@@ -161,7 +195,7 @@ async def test_no_damage_of_any_file_changes_an_answer(
 ) -> None:
     expected = without_files(folder, tmp_path)
     names = list(files_of(folder))
-    assert {MANIFEST, GRAPH, GRAPH_MANIFEST, "vectors.npy"} <= set(names)
+    assert set(names) == {MANIFEST, ARRAYS, GRAPH}
     for name in names:
         broken = tmp_path / "broken" / name
         shutil.copytree(folder, broken, ignore=shutil.ignore_patterns("bare", "broken"))
@@ -183,6 +217,82 @@ async def test_where_nothing_can_be_written_it_goes_on_in_memory(
     assert (named(desk), len(desk.found())) == ([], COUNT)
     assert "could not be kept" in caplog.text
     await closed(desk)
+
+
+async def test_a_full_disk_costs_the_next_start_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    full = True
+
+    def written(path: Path, give: Callable[[Write], None], go_on: Callable[[], None] = lambda: None) -> str:
+        if full and path.name == GRAPH:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return packed.written(path, give, go_on)
+
+    monkeypatch.setattr(segment_files, "written", written)
+    desk = await filled(tmp_path)
+    assert "No space left on device" in caplog.text
+    assert "could not be kept" in caplog.text
+    assert (named(desk), desk.base.figures().unkept) == ([], 1)
+    assert [*(tmp_path / FOLDER).iterdir()] == []
+    found = answers(desk)
+    full = False
+    desk.base.start()
+    await settled(desk)
+    assert (named(desk), desk.base.figures().unkept) == ([], 1)  # not yet
+    monkeypatch.setattr(segment_files, "RETRY_SECONDS", 0)
+    desk.base.start()
+    await settled(desk)
+    assert (len(named(desk)), desk.base.figures().unkept) == (1, 0)
+    assert answers(desk) == found
+    await closed(desk)
+
+
+async def test_who_is_stopped_while_it_writes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    desk = await filled(tmp_path)
+    (segment,) = [part.segment for part in parts(desk) if part.segment.name]
+    pieces = 0
+
+    def stop() -> None:
+        nonlocal pieces
+        pieces += 1
+        if pieces == 30:  # within the graph
+            raise asyncio.CancelledError
+
+    files = SegmentFiles(tmp_path / "other", "made")
+    with pytest.raises(asyncio.CancelledError):
+        files.keep(PLACE, segment, stop)
+    assert [*(tmp_path / "other" / FOLDER).iterdir()] == []
+    assert files.keep(PLACE, segment).name
+    await closed(desk)
+
+
+POINTS = ("segment-before-graph", "segment-before-manifest", "segment-before-rename", "segment-after-rename")
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_what_a_kill_leaves_half_written_is_not_used(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """All of it is copied where the process may die; whoever starts there finds what it finds without."""
+    left = tmp_path / "left"
+
+    def reached(name: str) -> None:
+        if name == point:
+            shutil.copytree(folder, left, ignore=shutil.ignore_patterns("left"), dirs_exist_ok=True)
+
+    for path in (folder / FOLDER).iterdir():
+        shutil.rmtree(path)
+    monkeypatch.setattr(failpoints, "reached", reached)
+    desk = Desk(folder)
+    desk.base.start()
+    await settled(desk)
+    expected = answers(desk)
+    await closed(desk)
+    again = Desk(left)
+    assert len(named(again)) == (point == "segment-after-rename")
+    assert answers(again) == expected
+    await closed(again)
 
 
 async def test_what_nobody_has_used_for_long_goes(folder: Path) -> None:
@@ -234,8 +344,7 @@ async def test_what_was_merged_into_others_goes_at_once(folder: Path) -> None:
     before = set(named(desk))
     for at in range(COUNT):
         await desk.write(Put(document(f"e{at}", WORDS[at % len(WORDS)])))
-        while running := [task for task in desk.base.merging if not task.done()]:
-            await asyncio.gather(*running)
+        await settled(desk)
     assert before - set(named(desk))
     assert {path.name for path in (folder / FOLDER).iterdir()} == set(named(desk))
     await closed(desk)

@@ -47,9 +47,6 @@ class Named(FakeGateway):
         self.is_candidate = False
         self.sha256 = "cd" * 32
 
-    def keep(self) -> None:
-        pass
-
     def start(self) -> None:
         self.is_started = True
 

@@ -582,4 +582,4 @@ def test_what_is_left_of_the_server_before_takes_no_port() -> None:
 def test_the_supervisor_has_no_use_for_the_heavy_packages() -> None:
     code = "import sys, gateway.cli.serve, gateway.cli.announcement, gateway.workers.serving; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"grpc", "onnxruntime", "tokenizers", "hnswlib", "uvloop"} & set(done.stdout.split())
+    assert not {"grpc", "onnxruntime", "tokenizers", "hnswlib", "faiss", "uvloop"} & set(done.stdout.split())

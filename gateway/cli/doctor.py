@@ -25,7 +25,17 @@ from gateway.config import AuditSection, Config, Device, Fallback, ModelSection,
 from gateway.errors import DeviceUnavailable, DocumentInvalid, GatewayError
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
-PACKAGES = ("cascade-gateway", "protobuf", "numpy", "tokenizers", "hnswlib", "uvloop", "pydantic", "aiohttp")
+PACKAGES = (
+    "cascade-gateway",
+    "protobuf",
+    "numpy",
+    "tokenizers",
+    "hnswlib",
+    "faiss-cpu",
+    "uvloop",
+    "pydantic",
+    "aiohttp",
+)
 FEW_FILES = 2000 + 100
 """The server accepts 2,000 connections, each a file descriptor."""
 

@@ -107,6 +107,7 @@ class KnowledgeBase:
             documents=sum(documents for documents, _ in counts),
             passages=sum(passages for _, passages in counts),
             segments=sum(len(one.parts) for one in generations),
+            unkept=sum(part.segment.is_unkept for one in generations for part in one.parts),
             version=self._applied,
             encoder=self.encoder,
             is_encoder_current=self._switched is None or self._switched.encoder == self.encoder,
@@ -152,12 +153,6 @@ class KnowledgeBase:
         """Of all collections."""
         generations = (self._generation(place) for place in self._store.collections())
         return (part for generation in generations if generation is not None for part in generation.parts)
-
-    def keep(self) -> None:
-        """What the next start would have to make anew. Holds the interpreter for a second for each million passages:
-        not while there are questions."""
-        for part in self._parts():
-            self._files.keep_graph(part.segment)
 
     def start(self) -> None:
         """Build graphs where a scan takes long, beside questions."""

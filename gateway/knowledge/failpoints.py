@@ -13,9 +13,10 @@ NAMES = (
     "while-merging",
     "before-merge-shown",
     "after-merge-shown",
+    "segment-before-graph",
+    "segment-before-manifest",
     "segment-before-rename",
     "segment-after-rename",
-    "graph-before-rename",
 )
 """Each is proved by `gateway loadtest crashes`."""
 _NAMED = os.environ.get("GATEWAY_FAILPOINT", "")

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from gateway.knowledge import failpoints
 from gateway.knowledge.generation import Generation, Part
+from gateway.knowledge.graphs import CodeGraph
 from gateway.knowledge.probe import give_way
 from gateway.knowledge.segment import Segment
 from gateway.knowledge.segment_files import SegmentFiles
@@ -51,9 +52,15 @@ class Merges:
     def begin_if_due(self, place: Place, generation: Generation) -> None:
         running = self._tasks.get(place)
         if not self._is_closing and (running is None or running.done()):
-            parts = due(generation)
+            parts = due(generation) or self._unkept(generation)
             if parts:
                 self._tasks[place] = asyncio.create_task(self._merge(place, parts))
+
+    def _unkept(self, generation: Generation) -> list[Part]:
+        """One that could not be written to disk, where it is time to try again."""
+        if not self._files.may_try:
+            return []
+        return next(([part] for part in generation.sealed() if part.segment.is_unkept), [])
 
     async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
         """And again, until nothing is due: writes may come faster than graphs are built."""
@@ -90,15 +97,15 @@ class Merges:
             failpoints.reached("while-merging")
 
         segment = parts[0].segment
-        if len(parts) == 1 and not parts[0].is_worn and segment.words.is_compact:  # it wants a graph, no more
-            segment = replace(segment, index=VectorIndex(segment.index.vectors(slice(None)), GRAPH_FROM, go_on))
-        else:
+        if len(parts) > 1 or parts[0].is_worn or not segment.words.is_compact:
             some = [one for part in parts for one in part.entries()]
             if not some:
                 return None
-            segment = Segment.build(some, GRAPH_FROM, go_on=go_on)
-        is_kept = bool(segment.name) or len(segment.spans) <= GRAPH_FROM
-        return segment if is_kept else self._files.keep(place, segment)
+            segment = Segment.build(some, GRAPH_FROM, go_on=go_on, build=CodeGraph)
+        elif segment.index.is_exact:  # it wants a graph, no more
+            vectors = segment.index.vectors(slice(None))
+            segment = replace(segment, index=VectorIndex(vectors, GRAPH_FROM, go_on, CodeGraph))
+        return self._files.keep(place, segment, go_on) if len(segment.spans) > GRAPH_FROM else segment
 
     async def close(self) -> None:
         """What is being built ends within a second: nobody writes into the folder afterwards."""

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.knowledge.documents import passages
+from gateway.knowledge.graphs import FloatGraph, GoOn
 from gateway.knowledge.lexical import LANGUAGE, LexicalIndex, Words, analyzer
 from gateway.knowledge.pages import Pages
-from gateway.knowledge.vectors import EXACT_UP_TO, VectorIndex
+from gateway.knowledge.vectors import EXACT_UP_TO, Build, VectorIndex
 from gateway.types import Document, Matrix, Pass, Passage, Prediction, Principal, Vector
 
 Embed = Callable[[Sequence[str]], Matrix]
@@ -117,16 +118,18 @@ class Segment:
         given: Sequence[Entry],
         exact_up_to: int = EXACT_UP_TO,
         is_open: bool = False,
-        go_on: Callable[[], None] = lambda: None,
+        go_on: GoOn = lambda: None,
+        build: Build = FloatGraph,
     ) -> Segment:
-        """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. Raises
-        SearchFailed for anything but unit vectors, and what `go_on` raises, which is called now and then."""
+        """Of documents with different ids and at least one passage. `is_open`: to be built anew soon. `exact_up_to` and
+        `build`: see `VectorIndex`. Raises SearchFailed for anything but unit vectors, and what `go_on` raises, which is
+        called now and then."""
         return Segment.of(
             [one.document for one in given],
             [one.version for one in given],
             np.concatenate([one.spans for one in given]),
             [len(one.spans) for one in given],
-            VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on),
+            VectorIndex(np.concatenate([one.vectors for one in given]), exact_up_to, go_on, build),
             np.stack([one.title for one in given]),
             LexicalIndex([one.words for one in given], is_compact=not is_open),
         )
@@ -189,6 +192,11 @@ class Segment:
             pages=self.pages.joined(other.pages),
             words=self.words.joined(other.words),
         )
+
+    @property
+    def is_unkept(self) -> bool:
+        """Whether its graph is in memory alone, so that a start would build it anew."""
+        return not self.index.is_exact and not self.name
 
     def _valid(self) -> NDArray[np.float64]:
         return np.tile(np.array(ALWAYS), (len(self.documents), 1)) if self.valid is None else self.valid
@@ -277,7 +285,7 @@ class Segment:
         """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
         count = least * each
         while True:
-            rows, _ = self.index.search(embedding, count, allowed, self.owner)
+            rows = self.index.search(embedding, count, allowed, self.owner)
             owners = np.unique(self.owner[rows]).astype(np.int64)
             if len(owners) >= least or len(rows) < count:
                 return owners

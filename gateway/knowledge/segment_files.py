@@ -1,69 +1,84 @@
 """Segments on disk: what a start would have to make again. A cache and no more; the store is the truth.
 
-A segment is a folder of arrays, named by the sha256 of its manifest, which has the sha256 of each of them: nothing is
-used unless all of it is as it was written. Arrays are mapped, not read: memory that the kernel can take back. Texts are
-not in it, and rights neither: those are the store's of this moment. Its graph comes later, when a gateway is stopped:
-hnswlib holds the interpreter while it writes or reads one, a second for a million passages, and no question waits then.
+A segment is a folder of two files, its arrays and its graph, named by the sha256 of its manifest, which has the sha256
+of both: nothing is used unless all of it is as it was written. It is written beside questions as soon as it is made,
+under another name until all of it is on the disk, and used from there: mapped, which is memory that the kernel can take
+back, and that processes share. Texts are not in it, and rights neither: those are the store's of this moment.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import json
 import logging
+import math
 import os
 import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.generation import Part
+from gateway.knowledge.graphs import CODES, CodeGraph
 from gateway.knowledge.lexical import LexicalIndex
+from gateway.knowledge.packed import Array, Layout, is_sound, layout, pack, unpacked, written
 from gateway.knowledge.segment import Segment
-from gateway.knowledge.vectors import GRAPH_VERSION, VectorIndex
+from gateway.knowledge.vectors import VectorIndex
 from gateway.types import Document
 
 log = logging.getLogger(__name__)
 
 FOLDER = "segments"
-MANIFEST, GRAPH, GRAPH_MANIFEST = "manifest.json", "graph.bin", "graph.json"
+MANIFEST, ARRAYS, GRAPH = "manifest.json", "arrays.bin", "graph.bin"
 UNFINISHED = ".making-"
-FORMAT = 1
+FORMAT = f"2, {CODES}"
 LEAST_LIVE = 0.5
 """Of a segment's documents: one of which less counts is not used."""
 OLD_SECONDS = 3600.0
 """Folders that nobody has used for so long go: another process may be about to."""
 UNKNOWN_SECONDS = 7 * 86_400.0
 """The same for those of another bundle, which may come back."""
-MAPPED_FROM = 4 << 20
-"""Bytes."""
-CHUNK = 8 << 20
 NOBODY = frozenset({"\0"})
 """Who may read what does not count any more: no caller's group has such a name."""
+RETRY_SECONDS = 600.0
+"""After a segment could not be written, as where the disk is full."""
+WORDS = "words_"
+"""Begins the names of the arrays of what documents say literally."""
 
 Place = tuple[str, str]
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A folder whose manifest is sound."""
+    """A folder whose manifest is sound. `digests` are of its files."""
 
     folder: Path
     place: Place
-    digests: Mapping[str, str]
     rows: int
+    layout: Layout
+    digests: Mapping[str, str]
+
+    def check(self) -> None:
+        """Raises OSError, and ValueError where a file is not as it was written: it could end the process."""
+        for name, digest in self.digests.items():
+            if not is_sound(self.folder / name, digest):
+                raise ValueError(f"{name} is not what was written")
+
+    def arrays(self) -> dict[str, Array]:
+        return unpacked(self.folder / ARRAYS, self.layout)
+
+    def index(self, vectors: Array) -> VectorIndex:
+        is_walked = GRAPH in self.digests
+        return VectorIndex.kept(vectors, CodeGraph.read(self.folder / GRAPH, *vectors.shape) if is_walked else None)
 
 
 class SegmentFiles:
@@ -73,6 +88,7 @@ class SegmentFiles:
         self._folder = folder / FOLDER
         self._made = made
         self._kept: dict[Place, list[Kept]] | None = None
+        self._failed = -math.inf  # when one could not be written, by time.monotonic
 
     # -- reading ------------------------------------------------------------------------------------------------------
 
@@ -106,16 +122,18 @@ class SegmentFiles:
             if (given["format"], given["made"]) != (FORMAT, self._made):
                 return None
             tenant, collection = given["place"]
-            return Kept(folder, (tenant, collection), given["files"], given["rows"])
+            return Kept(folder, (tenant, collection), given["rows"], given["arrays"], given["files"])
         except (OSError, ValueError, KeyError):
             return None
 
     def _part(self, kept: Kept, documents: Mapping[int, Document]) -> Part | None:
         """None where too little of it counts, or anything is not as it was written."""
         try:
-            versions = _read(kept, "versions").tolist()
+            kept.check()
+            arrays = kept.arrays()
+            versions = arrays["versions"].tolist()
             # Numbers are given again where a copy was put back: the same one may be another document by then.
-            known = zip(versions, _read(kept, "checks").tolist(), strict=True)
+            known = zip(versions, arrays["checks"].tolist(), strict=True)
             documents = {
                 version: document
                 for version, check in known
@@ -124,19 +142,17 @@ class SegmentFiles:
             alive = np.array([version in documents for version in versions], bool)
             if alive.mean() < LEAST_LIVE:
                 return None
-            arrays = {name: _read(kept, name) for name in kept.digests}
-            index = VectorIndex.kept(arrays["vectors"], _graph(kept.folder, len(arrays["vectors"])))
             segment = Segment.of(
                 [documents.get(version) or _gone(version) for version in versions],
                 versions,
                 arrays["spans"],
                 arrays["lengths"].tolist(),
-                index,
+                kept.index(arrays["vectors"]),
                 arrays["titles"],
-                LexicalIndex.kept({name.removeprefix("words_"): one for name, one in arrays.items()}),
+                _words(arrays),
                 kept.folder.name,
             )
-        except (OSError, ValueError, KeyError, IndexError, EOFError) as error:
+        except (OSError, ValueError, KeyError) as error:
             log.warning("%s is not used, and made anew: %s", kept.folder, error)
             return None
         with contextlib.suppress(OSError):
@@ -145,56 +161,80 @@ class SegmentFiles:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def keep(self, place: Place, segment: Segment) -> Segment:
-        """Write the segment, but for its graph. The same one, its arrays mapped from there; as it was where that is not
-        possible: the next start is slower then, and nothing else."""
+    @property
+    def may_try(self) -> bool:
+        """Whether it is time to write what could not be written."""
+        return time.monotonic() - self._failed > RETRY_SECONDS
+
+    def keep(self, place: Place, segment: Segment, go_on: Callable[[], None] = lambda: None) -> Segment:
+        """Write the segment. The same one, its arrays and its graph mapped from there; as it was where that is not
+        possible: the next start is slower then, and it takes more memory. Raises what `go_on` raises, which is called
+        now and then."""
         unfinished: Path | None = None
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder))
-            digests = {name: _write(unfinished / f"{name}.npy", one) for name, one in _arrays(segment).items()}
-            manifest = {
-                "format": FORMAT,
-                "made": self._made,
-                "place": place,
-                "rows": len(segment.spans),
-                "files": digests,
-            }
-            content = json.dumps(manifest, indent=2).encode()
-            (unfinished / MANIFEST).write_bytes(content)
-            folder = self._folder / hashlib.sha256(content).hexdigest()
-            failpoints.reached("segment-before-rename")
-            if folder.exists() and not _is_sound(folder, digests):
-                shutil.rmtree(folder)
-            if folder.exists():  # another process has made the same
-                shutil.rmtree(unfinished)
-            else:
-                unfinished.rename(folder)
-            failpoints.reached("segment-after-rename")
-            mapped = {name: _mapped(folder / f"{name}.npy") for name in ("vectors", "titles")}
-        except (OSError, ValueError, EOFError) as error:
-            log.warning("a segment of %s could not be kept in %s: %s", "/".join(place), self._folder, error)
-            if unfinished is not None:
-                shutil.rmtree(unfinished, ignore_errors=True)
+            kept = self._written(unfinished, place, segment, go_on)
+            arrays = kept.arrays()
+            index = kept.index(arrays["vectors"])
+        except (OSError, ValueError) as error:
+            self._failed = time.monotonic()
+            log.warning(
+                "a segment of %s could not be kept in %s, so that it stays in memory, and a start would build it anew: "
+                "%s. It is tried again in %g minutes",
+                "/".join(place),
+                self._folder,
+                error,
+                RETRY_SECONDS / 60,
+            )
             return segment
-        index = segment.index.mapped(mapped["vectors"])
-        return replace(segment, index=index, titles=mapped["titles"], name=folder.name)
+        finally:
+            if unfinished is not None:
+                shutil.rmtree(unfinished, ignore_errors=True)  # not there any more where all went well
+        return replace(
+            segment,
+            versions=arrays["versions"],
+            spans=arrays["spans"],
+            index=index,
+            titles=arrays["titles"],
+            words=_words(arrays),
+            name=kept.folder.name,
+        )
 
-    def keep_graph(self, segment: Segment) -> None:
-        """Where it is not there yet, and the segment is. Holds the interpreter."""
-        folder = self._folder / segment.name
-        if not segment.name or segment.index.is_exact or (folder / GRAPH_MANIFEST).exists():
-            return
-        unfinished = folder / f".{GRAPH}.{os.getpid()}"
-        try:
-            segment.index.save_graph(unfinished)
-            manifest = {"version": GRAPH_VERSION, "rows": len(segment.spans), "sha256": _sha256(unfinished)}
-            failpoints.reached("graph-before-rename")
-            unfinished.rename(folder / GRAPH)
-            (folder / GRAPH_MANIFEST).write_text(json.dumps(manifest))
-        except OSError as error:
-            log.warning("%s: its graph could not be kept, and is made anew: %s", folder, error)
-            unfinished.unlink(missing_ok=True)
+    def _written(self, unfinished: Path, place: Place, segment: Segment, go_on: Callable[[], None]) -> Kept:
+        """Raises OSError."""
+        arrays = _arrays(segment)
+        digests = {ARRAYS: written(unfinished / ARRAYS, partial(pack, arrays), go_on)}
+        failpoints.reached("segment-before-graph")
+        if segment.index.codes is not None:
+            digests[GRAPH] = written(unfinished / GRAPH, segment.index.codes.write, go_on)
+        failpoints.reached("segment-before-manifest")
+        rows, where = len(segment.spans), layout(arrays)
+        manifest = {
+            "format": FORMAT,
+            "made": self._made,
+            "place": place,
+            "rows": rows,
+            "arrays": where,
+            "files": digests,
+        }
+        content = json.dumps(manifest, indent=2).encode()
+        kept = Kept(self._folder / hashlib.sha256(content).hexdigest(), place, rows, where, digests)
+        written(unfinished / MANIFEST, lambda write: write(content))
+        failpoints.reached("segment-before-rename")
+        if not self._is_there(kept):  # else another process has made the same
+            unfinished.rename(kept.folder)
+        failpoints.reached("segment-after-rename")
+        return kept
+
+    def _is_there(self, kept: Kept) -> bool:
+        """One that is not sound is taken away."""
+        with contextlib.suppress(OSError, ValueError):
+            if self._manifest(kept.folder) is not None:
+                kept.check()
+                return True
+        shutil.rmtree(kept.folder, ignore_errors=True)
+        return False
 
     def clean(self, used: Sequence[Segment]) -> None:
         """Forget what is not among these, nor was used lately by another process."""
@@ -223,15 +263,12 @@ def _arrays(segment: Segment) -> dict[str, Array]:
         "lengths": segment.lengths.astype(np.int32),
         "vectors": segment.index.vectors(slice(None)),
         "titles": segment.titles,
-        **{f"words_{name}": one for name, one in segment.words.arrays().items()},
+        **{f"{WORDS}{name}": one for name, one in segment.words.arrays().items()},
     }
 
 
-def _is_sound(folder: Path, digests: Mapping[str, str]) -> bool:
-    try:
-        return all(_sha256(folder / f"{name}.npy") == digest for name, digest in digests.items())
-    except OSError:
-        return False
+def _words(arrays: Mapping[str, Array]) -> LexicalIndex:
+    return LexicalIndex.kept({name.removeprefix(WORDS): one for name, one in arrays.items() if name.startswith(WORDS)})
 
 
 def _check(document: Document) -> int:
@@ -241,59 +278,3 @@ def _check(document: Document) -> int:
 def _gone(version: int) -> Document:
     """In the place of a document that does not count any more."""
     return Document(f"\0{version}", "", "", "", "", "", NOBODY)
-
-
-def _read(kept: Kept, name: str) -> Array:
-    """Raises ValueError where it is not as it was written."""
-    path = kept.folder / f"{name}.npy"
-    if _sha256(path) != kept.digests[name]:
-        raise ValueError(f"{path.name} is not what was written")
-    return _mapped(path)
-
-
-def _mapped(path: Path) -> Array:
-    """Read, where it is small: each that is mapped takes a descriptor for as long as it is used."""
-    mode: Literal["r"] | None = "r" if path.stat().st_size >= MAPPED_FROM else None
-    return np.asarray(np.load(path, mmap_mode=mode, allow_pickle=False))
-
-
-def _graph(folder: Path, rows: int) -> Path | None:
-    """None where there is none, or it is in doubt: a damaged one would be loaded, and end the process."""
-    try:
-        given = json.loads((folder / GRAPH_MANIFEST).read_text())
-        if (given["version"], given["rows"]) != (GRAPH_VERSION, rows) or _sha256(folder / GRAPH) != given["sha256"]:
-            raise ValueError("it is not what was written")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError) as error:
-        log.warning("%s is not used, and made anew: %s", folder / GRAPH, error)
-        for name in (GRAPH_MANIFEST, GRAPH):
-            with contextlib.suppress(OSError):
-                (folder / name).unlink()
-        return None
-    return folder / GRAPH
-
-
-def _write(path: Path, array: Array) -> str:
-    """In pieces, between which others go on. The sha256."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for chunk in _chunks(np.ascontiguousarray(array)):
-            digest.update(chunk)
-            file.write(chunk)
-    return digest.hexdigest()
-
-
-def _chunks(array: Array) -> Iterator[bytes | memoryview]:
-    """Of a .npy file."""
-    header = io.BytesIO()
-    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
-    yield header.getvalue()
-    whole = array.reshape(-1).view(np.uint8).data
-    for at in range(0, len(whole), CHUNK):
-        yield whole[at : at + CHUNK]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

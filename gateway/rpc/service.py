@@ -169,10 +169,6 @@ class Startable(Gateway, Protocol):
         """See `Preparable`; of its own bundle."""
         ...
 
-    def keep(self) -> None:
-        """Write down what the next start would have to make anew. Once no questions come: it holds the interpreter."""
-        ...
-
     def start(self) -> None:
         """On the running event loop."""
         ...

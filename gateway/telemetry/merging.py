@@ -50,6 +50,7 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_knowledge_stored_documents": Rule.MAX,
     "gateway_knowledge_stored_passages": Rule.MAX,
     "gateway_knowledge_stored_segments": Rule.MAX,
+    "gateway_knowledge_unkept_segments": Rule.MAX,
     "gateway_knowledge_log_version": Rule.MIN,
     "gateway_knowledge_encoder_current": Rule.MIN,
     "gateway_knowledge_backfill_documents": Rule.MAX,

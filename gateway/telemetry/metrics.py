@@ -253,6 +253,7 @@ class Metrics:
                 ("stored_documents", "Documents of all stored collections."),
                 ("stored_passages", "Passages of all stored collections."),
                 ("stored_segments", "Segments that all stored collections consist of."),
+                ("unkept_segments", "Those of them whose graph could not be written to disk: a start builds it anew."),
                 ("log_version", "Number of the last change of the log that questions see."),
                 (
                     "encoder_current",
@@ -413,6 +414,7 @@ class Metrics:
             ("stored_documents", now.documents),
             ("stored_passages", now.passages),
             ("stored_segments", now.segments),
+            ("unkept_segments", now.unkept),
             ("log_version", now.version),
             ("encoder_current", now.is_encoder_current),
             ("backfill_documents", now.backfill.total),
