@@ -24,6 +24,7 @@ from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.drift_command import drift
 from loadtest.gpu import gpu
+from loadtest.guarantee_command import guarantee
 from loadtest.kept_command import kept_results
 from loadtest.knowledge_command import knowledge
 from loadtest.knowledge_peers_command import knowledge_beside_peers
@@ -61,6 +62,7 @@ for command in (
     leaks,
     crashes,
     medquad,
+    guarantee,
     drift,
     audit_cost,
 ):

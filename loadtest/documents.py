@@ -20,6 +20,7 @@ KINDS = (
     "leaks",
     "crashes",
     "medquad",
+    "guarantee",
     "drift",
 )
 
