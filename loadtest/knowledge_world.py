@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest.knowledge import SUBJECTS, Texts
+from loadtest.knowledge_made import SUBJECTS, Texts
 from loadtest.vector_stores.driver import WRITE_EVERY
 from loadtest.vector_stores.world import EVERYTHING, GROUPS, TOP, Asked, Matrix, Numbers, World
 

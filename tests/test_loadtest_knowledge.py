@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from loadtest import knowledge, knowledge_command
+from loadtest import knowledge, knowledge_command, knowledge_ends, knowledge_made
 from loadtest.__main__ import main
 
 SMALL = ("--passages", "3000", "--writes", "40", "--searches", "60", "--kills", "2", "--tenants", "3")
 
 
-def test_everything_is_measured_and_kept(tmp_path: Path) -> None:
+def test_everything_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(knowledge_ends, "REPLACED", 20)
     out = tmp_path / "knowledge.json"
     result = CliRunner().invoke(main, ["knowledge", *SMALL, "--out", str(out)])
     assert result.exit_code == 0, result.output
@@ -24,6 +25,8 @@ def test_everything_is_measured_and_kept(tmp_path: Path) -> None:
     assert found["acknowledged"] > 0
     assert found["recall"] > 0.95
     assert found["write_ms"]["p50"] > 0
+    assert found["start"]["passages"] == found["start_after_kill"]["passages"] == 3000
+    assert found["start"]["file_bytes"] > 3000 * 4 * knowledge_made.DIM
     assert "40 of 40" in result.output
 
 
@@ -41,7 +44,7 @@ def test_what_must_not_happen_is_said_and_fails(
     async def made(plan: knowledge.Plan, folder: Path) -> dict[str, Any]:
         taken = {"p50": 1.0, "p99": 2.0}
         sound = {"passages": 2, "writes": 40, "seen": 40, "kills": 2, "acknowledged": 9, "lost": 0, "torn": 0}
-        start = {"exact_seconds": 0.1, "full_speed_seconds": 0.2, "passages": 2, "private_bytes": 9, "mapped_bytes": 0}
+        start = {"exact_seconds": 0.1, "full_speed_seconds": 0.2, "passages": 2, "private_bytes": 9, "file_bytes": 0}
         more = {
             "write_ms": taken,
             "search_ms": taken,
@@ -60,8 +63,8 @@ def test_what_must_not_happen_is_said_and_fails(
 
 
 def test_versions_of_a_document_have_other_vectors() -> None:
-    texts = knowledge.Texts()
-    old, new = (f"T. {knowledge.document(7, version).answer}" for version in (0, 1))
+    texts = knowledge_made.Texts()
+    old, new = (f"T. {knowledge_made.document(7, version).answer}" for version in (0, 1))
     first, second, again = texts.embed([old, new, old])
     assert (first == again).all()
     assert float(first @ second) < 0.9

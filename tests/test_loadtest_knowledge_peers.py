@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from loadtest import knowledge, knowledge_peers, knowledge_world
+from loadtest import knowledge_made, knowledge_peers, knowledge_world
 from loadtest.__main__ import main
 from loadtest.knowledge_world import Plan
 from loadtest.vector_stores.world import GROUPS, TOP, World
@@ -50,9 +50,9 @@ def world_made(tmp_path_factory: pytest.TempPathFactory) -> knowledge_world.Made
 
 def test_vectors_are_those_of_the_collections_own_measure(world_made: knowledge_world.Made) -> None:
     _, vectors, _ = world_made
-    document = knowledge.document(7)
+    document = knowledge_made.document(7)
     texts = [f"T. {document.answer}", f"T. {document.text.split(chr(10))[2]}"]
-    assert (vectors[14:16] == knowledge.Texts().embed(texts)).all()
+    assert (vectors[14:16] == knowledge_made.Texts().embed(texts)).all()
     assert vectors.dtype == np.float32
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
 
@@ -76,7 +76,7 @@ def test_tenants_differ_in_size_and_groups_in_what_they_may_read(tmp_path: Path)
     assert sizes[0] > 1.5 * sizes[1] > 1.5 * sizes[3] > 0
     for group in GROUPS:
         assert world.permitted(group).mean() == pytest.approx(knowledge_world.share(group), rel=0.7)
-    subjects = np.arange(40_000) // 2 % knowledge.SUBJECTS
+    subjects = np.arange(40_000) // 2 % knowledge_made.SUBJECTS
     assert set(subjects[world.permitted("about-1")]) == {0, 1}
     assert len(set(subjects[world.permitted("some-1")])) > 100
     assert (world.rights[::2] == world.rights[1::2]).all()  # of one document

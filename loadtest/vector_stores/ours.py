@@ -13,7 +13,7 @@ import numpy as np
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Put
 from gateway.types import Document, Prediction, Principal
-from loadtest.knowledge import TOGETHER, Desk, Texts
+from loadtest.knowledge_made import TOGETHER, Desk, Texts
 from loadtest.vector_stores.world import TOP, Matrix, World
 
 NO_LOGITS = np.zeros(1, np.float32)
