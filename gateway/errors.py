@@ -24,6 +24,7 @@ GatewayError
     │   └── DeviceLost        and will fail again: it is the device's fault
     ├── SearchFailed          the index failed
     ├── StoreFailed           the knowledge base's file cannot be read or written
+    │   ├── StoreDamaged      or is not what was written
     │   └── StoreFull         as its disk is full
     ├── BundleInvalid         a bundle is missing, changed or does not fit
     ├── DocumentInvalid       an article cannot be read
@@ -174,6 +175,10 @@ class SearchFailed(GatewayError):
 
 class StoreFailed(GatewayError):
     """The knowledge base's file cannot be opened, read or written."""
+
+
+class StoreDamaged(StoreFailed):
+    """What is on disk is not what was written, or not all of it is there. Nothing of that is shown."""
 
 
 class StoreFull(StoreFailed):

@@ -1,6 +1,7 @@
 """What is left in a folder, looked into by a process of its own, as what is damaged may end a process.
 
-`python -m loadtest.crash_checks` reads names of folders, one a line, and says of each in a line of JSON what it found.
+`python -m loadtest.crash_checks` reads names of folders, and whether to read all of each, one in a line of JSON, and
+says of each in another what it found.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from gateway.errors import StoreFailed
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.verifying import verify
 from gateway.types import Document
-from loadtest.crash_writer import PLACE, QUESTIONS, expected
+from loadtest.crash_reading import Readable, readable
+from loadtest.crash_writer import BEGUN, PLACE, QUESTIONS, expected
 from loadtest.proof import Desk, small, wrong_answers
 
 TOLD = 5
@@ -31,8 +33,8 @@ TOLD = 5
 class Left:
     """What is in a folder. `refused`: why it is not opened, or read; all else is empty then. `writes`: how many whole
     ones are there. `wrong`: what is there that was never so, `answers`: what a search finds that is not as a scan has
-    it. `checked` and `verified` are what the product itself finds wrong. `crashed`: an error of another kind than it
-    should be, or how the process ended."""
+    it. `checked` and `verified` are what the product itself finds wrong. `readable`: see `crash_reading`. `crashed`: an
+    error of another kind than it should be, or how the process ended."""
 
     refused: str = ""
     writes: int = 0
@@ -41,6 +43,7 @@ class Left:
     answers: list[str] = field(default_factory=list)
     checked: list[str] = field(default_factory=list)
     verified: list[str] = field(default_factory=list)
+    readable: Readable = field(default_factory=dict)
     crashed: str = ""
 
     @property
@@ -64,14 +67,15 @@ class Inspector:
             self._process.kill()
             self._ended()
 
-    def left(self, folder: Path) -> Left:
+    def left(self, folder: Path, reads_all: bool = False) -> Left:
+        """`reads_all`: everything that can be read, too; that writes where writes are not known any more."""
         process = self._process = self._process or subprocess.Popen(
             (sys.executable, "-m", "loadtest.crash_checks"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert process.stdin is not None
         assert process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(f"{folder}\n")
+            process.stdin.write(f"{json.dumps([str(folder), reads_all])}\n")
             process.stdin.flush()
         line = process.stdout.readline()
         return Left(**json.loads(line)) if line else Left(crashed=f"the process ended with {self._ended()}")
@@ -84,7 +88,7 @@ class Inspector:
         return process.returncode
 
 
-async def inspected(folder: Path) -> Left:
+async def inspected(folder: Path, reads_all: bool) -> Left:
     left = Left()
     try:
         desk = Desk(folder)
@@ -92,6 +96,8 @@ async def inspected(folder: Path) -> Left:
         return Left(refused=str(error))
     try:
         await _look(desk, left)
+        if reads_all:
+            left.readable = await readable(desk)
     except StoreFailed as error:
         left.refused = str(error)
     finally:
@@ -105,7 +111,7 @@ async def _look(desk: Desk, left: Left) -> None:
     log = [one.seq for one in desk.store.changes(0, 1 << 30)]
     if log != list(range(1, len(log) + 1)):
         left.torn.append("the log has gaps")
-    left.writes, half = divmod(max(0, len(log) - 1), 2)
+    left.writes, half = divmod(max(0, len(log) - BEGUN), 2)
     if half:
         left.torn.append("a write is there by half")
     stored = desk.store.documents(*PLACE)
@@ -126,11 +132,12 @@ def wrong_documents(stored: Sequence[Stored], documents: dict[str, Document]) ->
 
 
 def main() -> None:
-    logging.getLogger("gateway").setLevel(logging.ERROR)  # of what was damaged on purpose
+    logging.getLogger("gateway").setLevel(logging.CRITICAL)  # of what was damaged on purpose
     with small():
         for line in sys.stdin:
             try:
-                left = asyncio.run(inspected(Path(line.rstrip("\n"))))
+                folder, reads_all = json.loads(line)
+                left = asyncio.run(inspected(Path(folder), reads_all))
             except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
                 left = Left(crashed=repr(error))
             print(json.dumps(asdict(left)), flush=True)

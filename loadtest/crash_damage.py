@@ -5,20 +5,21 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
-from gateway.knowledge.changes import Create
 from gateway.knowledge.file import BESIDE, FILE
 from gateway.knowledge.segment_files import FOLDER as SEGMENTS
 from loadtest.crash_checks import Inspector, Left
-from loadtest.crash_kills import FAULT, Kind, copy
-from loadtest.crash_writer import PLACE, changes
+from loadtest.crash_kills import Kind, copy
+from loadtest.crash_reading import SERVED, differing
+from loadtest.crash_writer import PLACE, begin, changes, named
 from loadtest.proof import Desk, copied, small
 
 WRITES = 70
 LOG = f"{FILE}-wal"
-FOUND = "found by Store.check"
+REFUSED = "refused to open, or to read"
 FILES_AT_MOST = 40
 """Of others than the store itself."""
 
@@ -28,12 +29,16 @@ async def made(folder: Path, writes: int, checkpoints: int, is_moved: bool = Fal
     file after so many; `is_moved`: also when all are done, so that both have them."""
     with small(checkpoints):
         desk = Desk(folder / "closed")
-        await desk.base.write(PLACE, [Create()])
+        await begin(desk)
         for number in range(writes):
-            await desk.base.write(PLACE, changes(number))
+            if number == writes // 2:
+                middle = time.time()
+            await desk.base.write(PLACE, changes(number), named(number))
         await desk.settle()
         if is_moved:
-            desk.store.clear(0.0)  # nothing, but it moves the log
+            with desk.store.moment() as rows:
+                rows("SELECT count(*) FROM document")  # somebody reads: the log is moved, and cannot be emptied
+                desk.store.clear(0.0)  # nothing, but it moves the log
         copied(folder / "closed", folder / "live")
         await desk.close()
         # And what a start makes of them: only that is found to be there already when it is made once more.
@@ -41,13 +46,15 @@ async def made(folder: Path, writes: int, checkpoints: int, is_moved: bool = Fal
         again = Desk(folder / "closed")
         again.base.start()
         await again.settle()
+        again.store.clear(middle)
         await again.close()
     return folder / "live", folder / "closed"
 
 
 def torn_log(live: Path, inspector: Inspector, tries: int, chance: random.Random, is_cut: bool, name: str) -> Kind:
-    """What is left must be what there was after some write, or be refused. What it cost is no fault: the disk's."""
+    """What is left is all that there was, or somebody notices. What it cost is no fault: the disk's."""
     kind = Kind(f"log {'cut' if is_cut else 'with a flipped bit'}, {name}", tries)
+    sound = inspector.left(copy(live, live.with_name("torn")), reads_all=True)
     size = (live / LOG).stat().st_size
     for _ in range(tries):
         folder = copy(live, live.with_name("torn"))
@@ -56,52 +63,52 @@ def torn_log(live: Path, inspector: Inspector, tries: int, chance: random.Random
             _cut(folder / LOG, at)
         else:
             _flip(folder / LOG, at, chance.randrange(8))
-        left = inspector.left(folder)
-        kind.acknowledged += WRITES
-        _judge_log(kind, left, f"at byte {at} of {size}")
+        judge(kind, inspector.left(folder, reads_all=True), sound, f"byte {at} of {size}")
     return kind
 
 
-def _judge_log(kind: Kind, left: Left, where: str) -> None:
-    if left.refused and not left.crashed:
-        kind.lost += WRITES
-        kind.came["refused to open, or to read"] += 1
-    elif left.faults:
-        kind.fault(*(f"{where}: {one}" for one in left.faults), how=f"{FAULT}, {FOUND}" if left.checked else FAULT)
-    else:
-        kind.lost += WRITES - left.writes
-        kind.came["everything is there" if left.writes == WRITES else "an earlier state"] += 1
-
-
-def spoiled_file(closed: Path, inspector: Inspector, tries: int, chance: random.Random, known: list[str]) -> Kind:
-    """The main file: somebody must notice, or what is read is right. `known`: what is said of the sound one."""
+def spoiled_file(closed: Path, inspector: Inspector, tries: int, chance: random.Random) -> Kind:
+    """The main file, likewise."""
     kind = Kind("main file with a flipped bit", tries)
+    sound = inspector.left(copy(closed, closed.with_name("spoiled")), reads_all=True)
     size = (closed / FILE).stat().st_size
     for _ in range(tries):
         folder = copy(closed, closed.with_name("spoiled"))
         at = chance.randrange(size)
         _flip(folder / FILE, at, chance.randrange(8))
-        left = inspector.left(folder)
-        kind.acknowledged += WRITES
-        how = _noticed(left, known)
-        if how == FAULT:
-            missing = [] if left.writes == WRITES else [f"{left.writes} writes of {WRITES} are there"]
-            kind.fault(*(f"byte {at} of {size}, noticed by nobody: {one}" for one in [*left.faults, *missing]))
-        else:
-            kind.came[how] += 1
+        judge(kind, inspector.left(folder, reads_all=True), sound, f"byte {at} of {size}")
     return kind
 
 
-def _noticed(left: Left, known: list[str]) -> str:
+def judge(kind: Kind, left: Left, sound: Left, where: str) -> None:
+    """What was damaged is noticed before any of it is served, or all that can be read is as it was."""
+    kind.acknowledged += WRITES
+    how, faults = _noticed(left, sound)
+    if faults:
+        kind.fault(*(f"{where}: {one}" for one in faults))
+        return
+    kind.came[how] += 1
+    if how == REFUSED:
+        kind.lost += WRITES
+
+
+def _noticed(left: Left, sound: Left) -> tuple[str, list[str]]:
+    """By whom, and else what nobody noticed."""
     if left.crashed:
-        return FAULT
+        return "", [left.crashed]
+    other = differing(left.readable, sound.readable) if left.readable else []
+    # Whatever a verification would find: nobody waits for one.
+    if served := [*left.wrong, *left.answers, *(one for one in other if one.endswith(SERVED))]:
+        return "", [f"is served: {one}" for one in served]
     if left.refused:
-        return "refused to open, or to read"
-    if left.checked:
-        return FOUND
-    if set(left.verified) - set(known):
-        return "found by verify"
-    return FAULT if left.faults or left.writes != WRITES else "what is read is right"
+        return REFUSED, []
+    if left.checked or set(left.verified) - set(sound.verified):
+        return "found by verify, and served right", []
+    missing = [] if left.writes == sound.writes else [f"{left.writes} writes of {sound.writes} are there"]
+    if faults := [*left.torn, *missing, *other]:
+        return "", [f"noticed by nobody: {one}" for one in faults]
+    refused = left.readable != sound.readable
+    return "refused where it is read" if refused else "harmless: everything reads the same", []
 
 
 Harm = Callable[[Path, Path, random.Random], object]

@@ -12,18 +12,47 @@ import ctypes
 import os
 import resource
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from gateway.cascade.confidence import FEATURES_VERSION
 from gateway.errors import StoreFailed
 from gateway.knowledge.base import key
-from gateway.knowledge.changes import Change, Create, Put, Remove
-from gateway.types import Document, Principal
-from loadtest.proof import Desk, asked, small
+from gateway.knowledge.changes import EVERYWHERE, Calibrate, Change, Create, Drop, Put, Remove, Switch
+from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION
+from gateway.types import Document, Principal, SearchConfidence
+from loadtest.proof import ENCODER, Desk, asked, small
 
 PLACE = ("acme", "help")
+OLD, OTHERS = ("acme", "old"), ("other", "help")
 KEPT = 40
 """Pairs that are there at a time; older ones are deleted."""
 SUBJECTS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
+BESIDES = Document("besides", "Card", "https://help.example/card", "2026-01-01", "A card.", "A card.\n\nMore.\n")
+CONFIDENCE = SearchConfidence(
+    weights=(1.0, 2.0, 0.5, -0.5),
+    bias=0.25,
+    centre=(0.5, 0.25, 0.125, 0.5),
+    scale=(0.25, 0.5, 1.0, 2.0),
+    threshold=0.5,
+    precision=0.8,
+    questions=150,
+    features_version=FEATURES_VERSION,
+    scored_by=f"{ENCODER} {WORDS_VERSION} {LANGUAGE}",
+)
+PROLOGUE: tuple[tuple[tuple[str, str], Change], ...] = (
+    (PLACE, Create()),
+    (OTHERS, Create()),
+    (OTHERS, Put(BESIDES)),
+    (OTHERS, Put(replace(BESIDES, groups=frozenset({"staff"}), effective=60.5, expires=7e9))),
+    (OLD, Create()),
+    (OLD, Put(BESIDES)),
+    (OLD, Drop()),
+    (EVERYWHERE, Switch(ENCODER, "made")),
+    (PLACE, Calibrate(CONFIDENCE)),
+)
+"""What comes before all writes, so that there is some of everything; each is one line of the log."""
+BEGUN = len(PROLOGUE)
 QUESTIONS = ("card fee", "n12 loan post", "tax tax app", "pin")
 TRIES = 3
 """Of a write that fails."""
@@ -55,14 +84,27 @@ def expected(writes: int) -> dict[str, Document]:
     return there
 
 
+def named(number: int) -> str:
+    """The key under which a write is made."""
+    return f"k{number}"
+
+
+async def begin(desk: Desk) -> None:
+    """What is not there yet of all that comes before."""
+    for place, change in PROLOGUE[desk.store.last() :]:
+        if place == EVERYWHERE:
+            await desk.base.record()
+        else:
+            await desk.base.write(place, [change])
+
+
 def told(line: str) -> None:
     os.write(1, f"{line}\n".encode())
 
 
 async def _begun(folder: Path) -> Desk:
     desk = Desk(folder)
-    if not desk.store.collections():
-        await desk.base.write(PLACE, [Create()])
+    await begin(desk)
     desk.base.start()
     return desk
 
@@ -70,7 +112,7 @@ async def _begun(folder: Path) -> Desk:
 async def _on(folder: Path, at: int, most: int) -> None:
     desk = await _begun(folder)
     for number in range(at, at + most):
-        await desk.base.write(PLACE, changes(number))
+        await desk.base.write(PLACE, changes(number), named(number))
         told(f"done {number}")
     await desk.settle()
 
@@ -81,7 +123,7 @@ async def _starved(folder: Path, at: int, most: int, limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
     for number in range(at, at + most):
         try:
-            await desk.base.write(PLACE, changes(number))
+            await desk.base.write(PLACE, changes(number), named(number))
         except Exception as error:  # noqa: BLE001 - which one it is, is what is asked
             told(f"failed {type(error).__name__} {error}")
             told(f"read {_is_read(desk, number)}")
@@ -101,7 +143,7 @@ async def _unsynced(folder: Path, at: int, most: int) -> None:
         for _ in range(TRIES):
             synced = shim.syncs_done()
             try:
-                await desk.base.write(PLACE, changes(number))
+                await desk.base.write(PLACE, changes(number), named(number))
             except Exception as error:  # noqa: BLE001
                 told(f"failed {type(error).__name__} {error}")
                 continue

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.knowledge import failpoints
 from loadtest.crash_checks import Inspector
 from loadtest.crash_damage import HARMS, WRITES, harmed, made, spoiled_file, torn_log
-from loadtest.crash_kills import Kind, died, killed
+from loadtest.crash_kills import Kind, copy, died, killed
 from loadtest.crash_starved import compiled, full, unsynced
 
 BASES = {
@@ -71,11 +71,11 @@ async def _damage(
         for is_cut in (True, False):
             found.kinds.append(torn_log(live, inspector, plan.logs, chance, is_cut, name))
             tell(found.kinds[-1].name)
-    sound = inspector.left(closed)
+    sound = inspector.left(copy(closed, closed.with_name("sound")))
     found.faults += [f"of a sound store is said: {one}" for one in sound.faults]
     if sound.verified:
         found.faults.append(f"verify finds {len(sound.verified)} faults in a sound store, such as: {sound.verified[0]}")
-    found.kinds.append(spoiled_file(closed, inspector, plan.bits, chance, sound.verified))
+    found.kinds.append(spoiled_file(closed, inspector, plan.bits, chance))
     tell(found.kinds[-1].name)
     for how in HARMS:
         found.kinds.append(harmed(closed, inspector, chance, how))

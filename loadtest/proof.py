@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 
 from gateway.knowledge import committing, generation, hybrid, merges, segment
+from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.documents import PASSAGES_VERSION
 from gateway.knowledge.encoder import Encoder
@@ -95,7 +96,8 @@ def copied(folder: Path, to: Path) -> None:
         before = (folder / FILE).stat()
         to.mkdir()
         others = [Path(where, name) for where, _, names in os.walk(folder) for name in names]
-        for path in (folder / FILE, folder / f"{FILE}-wal", *others):
+        # The note first: what it tells of must be in what is copied after it.
+        for path in (folder / ACKNOWLEDGED, folder / FILE, folder / f"{FILE}-wal", *others):
             there = to / path.relative_to(folder)
             if not path.name.endswith("-shm") and not there.exists():
                 there.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from gateway.knowledge import clearing
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
 from gateway.knowledge.clearing import KEY_SECONDS, keep_clear
 from gateway.knowledge.file import FILE
+from gateway.knowledge.rows import Rows
 from gateway.knowledge.store import Store
 from tests.test_store import CARD, document
 
@@ -183,7 +184,10 @@ async def test_two_threads_of_one_process_do_not_write_at_once(store: Store) -> 
         pass
 
 
-async def test_who_must_be_alone_waits_for_nobody(store: Store, tmp_path: Path) -> None:
+async def test_who_must_be_alone_waits_for_nobody(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.knowledge.file.OPENING_SECONDS", 0.1)
     with pytest.raises(StoreFailed, match=rf"{FILE}: a gateway, or another command, has it open"):
         Store(tmp_path, is_alone=True)
     Store(tmp_path).close()  # with others it may be open
@@ -216,4 +220,4 @@ async def test_the_bound_is_found_among_many(store: Store, clock: Small) -> None
     with contextlib.closing(sqlite3.connect(store.path)) as connection:
         for moment in (0, 1000, 1000.5, 2000, 2003, 2003.5, 2009, 2010):
             expected = next((one.seq for one in store.changes(0) if one.at >= moment), store.last() + 1)
-            assert clearing.first_change_at(connection, moment) == expected
+            assert clearing.first_change_at(Rows(store.path, connection), moment) == expected

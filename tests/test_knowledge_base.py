@@ -34,7 +34,11 @@ class Desk:
         self.is_broken = False
         self.factor = 1.0
         self.base = KnowledgeBase(self.store, [self.library], Encoder(encoder, DIM, self._embed, self._embed_soon))
-        self.base.load()
+        try:
+            self.base.load()
+        except BaseException:
+            self.store.close()
+            raise
 
     def _embed(self, texts: Sequence[str]) -> Matrix:
         if self.is_broken:

@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
 from gateway.knowledge import snapshots, verifying
+from gateway.knowledge.acknowledged import Acknowledged
 from gateway.knowledge.changes import EVERYWHERE, Batch, Calibrate, Change, Create, Drop, Put, Remove, Switch
 from gateway.knowledge.clearing import encoders
 from gateway.knowledge.documents import PASSAGES_VERSION
@@ -99,9 +100,9 @@ async def test_a_sound_store_is_found_sound(store: Store, data: Path) -> None:
             "acme/help/fee: version 3 is current, by the log it is 4",
         ),
         (["DELETE FROM collection"], "acme/help: is not there"),
-        (["INSERT INTO collection VALUES ('acme', 'other', 1)"], "acme/other: is there, and not in the log"),
+        (["INSERT INTO collection VALUES ('acme', 'other', 1, 0)"], "acme/other: is there, and not in the log"),
         (
-            ["INSERT INTO confidence VALUES ('acme', 'help', 3, '{}')"],
+            ["INSERT INTO confidence VALUES ('acme', 'help', 3, '{}', 0)"],
             "acme/help: its confidence is of version 3, by the log it is of None",
         ),
         (
@@ -217,7 +218,7 @@ async def test_only_what_its_manifest_tells_of_is_restored(store: Store, data: P
     (tmp_path / "copy.json").write_text("{}")
     refused("copy.json: is no manifest of a snapshot")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"schema": 99}))
-    refused("has schema 99, and this version reads 3")
+    refused("has schema 99, and this version reads 3 and 4")
     (tmp_path / "copy.json").write_text(json.dumps(manifest | {"sha256": "0" * 64}))
     refused("its sha256 is another")
     content = copy.read_bytes()
@@ -248,8 +249,19 @@ async def test_what_was_made_from_another_store_goes(store: Store, data: Path, t
     assert run("snapshot", copy, "--data", data).exit_code == 0
     (restored / SEGMENTS / "of-another").mkdir(parents=True)
     (restored / SEGMENTS / "of-another" / "vectors.npy").write_text("vectors")
+    with contextlib.closing(Acknowledged(restored)) as note:
+        note.note(1000)
     assert run("restore", copy, "--data", restored).exit_code == 0
     assert not (restored / SEGMENTS).exists()
+    assert run("verify", "--data", restored).exit_code == 0
+
+
+async def test_what_is_damaged_is_not_copied(store: Store, data: Path, tmp_path: Path) -> None:
+    spoil(data, "UPDATE document SET text = 'Other.' WHERE id = 'card'")
+    found = run("snapshot", tmp_path / "copy", "--data", data)
+    assert found.exit_code == 1
+    assert "is damaged: document acme/help/card/2 is not as it was written" in found.output
+    assert names(tmp_path) == ["data"]
 
 
 # -- compacting -------------------------------------------------------------------------------------------------------
@@ -322,7 +334,7 @@ async def test_vectors_of_encoders_that_nobody_goes_back_to_are_deleted(
     found = run("compact", "--data", data)
     assert re.findall(r"deleted, by (\w):", found.output) == left
     again = Store(data)
-    with again.reading() as connection:
-        assert set(encoders(connection)) & set("abcd") == set("abcd") - set(left)
+    with again.moment() as rows:
+        assert set(encoders(rows.connection)) & set("abcd") == set("abcd") - set(left)
     assert wrong(again) == []
     again.close()

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from gateway.knowledge import failpoints
+from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.changes import Put
 from gateway.knowledge.file import FILE
+from gateway.knowledge.schema import sum_up
 from gateway.types import Document
 from loadtest import crash_damage, crash_starved, crashes
 from loadtest.__main__ import main
 from loadtest.crash_checks import Inspector, Left
 from loadtest.crash_kills import FAULT, Kind, Said, after_a_kill, died, heard, killed, process
+from loadtest.crash_reading import REFUSED, SERVED
 from loadtest.crash_starved import compiled
 from loadtest.crash_writer import KEPT, changes, expected
 
@@ -59,6 +63,11 @@ def test_nothing_is_lost_at_any_point(tmp_path: Path, inspector: Inspector, chan
     assert (kind.lost, kind.faults, kind.came.total()) == (0, [], 1)
 
 
+def spoil(folder: Path, how: Callable[[sqlite3.Connection], object]) -> None:
+    with contextlib.closing(sqlite3.connect(folder / FILE, isolation_level=None)) as connection:
+        how(connection)
+
+
 @pytest.fixture
 async def bases(tmp_path: Path) -> tuple[Path, Path]:
     return await crash_damage.made(tmp_path, crash_damage.WRITES, 16)
@@ -91,7 +100,7 @@ async def test_a_damaged_segment_that_is_made_again_is_not_used(
 async def test_every_bit_of_the_main_file_is_accounted_for(
     bases: tuple[Path, Path], inspector: Inspector, chance: random.Random
 ) -> None:
-    kind = crash_damage.spoiled_file(bases[1], inspector, 6, chance, inspector.left(bases[1]).verified)
+    kind = crash_damage.spoiled_file(bases[1], inspector, 6, chance)
     assert kind.came.total() == 6
 
 
@@ -130,14 +139,16 @@ def test_without_a_compiler_it_says_why_syncs_do_not_fail(tmp_path: Path, monkey
         ("DELETE FROM change WHERE seq = (SELECT max(seq) FROM change)", "a write is there by half"),
     ],
 )
-def test_a_store_that_was_tampered_with_is_seen(
+def test_what_the_store_itself_cannot_notice_is_seen(
     tmp_path: Path, inspector: Inspector, statement: str, fault: str
 ) -> None:
     heard(process("on", tmp_path, 0, 3 * KEPT + 3), 0)
     assert inspector.left(tmp_path).faults == []
-    with sqlite3.connect(tmp_path / FILE) as connection:
-        connection.execute(statement)
-    connection.close()
+    spoil(tmp_path, lambda connection: connection.execute(statement))
+    left = inspector.left(tmp_path)
+    assert left.refused or left.verified
+    spoil(tmp_path, sum_up)
+    (tmp_path / ACKNOWLEDGED).unlink()
     assert fault in inspector.left(tmp_path).faults
 
 
@@ -166,6 +177,29 @@ def test_what_a_kill_must_not_do_is_a_fault(left: Left, said: str) -> None:
     after_a_kill(kind, left, 9)
     assert kind.came[FAULT] == 1
     assert said in "\n".join(kind.faults)
+
+
+@pytest.mark.parametrize(
+    ("left", "came"),
+    [
+        (Left(refused="is damaged"), crash_damage.REFUSED),
+        (Left(writes=9, readable={"log": "x"}), "harmless: everything reads the same"),
+        (Left(writes=9, readable={"log": REFUSED}), "refused where it is read"),
+        (Left(writes=9, readable={"log": "y"}), FAULT),
+        (Left(writes=9, readable={}, checked=["a page is wrong"]), "found by verify, and served right"),
+        (Left(writes=9, readable={"log": "y"}, verified=["change 3 is wrong"]), "found by verify, and served right"),
+        (Left(writes=8, readable={"log": "x"}), FAULT),
+        (Left(writes=9, readable={"log": "x"}, wrong=["d3-a is another"], verified=["d3-a is wrong"]), FAULT),
+        (Left(writes=9, readable={"log": "x"}, answers=["d3-a is not found"], refused="is damaged"), FAULT),
+        (Left(writes=9, readable={SERVED: "y"}, verified=["d3-a is wrong"]), FAULT),
+        (Left(crashed="the process ended with -11"), FAULT),
+    ],
+)
+def test_damage_must_be_noticed_before_it_is_served(left: Left, came: str) -> None:
+    kind = Kind("bits")
+    crash_damage.judge(kind, left, Left(writes=9, readable={"log": "x"}), "byte 3")
+    assert dict(kind.came) == {came: 1}
+    assert bool(kind.faults) is (came == FAULT)
 
 
 @pytest.mark.parametrize(

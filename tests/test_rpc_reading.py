@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -57,6 +59,21 @@ async def served(settings: Config) -> AsyncIterator[Served]:
         yield served
     await server.stop()
     await gateway.close()
+
+
+async def test_what_the_disk_has_damaged_is_not_shown(served: Served) -> None:
+    version = (await put(served.stub, document("a"))).knowledge_version
+    with contextlib.closing(sqlite3.connect(served.store.path, isolation_level=None)) as connection:
+        connection.execute("UPDATE document SET text = 'Other.' WHERE id = 'a'")
+    for call in (
+        served.stub.Get(pb.GetRequest(collection="help", document_id="a")),
+        served.stub.List(pb.ListRequest(collection="help")),
+        served.stub.GetCitation(pb.GetCitationRequest(collection="help", document_id="a", version=version, end=3)),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert (code(caught)[0], reason_of(caught.value)) == ("DATA_LOSS", "DATA_LOSS")
+        assert "knowledge.db" not in code(caught)[1]
 
 
 # -- versions that a question must see --------------------------------------------------------------------------------

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from gateway.knowledge import failpoints, generation, merges, packed, segment_files
+from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Drop, Put, Remove
+from gateway.knowledge.file import BESIDE, FILE
 from gateway.knowledge.generation import Part
 from gateway.knowledge.packed import Write
 from gateway.knowledge.segment_files import ARRAYS, FOLDER, GRAPH, MANIFEST, OLD_SECONDS, UNKNOWN_SECONDS, SegmentFiles
@@ -352,8 +354,8 @@ async def test_what_was_merged_into_others_goes_at_once(folder: Path) -> None:
 
 async def test_numbers_that_are_given_again_are_not_taken_for_the_same_documents(folder: Path) -> None:
     """As where a copy of the store was put back, and the segments stayed."""
-    for name in ("", "-wal", "-shm"):
-        (folder / f"knowledge.db{name}").unlink(missing_ok=True)
+    for name in (FILE, *BESIDE, ACKNOWLEDGED):
+        (folder / name).unlink(missing_ok=True)
     desk = Desk(folder)
     await desk.write(Create())
     for at in range(COUNT):

@@ -13,9 +13,10 @@ from datetime import timedelta
 from gateway.errors import StoreFailed
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.encoder import Encoder, entry_of, kept
-from gateway.knowledge.history import Place, Read, stored
+from gateway.knowledge.history import Place, stored
+from gateway.knowledge.rows import Rows
 from gateway.knowledge.segment import Entry, entries
-from gateway.knowledge.store import DOCUMENT, Store
+from gateway.knowledge.store import Store
 from gateway.types import BackfillFigures
 
 log = logging.getLogger(__name__)
@@ -84,11 +85,11 @@ class Backfill:
         self._language = language
         self._progress = progress
 
-    def entries(self, some: Sequence[Stored], read: Read, go_on: GoOn) -> list[Entry]:
+    def entries(self, some: Sequence[Stored], rows: Rows, go_on: GoOn) -> list[Entry]:
         """Of these documents, in their order; those without vectors are embedded now."""
         found: dict[int, Entry] = {}
         for part in _parts(some, TOGETHER):
-            vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in part], read)
+            vectors = self._store.vectors(self._encoder.name, self._encoder.dim, [one.version for one in part], rows)
             there = [entry_of(one, vectors, self._language) for one in part]
             found |= {one.version: one for one in there if one is not None}
         new = [one for one in some if one.version not in found]
@@ -103,14 +104,14 @@ class Backfill:
 
         Raises StoreFailed where it cannot be kept, what the encoder raises, and what `go_on` raises.
         """
-        with self._store.apart() as read:
-            left = count_unembedded(read, self._encoder.name)
+        with self._store.apart() as rows:
+            left = count_unembedded(rows, self._encoder.name)
             if not left:
                 return
             self._progress.begin(self._encoder.bundle, left)
             try:
                 while left:
-                    for part in self._unembedded(read):
+                    for part in self._unembedded(rows):
                         go_on()
                         started = time.monotonic()
                         if not self._made(part)[1]:
@@ -121,15 +122,15 @@ class Backfill:
                         self._progress.advance(len(part))
                         _nap((time.monotonic() - started) * (1 - share) / share, go_on)
                     # What was written meanwhile: less each time, and a few are made when all is looked through.
-                    left = count_unembedded(read, self._encoder.name) if left > TOGETHER else 0
+                    left = count_unembedded(rows, self._encoder.name) if left > TOGETHER else 0
             finally:
                 self._progress.end()
 
-    def _unembedded(self, read: Read) -> Iterator[list[Stored]]:
+    def _unembedded(self, rows: Rows) -> Iterator[list[Stored]]:
         """Read when they are wanted: a document that was replaced meanwhile is not embedded for nothing."""
         for place in self._store.collections():
             after = ""
-            while some := unembedded(read, place, self._encoder.name, after, BESIDE):
+            while some := unembedded(rows, place, self._encoder.name, after, BESIDE):
                 yield some
                 after = some[-1].document.id
 
@@ -141,22 +142,15 @@ class Backfill:
         return made, self._store.keep(self._encoder.name, {one.version: kept(one) for one in made})
 
 
-def unembedded(read: Read, place: Place, encoder: str, after: str, most: int) -> list[Stored]:
+def unembedded(rows: Rows, place: Place, encoder: str, after: str, most: int) -> list[Stored]:
     """Current documents of a collection without vectors by that encoder, in the order of their ids, after that one."""
-    rows = read(
-        f"SELECT {DOCUMENT} FROM document INDEXED BY current "  # noqa: S608 - of our own words
-        f"WHERE tenant = ? AND collection = ? AND id > ? AND {UNEMBEDDED} ORDER BY id LIMIT ?",
-        *place,
-        after,
-        encoder,
-        most,
-    )
-    return [stored(row) for row in rows]
+    tail = f"INDEXED BY current WHERE tenant = ? AND collection = ? AND id > ? AND {UNEMBEDDED} ORDER BY id LIMIT ?"
+    return [stored(row) for row in rows.of("document", tail, *place, after, encoder, most)]
 
 
-def count_unembedded(read: Read, encoder: str) -> int:
+def count_unembedded(rows: Rows, encoder: str) -> int:
     """Of all collections."""
-    return int(read(f"SELECT count(*) FROM document INDEXED BY current WHERE {UNEMBEDDED}", encoder)[0][0])  # noqa: S608
+    return int(rows(f"SELECT count(*) FROM document INDEXED BY current WHERE {UNEMBEDDED}", encoder)[0][0])  # noqa: S608
 
 
 def _parts(some: Sequence[Stored], size: int) -> Iterator[Sequence[Stored]]:

@@ -25,9 +25,10 @@ from gateway.knowledge.changes import (
     Switched,
 )
 from gateway.knowledge.confidence import Confidences
+from gateway.knowledge.current import current
 from gateway.knowledge.encoder import Encoder, embedded, kept
 from gateway.knowledge.generation import Generation, Part
-from gateway.knowledge.history import Place, Read
+from gateway.knowledge.history import Place
 from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION
 from gateway.knowledge.library import Library
 from gateway.knowledge.merges import Merges
@@ -43,8 +44,6 @@ SEPARATOR = "/"
 """In the library's name of a stored collection; no name of a configured one has it."""
 MUCH = 16
 """Changes from which a thread is worth its while."""
-PAGE = 1000
-"""Documents that are read together at a start."""
 
 
 class KnowledgeBase:
@@ -129,25 +128,18 @@ class KnowledgeBase:
         """
         if share is not None:
             self._backfill.run(share, go_on)
-        self._stamp, self._applied = self._store.stamp(), self._store.last()
-        self._switched = self._store.switched()
-        with self._store.apart() as read:
-            for place in self._store.collections():
+        self._stamp = self._store.stamp()
+        with self._store.moment() as rows:
+            there = current(self._store.path, rows, go_on)
+        self._applied, self._switched = there.version, there.switched
+        with self._store.apart() as rows:
+            for place in [*there.documents]:
                 go_on()
-                parts, left = self._files.parts(place, self._documents(place, read))
-                entries = self._backfill.entries(left, read, go_on)
+                parts, left = self._files.parts(place, there.documents.pop(place))
+                entries = self._backfill.entries(left, rows, go_on)
                 whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
                 self._show(place, whole.changed(self._applied, entries))
         self._files.clean([part.segment for part in self._parts()])
-
-    def _documents(self, place: Place, read: Read) -> dict[int, Document]:
-        """All current ones by their versions. Page by page: rows that are gone leave holes in memory."""
-        found: dict[int, Document] = {}
-        after = ""
-        while page := self._store.documents(*place, after, PAGE, read=read):
-            found |= {one.version: one.document for one in page}
-            after = page[-1].document.id
-        return found
 
     def _parts(self) -> Iterator[Part]:
         """Of all collections."""

@@ -136,6 +136,6 @@ def row_of(document: Document) -> Row:
         document.answer,
         document.text,
         json.dumps(sorted(document.groups)),
-        document.effective,
-        None if document.expires == math.inf else document.expires,
+        float(document.effective),  # as it is read again, for the checksum
+        None if document.expires == math.inf else float(document.expires),
     )

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from gateway.errors import GatewayError
+from gateway.knowledge.rows import Rows, insert
 
 log = logging.getLogger(__name__)
 
@@ -40,14 +41,14 @@ async def keep_clear(store: Clearable, seconds: float, clock: Callable[[], float
         await asyncio.sleep(period)
 
 
-def first_change_at(connection: sqlite3.Connection, moment: float) -> int:
+def first_change_at(rows: Rows, moment: float) -> int:
     """The number of the first change that was not before that moment; of the next one if all were. Numbers have no
     gaps, so that few rows are looked at."""
-    low, high = 1, 1 + int(connection.execute("SELECT coalesce(max(seq), 0) FROM change").fetchone()[0])
+    low, high = 1, 1 + int(rows("SELECT coalesce(max(seq), 0) FROM change")[0][0])
     while low < high:
         middle = (low + high) // 2
-        row = connection.execute("SELECT at FROM change WHERE seq = ?", (middle,)).fetchone()
-        if row and row[0] >= moment:
+        row = rows.of("change", "WHERE seq = ?", middle)
+        if row and row[0][5] >= moment:
             high = middle
         else:
             low = middle + 1
@@ -71,7 +72,7 @@ def clear_versions(connection: sqlite3.Connection, ended_before: int) -> int:
         connection.executemany(
             "DELETE FROM embedding WHERE encoder = ? AND version = ?", [(encoder, row[3]) for row in rows]
         )
-    connection.execute("INSERT OR REPLACE INTO meta VALUES ('cleared', ?)", (str(rows[-1][4]),))
+    insert(connection, "meta", "cleared", str(rows[-1][4]), replaces=True)
     return len(rows)
 
 

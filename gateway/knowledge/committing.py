@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 from gateway.errors import StoreFailed, Unavailable
 from gateway.knowledge import failpoints
+from gateway.knowledge.acknowledged import Acknowledged
 from gateway.knowledge.changes import Batch, Receipt
-from gateway.knowledge.file import BUSY_SECONDS, File, transaction
+from gateway.knowledge.file import File, transaction
+from gateway.knowledge.rows import Rows, failure
 from gateway.knowledge.writing import Writer
 
 MOST_AT_ONCE = 64
@@ -32,11 +34,14 @@ class _Job:
 class Committer:
     """`write` belongs to an event loop. The connection is its thread's alone."""
 
-    def __init__(self, file: File, connection: sqlite3.Connection, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, file: File, connection: sqlite3.Connection, noted: Acknowledged, clock: Callable[[], float]
+    ) -> None:
         """`clock`: seconds since the epoch."""
         self._file = file
         self._connection = connection
-        self._writer = Writer(connection, clock)
+        self._noted = noted
+        self._writer = Writer(Rows(file.path, connection), clock)
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._is_closed = False
         self._unmoved = 0
@@ -88,26 +93,27 @@ class Committer:
                     outcomes = [self._writer.tried(batch) for batch in batches]
                     failpoints.reached("before-commit")
                 failpoints.reached("after-commit")
+                if last := _last(outcomes):
+                    self._noted.note(last)
         except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
-            return [error if isinstance(error, StoreFailed) else self._file.failure(error)] * len(batches)
+            return [error if isinstance(error, StoreFailed) else failure(self._file.path, error)] * len(batches)
         return outcomes
 
     def _checkpoint(self, batches: int) -> None:
-        """Move what is in the log into the file, now and then, where no reader and no other process is in the way. The
-        log is emptied then: pages of it that were damaged later would cover newer ones of the file."""
+        """Now and then, where no other process is in the way."""
         self._unmoved += batches
         if self._unmoved < CHECKPOINT_BATCHES:
             return
         with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
-            failpoints.reached("before-checkpoint")
-            self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-            failpoints.reached("after-checkpoint")
+            self._file.empty_log(self._connection)
             self._unmoved = 0
-            self._connection.execute("PRAGMA busy_timeout = 0")  # no write waits until the last reader is done
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                self._connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+            self._noted.sync()
+
+
+def _last(outcomes: Sequence[Receipt | Exception]) -> int:
+    """The last change that was made; 0 if none was."""
+    receipts = [one for one in outcomes if isinstance(one, Receipt) and not one.is_repeat]
+    return max((version for one in receipts for version in one.versions), default=0)
 
 
 def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:

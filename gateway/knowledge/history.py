@@ -1,22 +1,20 @@
-"""What a store knows of the past of its collections: read, never written."""
+"""What a store knows of its collections, now and in the past: read, never written, and checked as it is read."""
 
 from __future__ import annotations
 
 import functools
 import json
 import math
-import sqlite3
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from gateway.knowledge.changes import Changed, Stored, Switched
 from gateway.knowledge.clearing import encoders
+from gateway.knowledge.rows import Row, Rows
 from gateway.types import Document, SearchConfidence
 
-Read = Callable[..., list[tuple[Any, ...]]]
-"""A statement and its values -> rows."""
 Place = tuple[str, str]
 """Tenant and collection."""
 
@@ -24,7 +22,7 @@ Place = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Around:
     """A document around a change: as it was `before`, as that change has `written` it, and as it is `now`. None where
-    it was not there, or is not kept. Without their texts."""
+    it was not there, or is not kept."""
 
     before: Stored | None = None
     written: Stored | None = None
@@ -43,9 +41,9 @@ class Figures:
     embedded: Mapping[str, int]
 
 
-def stored(row: Sequence[Any], gone: int = 0) -> Stored:
-    """Of the columns that `store.DOCUMENT` names."""
-    document_id, version, title, uri, updated, answer, text, groups, effective, expires = row
+def stored(row: Row) -> Stored:
+    """Of a row of documents, see `rows.COLUMNS`."""
+    _, _, document_id, version, title, uri, updated, answer, text, groups, effective, expires, gone, _ = row
     document = Document(
         document_id,
         title,
@@ -57,7 +55,7 @@ def stored(row: Sequence[Any], gone: int = 0) -> Stored:
         effective or 0.0,
         math.inf if expires is None else expires,
     )
-    return Stored(document, version, gone)
+    return Stored(document, version, gone or 0)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -65,100 +63,112 @@ def _groups(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 
 
-def changes_of(read: Read, place: Place, after: int, up_to: int) -> list[Changed]:
-    """Of the collection, and of all."""
-    rows = read(
-        "SELECT seq, tenant, collection, op, document, at FROM change "
-        "WHERE seq > ? AND seq <= ? AND (tenant = ? AND collection = ? OR op = 'encoder') ORDER BY seq",
-        after,
-        up_to,
+def last(rows: Rows) -> int:
+    found = rows.of("change", "ORDER BY seq DESC LIMIT 1")
+    return int(found[0][0]) if found else 0
+
+
+def places(rows: Rows) -> list[Place]:
+    """Of the collections that there are."""
+    return [(tenant, name) for tenant, name, *_ in rows.of("collection")]
+
+
+def documents(rows: Rows, place: Place, after: str, most: int) -> list[Row]:
+    """Current ones in the order of their ids."""
+    tail = "WHERE tenant = ? AND collection = ? AND gone IS NULL AND id > ? ORDER BY id LIMIT ?"
+    return rows.of("document", tail, *place, after, most)
+
+
+def document(rows: Rows, place: Place, document_id: str, version: int) -> Stored | None:
+    """0: the last one."""
+    found = rows.of(
+        "document",
+        "WHERE tenant = ? AND collection = ? AND id = ? AND version = coalesce(?, version) AND version > ? "
+        "ORDER BY version DESC LIMIT 1",
         *place,
+        document_id,
+        version or None,
+        since(rows, place) or math.inf,
     )
-    return [Changed(*row) for row in rows]
+    return stored(found[0]) if found else None
 
 
-def around(read: Read, change: Changed) -> Around:
+def changes(rows: Rows, after: int, most: int) -> list[Changed]:
+    return [Changed(*row[:6]) for row in rows.of("change", "WHERE seq > ? ORDER BY seq LIMIT ?", after, most)]
+
+
+def changes_of(rows: Rows, place: Place, after: int, up_to: int) -> list[Changed]:
+    """Of the collection, and of all."""
+    tail = "WHERE seq > ? AND seq <= ? AND (tenant = ? AND collection = ? OR op = 'encoder') ORDER BY seq"
+    return [Changed(*row[:6]) for row in rows.of("change", tail, after, up_to, *place)]
+
+
+def around(rows: Rows, change: Changed) -> Around:
     """Nothing of what was there before the collection was begun."""
+    place = (change.tenant, change.collection)
+    begun = since(rows, place) or math.inf
+
+    def one(index: str, which: str, *values: int) -> Stored | None:
+        tail = f"{index} WHERE tenant = ? AND collection = ? AND id = ? AND version > ? AND {which}"
+        found = rows.of("document", tail, *place, change.document_id, begun, *values)
+        return stored(found[0]) if found else None
+
     # Each by its own index: a document may have many versions.
-    one = (
-        "SELECT id, version, '', '', '', '', '', groups, effective, expires, coalesce(gone, 0) FROM document {} "
-        "WHERE tenant = ?1 AND collection = ?2 AND id = ?3 AND {} "
-        "AND version > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)"
-    )
-    rows = read(
-        " UNION ALL ".join(
-            one.format(*each)
-            for each in (
-                ("", "version = ?4"),
-                ("INDEXED BY ended", "gone = ?4"),
-                ("INDEXED BY current", "gone IS NULL"),
-            )
-        ),
-        change.tenant,
-        change.collection,
-        change.document_id,
-        change.seq,
-    )
-    found = [stored(row[:-1], row[-1]) for row in rows]
     return Around(
-        before=next((one for one in found if one.gone == change.seq), None),
-        written=next((one for one in found if one.version == change.seq), None),
-        now=next((one for one in found if not one.gone), None),
+        before=one("INDEXED BY ended", "gone = ?", change.seq),
+        written=one("", "version = ?", change.seq),
+        now=one("INDEXED BY current", "gone IS NULL"),
     )
 
 
-def was_written(read: Read, place: Place, document_id: str, version: int) -> bool:
-    return bool(
-        read(
-            "SELECT 1 FROM change WHERE seq = ?3 AND tenant = ?1 AND collection = ?2 AND document = ?4 AND op = 'put' "
-            "AND seq > (SELECT since FROM collection WHERE tenant = ?1 AND name = ?2)",
-            *place,
-            version,
-            document_id,
-        )
-    )
+def was_written(rows: Rows, place: Place, document_id: str, version: int) -> bool:
+    found = rows.of("change", "WHERE seq = ?", version)
+    if not found or version <= (since(rows, place) or math.inf):
+        return False
+    return bool(found[0][1:5] == (*place, "put", document_id))
 
 
-def since(read: Read, place: Place) -> int:
-    rows = read("SELECT since FROM collection WHERE tenant = ? AND name = ?", *place)
-    return int(rows[0][0]) if rows else 0
+def since(rows: Rows, place: Place) -> int:
+    found = rows.of("collection", "WHERE tenant = ? AND name = ?", *place)
+    return int(found[0][2]) if found else 0
 
 
-def confidence(read: Read, place: Place) -> SearchConfidence | None:
-    rows = read("SELECT content FROM confidence WHERE tenant = ? AND collection = ?", *place)
-    if not rows or rows[0][0] is None:
+def confidence(rows: Rows, place: Place) -> SearchConfidence | None:
+    row = rows.of("confidence", "WHERE tenant = ? AND collection = ?", *place)
+    if not row or row[0][3] is None:
         return None
-    found: dict[str, Any] = json.loads(rows[0][0])
+    found: dict[str, Any] = json.loads(row[0][3])
     listed = {name: tuple(found[name]) for name in ("weights", "centre", "scale")}
     return SearchConfidence(**found | listed)
 
 
-def cleared(read: Read) -> int:
-    rows = read("SELECT value FROM meta WHERE name = 'cleared'")
-    return int(rows[0][0]) if rows else 0
+def cleared(rows: Rows) -> int:
+    found = rows.of("meta", "WHERE name = 'cleared'")
+    return int(found[0][1]) if found else 0
 
 
-def switched(read: Read) -> Switched | None:
+def switched(rows: Rows) -> Switched | None:
     """None where it never was."""
-    rows = read("SELECT value FROM meta WHERE name = 'encoder'")
-    return Switched(**json.loads(rows[0][0])) if rows else None
+    found = rows.of("meta", "WHERE name = 'encoder'")
+    return Switched(**json.loads(found[0][1])) if found else None
 
 
-def figures(connection: sqlite3.Connection, place: Place) -> Figures:
-    superseded, oldest, texts = connection.execute(
+def figures(rows: Rows, place: Place) -> Figures:
+    superseded, oldest, texts = rows(
         "SELECT count(gone), min(at), coalesce(sum("
         "length(CAST(title AS BLOB)) + length(CAST(uri AS BLOB)) + length(CAST(updated AS BLOB)) + "
         "length(CAST(answer AS BLOB)) + length(CAST(text AS BLOB))), 0) "
         "FROM document LEFT JOIN change ON seq = gone WHERE document.tenant = ? AND document.collection = ?",
-        place,
-    ).fetchone()
+        *place,
+    )[0]
     embedded, vectors = {}, 0
-    for encoder in encoders(connection):
-        size, documents = connection.execute(
+    for encoder in encoders(rows.connection):
+        size, documents = rows(
             "SELECT coalesce(sum(length(vectors)), 0), count(*) - count(gone) FROM document CROSS JOIN embedding "
             "ON encoder = ? AND embedding.version = document.version WHERE tenant = ? AND collection = ?",
-            (encoder, *place),
-        ).fetchone()
+            encoder,
+            *place,
+        )[0]
         vectors += size
         if documents:
             embedded[encoder] = documents

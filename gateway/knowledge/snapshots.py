@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.errors import StoreFailed
-from gateway.knowledge.file import BESIDE, FILE, SCHEMA, File
+from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
+from gateway.knowledge.file import BESIDE, FILE, File
+from gateway.knowledge.rows import Rows, damages
+from gateway.knowledge.schema import SCHEMA, WITHOUT_SUMS
 from gateway.knowledge.segment_files import FOLDER as SEGMENTS
 from gateway.knowledge.store import Store
 
@@ -64,7 +68,7 @@ def snapshot(store: Store, to: Path, progress: Progress) -> Manifest:
     try:
         last = store.snapshot(unfinished, progress)
         _sync(unfinished)
-        _check(unfinished, unfinished)
+        _check(unfinished, unfinished, SCHEMA)
         found = Manifest(SCHEMA, last, _sha256(unfinished), datetime.now(UTC).isoformat(timespec="seconds"))
         unfinished.rename(to)
         _write(Manifest.path(to), json.dumps(asdict(found), indent=2) + "\n")
@@ -81,8 +85,10 @@ def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
     Raises StoreFailed, OSError; the folder holds no store then.
     """
     manifest = Manifest.read(snapshot)
-    if manifest.schema != SCHEMA:
-        raise StoreFailed(f"{snapshot}: has schema {manifest.schema}, and this version reads {SCHEMA}")
+    if manifest.schema not in (SCHEMA, WITHOUT_SUMS):
+        raise StoreFailed(
+            f"{snapshot}: has schema {manifest.schema}, and this version reads {WITHOUT_SUMS} and {SCHEMA}"
+        )
     with contextlib.closing(File(folder, is_alone=True)):
         for name in (FILE, *BESIDE):
             if (folder / name).exists():
@@ -94,7 +100,8 @@ def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
         try:
             if _copied(snapshot, unfinished, progress) != manifest.sha256:
                 raise StoreFailed(f"{snapshot}: is not what {Manifest.path(snapshot)} tells of: its sha256 is another")
-            _check(unfinished, snapshot)
+            _check(unfinished, snapshot, manifest.schema)
+            (folder / ACKNOWLEDGED).unlink(missing_ok=True)
             if (folder / SEGMENTS).exists():
                 shutil.rmtree(folder / SEGMENTS)
             unfinished.rename(folder / FILE)
@@ -104,11 +111,13 @@ def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
     return manifest
 
 
-def _check(path: Path, named: Path) -> None:
-    """Raise StoreFailed for what is no sound database; nothing is written beside it."""
+def _check(path: Path, named: Path, schema: int) -> None:
+    """Raise StoreFailed for what is no sound database, or not as it was written; nothing is written beside it."""
     try:
         with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as connection:
             wrong = [row[0] for row in connection.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            if not wrong and schema != WITHOUT_SUMS:
+                wrong = list(itertools.islice(damages(Rows(path, connection)), 1))
     except sqlite3.Error as error:
         wrong = [str(error)]
     if wrong:

@@ -1,18 +1,20 @@
-"""Whether what a store holds is what it should hold: by the file, by the log, and by the vectors."""
+"""Whether what a store holds is what it should hold: by the file, by its checksums, by the log, and by the vectors."""
 
 from __future__ import annotations
 
-import sqlite3
+import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.clearing import encoders
 from gateway.knowledge.documents import PASSAGES_VERSION, passages
-from gateway.knowledge.history import stored, switched
-from gateway.knowledge.store import DOCUMENT, Store
+from gateway.knowledge.history import Place, stored
+from gateway.knowledge.rows import Rows, damages
+from gateway.knowledge.store import Store
 
 Progress = Callable[[int, int], None]
 """Hears how many documents are done, and of how many."""
@@ -24,90 +26,122 @@ FLOAT = 4
 def verify(store: Store, progress: Progress) -> Iterator[str]:
     """What is wrong, as of one moment, beside writes; nothing if all is well. Reads everything."""
     yield from (f"the file is damaged: {one}" for one in store.check())
-    with store.reading() as connection:
-        yield from _wrong_log(connection)
-        yield from _wrong_documents(connection)
-        yield from _wrong_encoder(connection)
-        yield from _wrong_embeddings(connection, progress)
+    with store.moment() as rows:
+        rows.connection.text_factory = lambda text: text.decode("utf-8", "replace")  # what is none is damaged
+        yield from damages(rows)
+        yield from _wrong_log(rows)
+        replay = _Replay.of(rows)
+        yield from _wrong_collections(rows, replay)
+        yield from _wrong_documents(rows, replay)
+        yield from _wrong_encoder(rows)
+        yield from _wrong_embeddings(rows, progress)
 
 
-def _wrong_log(connection: sqlite3.Connection) -> Iterator[str]:
+def _wrong_log(rows: Rows) -> Iterator[str]:
     following = 1
-    for (seq,) in connection.execute("SELECT seq FROM change ORDER BY seq"):
+    for (seq,) in rows("SELECT seq FROM change ORDER BY seq"):
         if seq != following:
             yield f"the log has no change {following}" + (f" to {seq - 1}" if seq > following + 1 else "")
         following = seq + 1
 
 
-def _wrong_documents(connection: sqlite3.Connection) -> Iterator[str]:
-    """The log, done again, must come to what is there."""
-    expected: dict[tuple[str, str], dict[str, int]] = {}
-    calibrated: dict[tuple[str, str], int] = {}
-    for seq, tenant, name, op, document_id in connection.execute(
-        "SELECT seq, tenant, collection, op, document FROM change ORDER BY seq"
-    ):
+@dataclass(slots=True)
+class _Replay:
+    """The log, done again. `documents`: id -> version of what is current in each collection; `calibrated`: the change
+    that did; `ended`: version -> the document, and the change that ended it."""
+
+    documents: dict[Place, dict[str, int]] = field(default_factory=dict)
+    calibrated: dict[Place, int] = field(default_factory=dict)
+    ended: dict[int, tuple[Place, str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Rows) -> _Replay:
+        replay = cls()
+        log = rows.connection.execute("SELECT seq, op, tenant, collection, document FROM change ORDER BY seq")
+        for seq, op, *place, document_id in log:
+            replay._change(seq, op, (place[0], place[1]), document_id)
+        return replay
+
+    def _change(self, seq: int, op: str, place: Place, document_id: str) -> None:
+        if op == "confidence":
+            self.calibrated[place] = seq
+            return
+        there = self.documents.get(place, {})
+        for one in [*there] if op in ("create", "drop") else [document_id]:
+            if one in there:
+                self.ended[there.pop(one)] = (place, one, seq)
         if op == "create":
-            expected[tenant, name] = {}
+            self.documents[place] = {}
         elif op == "drop":
-            expected.pop((tenant, name), None)
-            calibrated.pop((tenant, name), None)
-        elif op == "confidence":
-            calibrated[tenant, name] = seq
+            self.documents.pop(place, None)
+            self.calibrated.pop(place, None)
         elif op == "put":
-            expected.setdefault((tenant, name), {})[document_id] = seq
-        else:
-            expected.get((tenant, name), {}).pop(document_id, None)
-    there = set(connection.execute("SELECT tenant, name FROM collection"))
-    for tenant, name in sorted(there ^ expected.keys()):
+            self.documents.setdefault(place, {})[document_id] = seq
+
+
+def _wrong_collections(rows: Rows, replay: _Replay) -> Iterator[str]:
+    there = set(rows("SELECT tenant, name FROM collection"))
+    for tenant, name in sorted(there ^ replay.documents.keys()):
         yield f"{tenant}/{name}: " + ("is there, and not in the log" if (tenant, name) in there else "is not there")
-    kept = {
-        (row[0], row[1]): row[2] for row in connection.execute("SELECT tenant, collection, version FROM confidence")
-    }
-    for tenant, name in sorted(kept.keys() | calibrated.keys()):
-        version, wanted = kept.get((tenant, name)), calibrated.get((tenant, name))
+    kept = {(row[0], row[1]): row[2] for row in rows("SELECT tenant, collection, version FROM confidence")}
+    for place in sorted(kept.keys() | replay.calibrated.keys()):
+        version, wanted = kept.get(place), replay.calibrated.get(place)
         if version != wanted:
-            yield f"{tenant}/{name}: its confidence is of version {version}, by the log it is of {wanted}"
-    current: Counter[tuple[str, str, str]] = Counter()
-    for tenant, name, document_id, version in connection.execute(
-        "SELECT tenant, collection, id, version FROM document WHERE gone IS NULL"
-    ):
-        current[tenant, name, document_id] += 1
-        wanted = expected.get((tenant, name), {}).get(document_id)
+            yield f"{'/'.join(place)}: its confidence is of version {version}, by the log it is of {wanted}"
+
+
+def _wrong_documents(rows: Rows, replay: _Replay) -> Iterator[str]:
+    current: Counter[tuple[Place, str]] = Counter()
+    ended: dict[int, int] = {}
+    documents = rows.connection.execute("SELECT version, gone, id, tenant, collection FROM document")
+    for version, gone, document_id, *where in documents:
+        place = (where[0], where[1])
+        if gone is not None:
+            ended[version] = gone
+            continue
+        current[place, document_id] += 1
+        wanted = replay.documents.get(place, {}).get(document_id)
         if wanted != version:
-            yield f"{tenant}/{name}/{document_id}: version {version} is current, by the log it is {wanted or 'none'}"
-    for (tenant, name), documents in expected.items():
-        for document_id in documents:
-            if (count := current[tenant, name, document_id]) != 1:
-                yield f"{tenant}/{name}/{document_id}: has {count} current versions"
+            yield f"{_named(place, document_id)}: version {version} is current, by the log it is {wanted or 'none'}"
+    for place, ids in replay.documents.items():
+        for document_id in ids:
+            if (count := current[place, document_id]) != 1:
+                yield f"{_named(place, document_id)}: has {count} current versions"
+    gone_before = int(_meta(rows).get("cleared", 0))
+    for version, (place, document_id, wanted) in replay.ended.items():
+        if ended.get(version) != wanted and (version in ended or wanted > gone_before):
+            yield f"{_named(place, document_id)}: version {version} is not kept as change {wanted} ended it"
 
 
-def _wrong_encoder(connection: sqlite3.Connection) -> Iterator[str]:
-    logged = connection.execute(
-        "SELECT document, seq FROM change WHERE op = 'encoder' ORDER BY seq DESC LIMIT 1"
-    ).fetchone()
-    now = switched(lambda statement: connection.execute(statement).fetchall())
-    known = (now.encoder, now.version) if now else None
+def _wrong_encoder(rows: Rows) -> Iterator[str]:
+    logged = rows("SELECT document, seq FROM change WHERE op = 'encoder' ORDER BY seq DESC LIMIT 1")
+    now = json.loads(_meta(rows).get("encoder", "{}"))
+    known = [(now["encoder"], now["version"])] if now else []
     if known != logged:
-        yield f"searches go by the encoder and change {known}, by the log it is {logged}"
+        said, wanted = (one[0] if one else None for one in (known, logged))
+        yield f"searches go by the encoder and change {said}, by the log it is {wanted}"
 
 
-def _wrong_embeddings(connection: sqlite3.Connection, progress: Progress) -> Iterator[str]:
+def _meta(rows: Rows) -> dict[str, str]:
+    """What is as it was written."""
+    return {row[0]: row[1] for row, is_right in rows.each("meta") if is_right}
+
+
+def _named(place: Place, document_id: str) -> str:
+    return "/".join((*place, document_id))
+
+
+def _wrong_embeddings(rows: Rows, progress: Progress) -> Iterator[str]:
     """Of every version that is kept, by every encoder that divides documents as they are divided today."""
-    total = connection.execute("SELECT count(*) FROM document").fetchone()[0]
+    total = rows("SELECT count(*) FROM document")[0][0]
     # By the last word of its name an encoder says how documents were divided for it. Those of other ways are not used.
-    current = [one for one in encoders(connection) if one.split()[-1] == str(PASSAGES_VERSION)]
+    current = [one for one in encoders(rows.connection) if one.split()[-1] == str(PASSAGES_VERSION)]
     widths: dict[str, int] = {}
-    for done, row in enumerate(
-        connection.execute(f"SELECT {DOCUMENT}, tenant, collection FROM document"),  # noqa: S608 - our own words
-        start=1,
-    ):
-        one, place = stored(row[:-2]), f"{row[-2]}/{row[-1]}"
-        for encoder in current:
-            found = connection.execute(
-                "SELECT vectors FROM embedding WHERE encoder = ? AND version = ?", (encoder, one.version)
-            ).fetchone()
-            if found and (wrong := _wrong_vectors(one, found[0], encoder, widths)):
-                yield f"{place}/{one.document.id} at version {one.version}, by {encoder}: {wrong}"
+    for done, (row, is_right) in enumerate(rows.each("document"), start=1):
+        for encoder in current if is_right else ():
+            found = rows("SELECT vectors FROM embedding WHERE encoder = ? AND version = ?", encoder, row[3])
+            if found and (wrong := _wrong_vectors(stored(row), found[0][0], encoder, widths)):
+                yield f"{'/'.join(row[:3])} at version {row[3]}, by {encoder}: {wrong}"
         progress(done, total)
 
 

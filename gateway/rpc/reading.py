@@ -13,8 +13,8 @@ from typing import Any
 from gateway.errors import InvalidQuestion, Overloaded, UnknownCollection, UnknownDocument
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.citing import cite
-from gateway.knowledge.history import Read
 from gateway.knowledge.library import may_read
+from gateway.knowledge.rows import Rows
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
 from gateway.rpc.convert import (
@@ -127,19 +127,19 @@ class Reading:
         """Of `size` documents, or fewer where that is PAGE_BYTES."""
         found: list[pb.StoredDocument] = []
         total = 0
-        with self._reach.there().store.apart() as read:
-            for one in self._listed(principal, collection, after, read):
+        with self._reach.there().store.apart() as rows:
+            for one in self._listed(principal, collection, after, rows):
                 total += one.ByteSize()
                 if len(found) == size or (found and total > PAGE_BYTES):
                     return pb.ListResponse(documents=found, next_page_token=found[-1].document.id)
                 found.append(one)
         return pb.ListResponse(documents=found)
 
-    def _listed(self, principal: Principal, collection: str, after: str, read: Read) -> Iterator[pb.StoredDocument]:
+    def _listed(self, principal: Principal, collection: str, after: str, rows: Rows) -> Iterator[pb.StoredDocument]:
         """Those that the principal may read. Few texts are in memory at a time."""
         while True:
             store = self._reach.there().store
-            some = store.documents(principal.tenant, collection, after, LISTED_TOGETHER, read=read)
+            some = store.documents(principal.tenant, collection, after, LISTED_TOGETHER, rows)
             yield from (_stored(one, has_body=False) for one in some if may_read(one.document, principal))
             if len(some) < LISTED_TOGETHER:
                 return

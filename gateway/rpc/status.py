@@ -70,6 +70,7 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.DeviceLost: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.StoreFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
+    errors.StoreDamaged: Row(grpc.StatusCode.DATA_LOSS, "DATA_LOSS", shown=False),
     errors.StoreFull: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL", shown=True),
     errors.BundleInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
     errors.DocumentInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),

@@ -93,6 +93,7 @@ class Code(enum.StrEnum):
     UNIMPLEMENTED = "Unimplemented"
     INTERNAL = "Internal"
     UNAVAILABLE = "Unavailable"
+    DATA_LOSS = "DataLoss"
 
 
 NO_ROUTE = "none"
