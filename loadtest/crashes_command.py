@@ -35,7 +35,8 @@ def crashes(folder: Path | None, out: Path | None, is_json: bool, **tries: int) 
     cut, exchanged and altered bit by bit. After each the folder is opened, and compared with what was acknowledged.
 
     Exit code 1 where anything is lost, torn, or found though it was deleted, where a search finds what a scan does not,
-    or where damage goes unnoticed. Writes that a damaged disk cost are counted, and no fault.
+    where anything damaged is served, or read otherwise than before without being refused or found by a verification.
+    What a damaged disk cost, and is refused, is counted, and no fault.
     """
     started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as name:

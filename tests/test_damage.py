@@ -106,7 +106,7 @@ async def test_a_damaged_document_is_not_served(folder: Path) -> None:
     spoil(folder, "UPDATE document SET text = replace(text, 'tax', 'tex') WHERE id = 'c'")
     said = refusal(folder)
     assert f"{folder / FILE}: document acme/help/c/5 is not as it was written" in said
-    assert f"`gateway knowledge verify --data {folder}` names all that is wrong; restore the last snapshot" in said
+    assert f"`gateway knowledge verify --data {folder}` names all that is wrong. Restore the last snapshot" in said
 
 
 async def test_a_damaged_earlier_version_is_not_shown_and_holds_up_nothing_else(folder: Path) -> None:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from gateway.cli.knowledge_care import search, stats, threshold_of, watch
 from gateway.cli.knowledge_confidence import calibrate
-from gateway.cli.knowledge_files import compact, restore, snapshot, verify
+from gateway.cli.knowledge_files import compact, mend, restore, snapshot, verify
 from gateway.cli.main import Failure
 from gateway.cli.target import editor_at as _editor
 from gateway.cli.target import given
@@ -34,7 +34,7 @@ def knowledge() -> None:
     """
 
 
-for each in (calibrate, search, stats, watch, verify, snapshot, restore, compact):
+for each in (calibrate, search, stats, watch, verify, mend, snapshot, restore, compact):
     knowledge.add_command(each)
 
 

@@ -1,4 +1,4 @@
-"""`gateway knowledge verify`, `snapshot`, `restore` and `compact`: the folder of stored collections itself.
+"""`gateway knowledge verify`, `mend`, `snapshot`, `restore` and `compact`: the folder of stored collections itself.
 
 A file holds the documents of all tenants, whoever may read them. So these are acts of who has the disk, and no calls.
 """
@@ -30,9 +30,9 @@ data_option = click.option("--data", required=True, type=FOLDER, metavar="DIR", 
 def verify(data: Path) -> None:
     """Check everything that is stored in DIR, beside a gateway that runs on it or without one.
 
-    The file itself; that the log has no gaps, and comes to the documents that there are, each at one version; that what
-    was embedded has a vector of unit length for each passage and its title. What is wrong is printed; the exit code is
-    then 1.
+    The file itself; the checksum of each row; that the log has no gaps, and comes to the documents that there are, each
+    at one version; that what was embedded has a vector of unit length for each passage and its title. What is wrong is
+    printed; the exit code is then 1.
     """
     count = 0
     with _opened(data) as store, _bar("verify") as progress:
@@ -41,7 +41,9 @@ def verify(data: Path) -> None:
             count += 1
         last = store.last()
     if count:
-        raise Failure(f"{data}: {count} faults; keep a copy of the folder, and restore the last snapshot elsewhere")
+        raise Failure(
+            f"{data}: {count} faults; keep a copy of DIR, and restore the last snapshot elsewhere, or mend it"
+        )
     click.echo(f"all is well up to version {last}")
 
 
@@ -96,6 +98,27 @@ def compact(data: Path, keep_days: float, keep_vectors: bool) -> None:
     for encoder, documents in left.items():
         click.echo(f"vectors of {documents:,} documents deleted, by {encoder}: nobody goes back to that encoder")
     click.echo(f"{cleared} superseded versions cleared; {before:,} bytes before, {after:,} now")
+
+
+@click.command()
+@data_option
+@click.option("--dry-run", is_flag=True, help="Say what would be lost, and change nothing.")
+def mend(data: Path, dry_run: bool) -> None:
+    """Go on without what is damaged in DIR, where there is no snapshot to restore.
+
+    Documents that are damaged, or not there any more, are deleted, and each is named; what can be made again is made
+    again. The log of changes must be whole. Only where no gateway runs on DIR; keep a copy of it first.
+    """
+    with _opened(data, is_alone=True) as store:
+        for one in (done := store.mend(is_tried=dry_run)):
+            click.echo(one)
+        left = [] if dry_run else list(verifying.verify(store, lambda done, of: None))
+    if left:
+        raise Failure(f"{data}: {len(left)} faults are left, such as: {left[0]}; restore the last snapshot elsewhere")
+    if done:
+        click.echo("nothing was changed yet" if dry_run else "mended: the rest can be served")
+    else:
+        click.echo("nothing is damaged")
 
 
 @contextmanager

@@ -130,7 +130,7 @@ class KnowledgeBase:
             self._backfill.run(share, go_on)
         self._stamp = self._store.stamp()
         with self._store.moment() as rows:
-            there = current(self._store.path, rows, go_on)
+            there = current(rows, go_on)
         self._applied, self._switched = there.version, there.switched
         with self._store.apart() as rows:
             for place in [*there.documents]:

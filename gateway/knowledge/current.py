@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from gateway.knowledge import history
 from gateway.knowledge.changes import Switched
 from gateway.knowledge.history import Place
-from gateway.knowledge.rows import Rows, damaged
+from gateway.knowledge.rows import Rows
 from gateway.types import Document
 
 PAGE = 1000
@@ -25,8 +24,8 @@ class Current:
     documents: dict[Place, dict[int, Document]]
 
 
-def current(path: Path, rows: Rows, go_on: Callable[[], None]) -> Current:
-    """Of the store in that file; `rows` of one moment. `go_on` is called now and then; what it raises ends it.
+def current(rows: Rows, go_on: Callable[[], None]) -> Current:
+    """`rows`: of one moment. `go_on` is called now and then; what it raises ends it.
 
     Raises StoreDamaged where a row is not as it was written, or one is missing, or an older one in its place.
     """
@@ -48,8 +47,7 @@ def current(path: Path, rows: Rows, go_on: Callable[[], None]) -> Current:
                 found[one.version] = one.document
             after = page[-1][2]
     if total != state:
-        raise damaged(
-            path,
+        raise rows.damaged(
             f"what is current is not what change {version}, the last of its log, says: a row is missing, or an older "
             "one in its place, as where a write-ahead log was damaged after it was moved into the file",
         )

@@ -103,7 +103,7 @@ class Rows:
         found = self(f"{_SELECTS[table]} {tail}", *values)
         for row in found:
             if not is_right(table, row):
-                raise damaged(self._path, f"{name_of(table, row)} {WRONG}")
+                raise self.damaged(f"{name_of(table, row)} {WRONG}")
         return found
 
     def sound(self, table: str, tail: str, *values: object) -> list[Row]:
@@ -115,6 +115,10 @@ class Rows:
             else:
                 log.warning("%s: %s %s; it is made anew", self._path, name_of(table, row), WRONG)
         return found
+
+    def damaged(self, what: str) -> StoreDamaged:
+        """An error that says what to do."""
+        return damaged(self._path, what)
 
     def each(self, table: str) -> Iterator[tuple[Row, bool]]:
         """All rows, one at a time, and whether each is as it was written."""
@@ -152,6 +156,7 @@ def failure(path: Path, error: Exception) -> StoreFailed:
 def damaged(path: Path, what: str) -> StoreDamaged:
     """An error that says what to do."""
     return StoreDamaged(
-        f"{path}: {what}. It is not served: `gateway knowledge verify --data {path.parent}` names all that is wrong; "
-        "restore the last snapshot into another folder, and serve that"
+        f"{path}: {what}. It is not served: `gateway knowledge verify --data {path.parent}` names all that is wrong. "
+        "Restore the last snapshot into another folder, and serve that; or `gateway knowledge mend`, to go on without "
+        "what is damaged"
     )

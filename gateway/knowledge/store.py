@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.errors import StoreFailed
-from gateway.knowledge import clearing, history, schema
+from gateway.knowledge import clearing, history, mending, schema
 from gateway.knowledge.acknowledged import Acknowledged
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored, Switched
 from gateway.knowledge.committing import Committer
@@ -257,3 +257,17 @@ class Store:
             connection.execute("VACUUM")
             self._file.empty_log(connection)
         return left
+
+    def mend(self, is_tried: bool = False) -> list[str]:
+        """Go on without what is damaged; see `mending.mend`. Only where nobody else has it open. What came of it; if
+        `is_tried`, what would come of it, and nothing is written."""
+        with (
+            failures(self.path),
+            self._file.alone(),
+            contextlib.closing(self._file.opened()) as connection,
+        ):
+            connection.text_factory = lambda text: text.decode("utf-8", "replace")
+            connection.execute("BEGIN IMMEDIATE")
+            done = list(mending.mend(Rows(self.path, connection), self._clock))
+            connection.execute("ROLLBACK" if is_tried else "COMMIT")
+            return done

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from gateway.knowledge.changes import Stored
 from gateway.knowledge.clearing import encoders
 from gateway.knowledge.documents import PASSAGES_VERSION, passages
 from gateway.knowledge.history import Place, stored
+from gateway.knowledge.replaying import Replay, gaps
 from gateway.knowledge.rows import Rows, damages
 from gateway.knowledge.store import Store
 
@@ -29,57 +29,15 @@ def verify(store: Store, progress: Progress) -> Iterator[str]:
     with store.moment() as rows:
         rows.connection.text_factory = lambda text: text.decode("utf-8", "replace")  # what is none is damaged
         yield from damages(rows)
-        yield from _wrong_log(rows)
-        replay = _Replay.of(rows)
+        yield from gaps(rows)
+        replay = Replay.of(rows)
         yield from _wrong_collections(rows, replay)
         yield from _wrong_documents(rows, replay)
         yield from _wrong_encoder(rows)
         yield from _wrong_embeddings(rows, progress)
 
 
-def _wrong_log(rows: Rows) -> Iterator[str]:
-    following = 1
-    for (seq,) in rows("SELECT seq FROM change ORDER BY seq"):
-        if seq != following:
-            yield f"the log has no change {following}" + (f" to {seq - 1}" if seq > following + 1 else "")
-        following = seq + 1
-
-
-@dataclass(slots=True)
-class _Replay:
-    """The log, done again. `documents`: id -> version of what is current in each collection; `calibrated`: the change
-    that did; `ended`: version -> the document, and the change that ended it."""
-
-    documents: dict[Place, dict[str, int]] = field(default_factory=dict)
-    calibrated: dict[Place, int] = field(default_factory=dict)
-    ended: dict[int, tuple[Place, str, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, rows: Rows) -> _Replay:
-        replay = cls()
-        log = rows.connection.execute("SELECT seq, op, tenant, collection, document FROM change ORDER BY seq")
-        for seq, op, *place, document_id in log:
-            replay._change(seq, op, (place[0], place[1]), document_id)
-        return replay
-
-    def _change(self, seq: int, op: str, place: Place, document_id: str) -> None:
-        if op == "confidence":
-            self.calibrated[place] = seq
-            return
-        there = self.documents.get(place, {})
-        for one in [*there] if op in ("create", "drop") else [document_id]:
-            if one in there:
-                self.ended[there.pop(one)] = (place, one, seq)
-        if op == "create":
-            self.documents[place] = {}
-        elif op == "drop":
-            self.documents.pop(place, None)
-            self.calibrated.pop(place, None)
-        elif op == "put":
-            self.documents.setdefault(place, {})[document_id] = seq
-
-
-def _wrong_collections(rows: Rows, replay: _Replay) -> Iterator[str]:
+def _wrong_collections(rows: Rows, replay: Replay) -> Iterator[str]:
     there = set(rows("SELECT tenant, name FROM collection"))
     for tenant, name in sorted(there ^ replay.documents.keys()):
         yield f"{tenant}/{name}: " + ("is there, and not in the log" if (tenant, name) in there else "is not there")
@@ -90,7 +48,7 @@ def _wrong_collections(rows: Rows, replay: _Replay) -> Iterator[str]:
             yield f"{'/'.join(place)}: its confidence is of version {version}, by the log it is of {wanted}"
 
 
-def _wrong_documents(rows: Rows, replay: _Replay) -> Iterator[str]:
+def _wrong_documents(rows: Rows, replay: Replay) -> Iterator[str]:
     current: Counter[tuple[Place, str]] = Counter()
     ended: dict[int, int] = {}
     documents = rows.connection.execute("SELECT version, gone, id, tenant, collection FROM document")

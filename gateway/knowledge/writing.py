@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
 
 import numpy as np
@@ -44,8 +44,7 @@ class Writer:
 
     def tried(self, batch: Batch) -> Receipt | Exception:
         """All of the batch, or nothing and why."""
-        last = self._rows.of("change", "ORDER BY seq DESC LIMIT 1")  # others write too
-        self._last, self._state = (last[0][0], last[0][6]) if last else (0, 0)
+        self._begin()
         self._connection.execute("SAVEPOINT batch")
         try:
             receipt = self._done(batch)
@@ -55,6 +54,20 @@ class Writer:
             return error
         self._connection.execute("RELEASE batch")
         return receipt
+
+    def mend(self, documents: Iterable[tuple[str, str, str]], places: Iterable[Place]) -> None:
+        """Delete documents, and confidences of collections, whose rows are not there any more."""
+        self._begin()
+        for key in documents:
+            self._log("remove", key, 0)
+        for place in places:
+            now = insert(self._connection, "confidence", *place, self._last + 1, None)
+            self._log("confidence", (*place, ""), now)
+
+    def _begin(self) -> None:
+        """With what others have written too."""
+        last = self._rows.of("change", "ORDER BY seq DESC LIMIT 1")
+        self._last, self._state = (last[0][0], last[0][6]) if last else (0, 0)
 
     def _done(self, batch: Batch) -> Receipt:
         place = (batch.tenant, batch.collection, batch.key)
