@@ -19,7 +19,16 @@ from gateway.knowledge.changes import Create, Drop, Put, Remove
 from gateway.knowledge.file import BESIDE, FILE
 from gateway.knowledge.generation import Part
 from gateway.knowledge.packed import Write
-from gateway.knowledge.segment_files import ARRAYS, FOLDER, GRAPH, MANIFEST, OLD_SECONDS, UNKNOWN_SECONDS, SegmentFiles
+from gateway.knowledge.segment_files import (
+    ARRAYS,
+    FOLDER,
+    GRAPH,
+    MANIFEST,
+    OLD_SECONDS,
+    UNFINISHED,
+    UNKNOWN_SECONDS,
+    SegmentFiles,
+)
 from gateway.types import Principal, Ranker
 from tests.test_generation import NOBODY, STAFF, WORDS, document, query
 from tests.test_knowledge_base import PLACE, Desk
@@ -250,6 +259,27 @@ async def test_a_full_disk_costs_the_next_start_and_is_tried_again(
     await closed(desk)
 
 
+async def test_what_a_full_disk_has_no_room_for_takes_nothing_from_the_next_start(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: object) -> str:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(segment_files, "written", full)
+    desk = Desk(folder)
+    before = named(desk)
+    for at in range(COUNT):
+        await desk.write(Put(document(f"e{at}", WORDS[at % len(WORDS)])))
+        await settled(desk)
+    assert named(desk) == []
+    assert desk.base.figures().unkept > 0
+    again = Desk(folder)
+    assert named(again) == before != []
+    assert answers(again) == without_files(folder, tmp_path)
+    for one in (desk, again):
+        await closed(one)
+
+
 async def test_who_is_stopped_while_it_writes_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     desk = await filled(tmp_path)
     (segment,) = [part.segment for part in parts(desk) if part.segment.name]
@@ -300,17 +330,28 @@ async def test_what_a_kill_leaves_half_written_is_not_used(
 async def test_what_nobody_has_used_for_long_goes(folder: Path) -> None:
     unused = folder / FOLDER / ("0" * 64)
     unused.mkdir()
-    fresh = folder / FOLDER / ".making-1-1"
-    fresh.mkdir()
-    stale = folder / FOLDER / ".making-2-1"
-    stale.mkdir()
-    for path, age in ((unused, UNKNOWN_SECONDS), (stale, OLD_SECONDS)):
-        os.utime(path, (time.time() - age - 9,) * 2)
+    os.utime(unused, (time.time() - UNKNOWN_SECONDS - 9,) * 2)
     kept = Desk(folder)
-    left = {path.name for path in (folder / FOLDER).iterdir()}
-    assert not {unused.name, stale.name} & left
-    assert {*named(kept), fresh.name} <= left
+    assert {path.name for path in (folder / FOLDER).iterdir()} == {*named(kept)}
     kept.store.close()
+
+
+async def test_what_is_being_written_stays_until_nobody_writes_it(folder: Path) -> None:
+    desk = Desk(folder)
+    (segment,) = [part.segment for part in parts(desk) if part.segment.name]
+    dead = folder / FOLDER / f"{UNFINISHED}of-one-that-was-killed"
+    dead.mkdir()
+    seen: list[list[str]] = []
+
+    def clean() -> None:  # as another process that starts meanwhile
+        SegmentFiles(folder, desk.base.scored_by).clean([segment])
+        seen.append([path.name for path in (folder / FOLDER).glob(f"{UNFINISHED}*")])
+
+    again = SegmentFiles(folder, "another").keep(PLACE, segment, clean)
+    assert again.name
+    assert {len(names) for names in seen} == {1}
+    assert dead.name not in seen[-1]
+    await closed(desk)
 
 
 async def test_a_second_process_uses_the_same(folder: Path) -> None:

@@ -83,7 +83,8 @@ class Merges:
                 failpoints.reached("after-merge-shown")
                 now = {part.segment.name for part in generation.parts}
                 replaced = [part.segment for part in parts if part.segment.name not in now]
-                await asyncio.to_thread(self._files.forget, replaced)
+                if into is None or not into.is_unkept:  # else these are what the next start has
+                    await asyncio.to_thread(self._files.forget, replaced)
                 rows = len(into.spans) if into else 0
                 log.info("%s: %d segments are now one of %d passages", "/".join(place), len(parts), rows)
             parts = due(generation)

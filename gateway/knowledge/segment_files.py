@@ -9,6 +9,7 @@ back, and that processes share. Texts are not in it, and rights neither: those a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import logging
@@ -18,7 +19,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -51,6 +52,7 @@ NOBODY = frozenset({"\0"})
 """Who may read what does not count any more: no caller's group has such a name."""
 RETRY_SECONDS = 600.0
 """After a segment could not be written, as where the disk is full."""
+UNKEPT = "a segment of %s could not be kept in %s: it stays in memory, and is tried again in %g minutes: %s"
 WORDS = "words_"
 """Begins the names of the arrays of what documents say literally."""
 
@@ -170,27 +172,15 @@ class SegmentFiles:
         """Write the segment. The same one, its arrays and its graph mapped from there; as it was where that is not
         possible: the next start is slower then, and it takes more memory. Raises what `go_on` raises, which is called
         now and then."""
-        unfinished: Path | None = None
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            unfinished = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder))
-            kept = self._written(unfinished, place, segment, go_on)
+            with self._unfinished() as unfinished:
+                kept = self._written(unfinished, place, segment, go_on)
             arrays = kept.arrays()
             index = kept.index(arrays["vectors"])
         except (OSError, ValueError) as error:
             self._failed = time.monotonic()
-            log.warning(
-                "a segment of %s could not be kept in %s, so that it stays in memory, and a start would build it anew: "
-                "%s. It is tried again in %g minutes",
-                "/".join(place),
-                self._folder,
-                error,
-                RETRY_SECONDS / 60,
-            )
+            log.warning(UNKEPT, "/".join(place), self._folder, RETRY_SECONDS / 60, error)
             return segment
-        finally:
-            if unfinished is not None:
-                shutil.rmtree(unfinished, ignore_errors=True)  # not there any more where all went well
         return replace(
             segment,
             versions=arrays["versions"],
@@ -200,6 +190,18 @@ class SegmentFiles:
             words=_words(arrays),
             name=kept.folder.name,
         )
+
+    @contextlib.contextmanager
+    def _unfinished(self) -> Iterator[Path]:
+        """A folder of its own to write in, which is not there afterwards. It is locked meanwhile: who cleans up sees
+        whether somebody still writes. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=self._folder))
+        try:
+            with _locked(folder):
+                yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _written(self, unfinished: Path, place: Place, segment: Segment, go_on: Callable[[], None]) -> Kept:
         """Raises OSError."""
@@ -237,15 +239,18 @@ class SegmentFiles:
         return False
 
     def clean(self, used: Sequence[Segment]) -> None:
-        """Forget what is not among these, nor was used lately by another process."""
+        """Forget what is not among these, nor was used lately by another process, and what nobody finishes."""
         names = {segment.name for segment in used}
         own = {kept.folder for some in self._found().values() for kept in some}
         for folder in self._folder.glob("*/"):
-            is_own = folder in own or folder.name.startswith(UNFINISHED)
             with contextlib.suppress(OSError):
-                age = time.time() - folder.stat().st_mtime
-                if folder.name not in names and age > (OLD_SECONDS if is_own else UNKNOWN_SECONDS):
-                    shutil.rmtree(folder)
+                if folder.name.startswith(UNFINISHED):
+                    with _locked(folder):
+                        shutil.rmtree(folder)
+                elif folder.name not in names:
+                    age = time.time() - folder.stat().st_mtime
+                    if age > (OLD_SECONDS if folder in own else UNKNOWN_SECONDS):
+                        shutil.rmtree(folder)
         self._kept = None
 
     def forget(self, replaced: Sequence[Segment]) -> None:
@@ -253,6 +258,17 @@ class SegmentFiles:
         for segment in replaced:
             if segment.name:
                 shutil.rmtree(self._folder / segment.name, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Raises OSError where another one has locked it."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _arrays(segment: Segment) -> dict[str, Array]:
