@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gateway.audit import segments as files
-from gateway.audit.chain import Bounds, Chain, Entry
+from gateway.audit.chain import Bounds, Chain, Entry, prune_others
 from gateway.audit.records import GENESIS, Head, Kind, sha256_of
 from gateway.audit.verifying import Findings, verify
 from gateway.errors import ConfigInvalid
@@ -188,10 +188,26 @@ def test_segments_go_when_they_are_old(tmp_path: Path) -> None:
     assert verify(tmp_path).faults == []
 
 
+def test_what_nobody_writes_any_more_goes_when_it_is_old(tmp_path: Path) -> None:
+    now = time.time()
+    for worker in ("0", "1", "2"):
+        written(tmp_path / worker, 3)
+    own = Chain(tmp_path / "0", LONG)
+    held = Chain(tmp_path / "2", LONG)
+    prune_others(tmp_path, "0", Bounds(age=100.0), lambda: now)
+    assert verify(tmp_path / "1").first == 1
+    prune_others(tmp_path, "0", Bounds(age=100.0), lambda: now + 1000)
+    own.close()
+    held.close()
+    assert [verify(tmp_path / worker).first for worker in ("0", "1", "2")] == [1, 4, 1]
+    assert verify(tmp_path / "1").faults == []
+    assert verify(tmp_path / "1").head.seq == 4
+
+
 def test_two_do_not_write_one_chain(tmp_path: Path) -> None:
     chain = Chain(tmp_path, LONG)
     with pytest.raises(ConfigInvalid, match="written by another gateway"):
-        Chain(tmp_path, LONG)
+        Chain(tmp_path, LONG, patience=0.0)
     chain.close()
     Chain(tmp_path, LONG).close()
 

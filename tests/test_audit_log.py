@@ -69,6 +69,7 @@ def test_an_answer_s_record_says_who_what_and_why(tmp_path: Path) -> None:
         "reason": "confident",
     }
     assert (first["confidence"], first["threshold"], first["certificate"]) == (0.9375, 0.75, "valid")
+    assert (first["certificate_group"], first["certified_risk"]) == ("", 0.0)
     assert (first["bundle"], first["knowledge_version"], first["label"]) == ("banking/1", 7, "card_arrival")
     assert first["citations"] == [["card-arrival", 5]]
     assert (first["us"], first["stages_us"]["infer"]) == (12_500, 2_000)

@@ -20,6 +20,10 @@ import grpc
 import grpc.aio
 import pytest
 
+from gateway.audit import reading
+from gateway.audit.marks import Marker, key_of
+from gateway.audit.reading import Wanted
+from gateway.audit.verifying import verify
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from tests import tiny
@@ -138,7 +142,8 @@ async def until_ready(command: Command, without: int) -> None:
             await asyncio.sleep(0.1)
 
 
-async def test_two_workers_are_one_server(folder: Path, tmp_path: Path) -> None:
+async def test_two_workers_are_one_server(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_AUDIT__FOLDER", str(tmp_path / "audit"))
     with serving(folder, tmp_path / "log") as command:
         assert re.search(r"^workers +2 *$", command.said, re.MULTILINE)
         async with AsyncExitStack() as stack:
@@ -151,6 +156,19 @@ async def test_two_workers_are_one_server(folder: Path, tmp_path: Path) -> None:
         command.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(command.process.wait, PATIENCE) == 0
         assert "Traceback" not in (tmp_path / "log").read_text()
+    all_is_written(tmp_path / "audit")
+
+
+def all_is_written(audit: Path) -> None:
+    """By both workers, of which the second was killed once."""
+    marker = Marker(key_of(audit, None), 0.0)
+    found = [verify(audit / str(worker), marker) for worker in range(2)]
+    assert [(one.faults, one.crashes, one.dropped) for one in found] == [([], 0, 0), ([], 1, 0)]
+    answers = list(reading.records(audit, Wanted(kind="answer")))
+    assert len(answers) > CONNECTIONS
+    assert {one["bundle"] for one in answers} == {"tiny/1"}  # the second was asked nothing
+    assert len({one["id"] for one in answers}) == len(answers)
+    assert len({one["manifest"] for one in answers}) == 1
 
 
 async def both_answer(command: Command, callers: list[Caller]) -> None:

@@ -18,6 +18,9 @@ from gateway.audit.segments import Segment
 from gateway.errors import ConfigInvalid
 
 LOCK = "lock"
+LOCK_POLL = 0.05
+PATIENCE = 2.0
+"""Seconds for another writer to end: one that was killed just now, or who looks whether what is old can go."""
 MEGABYTE = 1 << 20
 DAY = 86_400.0
 
@@ -41,13 +44,16 @@ class Chain:
     whether whoever wrote before had come to an end.
     """
 
-    def __init__(self, folder: Path, bounds: Bounds, clock: Callable[[], float] = time.time) -> None:
-        """`folder` is of this chain alone, and is made. Raises ConfigInvalid, OSError."""
+    def __init__(
+        self, folder: Path, bounds: Bounds, clock: Callable[[], float] = time.time, patience: float = PATIENCE
+    ) -> None:
+        """`folder` is of this chain alone, and is made. `patience`: seconds for another writer to end. Raises
+        ConfigInvalid, OSError."""
         self._folder = folder
         self._bounds = bounds
         self._clock = clock
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._lock = _locked(folder)
+        self._lock = _locked(folder, patience)
         try:
             start = files.anchored(folder) or Head()
             self._finish_removal(start)
@@ -106,9 +112,13 @@ class Chain:
     def prune(self) -> None:
         """Remove the oldest segments while there are too many bytes, or they are too old, and say so in the chain."""
         known = files.segments(self._folder)
+        oldest = self._clock() - self._bounds.age
+        if self._file.size and _written(known[-1]) < oldest:
+            self._begin_segment()
+            known = files.segments(self._folder)
         sizes = [one.size() for one in known]
-        total, oldest = sum(sizes), self._clock() - self._bounds.age
-        while len(known) > 1 and (total > self._bounds.total or known[0].path.stat().st_mtime < oldest):
+        total = sum(sizes)
+        while len(known) > 1 and (total > self._bounds.total or _written(known[0]) < oldest):
             gone = known.pop(0)
             total -= sizes.pop(0)
             last = files.ending([gone], Head()).head
@@ -127,13 +137,16 @@ class Chain:
             self._lock.close()
 
     def _rotate(self) -> None:
+        self._begin_segment()
+        self.prune()
+
+    def _begin_segment(self) -> None:
         self.sync()
         following = Segment(self._folder, self.head.seq + 1)
         file, texts = _Appended(following.path), _Appended(following.texts)
         self._file.close()
         self._texts.close()
         self._file, self._texts = file, texts
-        self.prune()
 
 
 class _Appended:
@@ -175,14 +188,39 @@ class _Appended:
         os.close(self._descriptor)
 
 
-def _locked(folder: Path) -> TextIOWrapper:
-    """Until it is closed, or the process ends. Raises ConfigInvalid."""
+def prune_others(folder: Path, own: str, bounds: Bounds, clock: Callable[[], float]) -> None:
+    """The chains of workers that there are no more: nobody else removes what is too old of them. Raises OSError."""
+    for other in files.chains(folder):
+        if other.name == own:
+            continue
+        try:
+            chain = Chain(other, bounds, clock, patience=0.0)
+        except ConfigInvalid:  # its worker has it
+            continue
+        try:
+            chain.prune()
+        finally:
+            chain.close()
+
+
+def _written(segment: Segment) -> float:
+    """When it was last written, in seconds since 1970."""
+    return segment.path.stat().st_mtime
+
+
+def _locked(folder: Path, patience: float) -> TextIOWrapper:
+    """Until it is closed, or the process ends. Raises ConfigInvalid where somebody else has it for so many seconds."""
     lock = (folder / LOCK).open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ConfigInvalid(
-            f"audit.folder: {folder} is written by another gateway: give each a folder of its own"
-        ) from None
-    return lock
+    end = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < end:
+                time.sleep(LOCK_POLL)
+                continue
+            lock.close()
+            raise ConfigInvalid(
+                f"audit.folder: {folder} is written by another gateway: give each a folder of its own"
+            ) from None
+        return lock

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gateway.audit.cases import Cases, Drawn, Tally, Verdict
-from gateway.audit.chain import Bounds, Chain, Entry
+from gateway.audit.chain import Bounds, Chain, Entry, prune_others
 from gateway.audit.marks import Mark, Marker, time_of
 from gateway.audit.records import Answered, Kind, content_of, judged, stamp, text_line
 from gateway.errors import StoreFailed, UnknownAnswer
@@ -61,7 +61,8 @@ class AuditLog:
         self.marker = marker
         self._terms = terms
         self._clock = clock
-        self._chain = Chain(folder / str(worker), terms.bounds, clock)
+        self._folder, self._own = folder, str(worker)
+        self._chain = Chain(folder / self._own, terms.bounds, clock)
         self._cases = Cases(folder)
         self._drawn: list[Drawn] = []
         self._manifests: dict[str, str] = {}
@@ -70,7 +71,7 @@ class AuditLog:
         self._written = self._dropped = self._told = 0
         self._is_failing = False
         self._ending = threading.Event()
-        self._synced = self._tidied = time.monotonic()
+        self._synced, self._tidied = time.monotonic(), float("-inf")
         try:
             self._begin(worker)
         except BaseException:
@@ -216,6 +217,7 @@ class AuditLog:
         if now - self._tidied >= TIDY:
             self._tidied = now
             self._chain.prune()
+            prune_others(self._folder, self._own, self._terms.bounds, self._clock)
             self._cases.clear(self._clock() - self._terms.bounds.age)
 
     def _have_judged(self) -> None:

@@ -57,11 +57,12 @@ def report(folder: Path) -> None:
     cases = _cases(folder)
     tallies = cases.tallies()
     cases.close()
-    table = Table("bundle", "route", "drawn", "judged", "wrong", "error rate", "95 % bounds", box=box.SIMPLE_HEAD)
     for bundle, some in groupby(tallies, key=lambda one: one.bundle):
+        table = Table("route", "drawn", "judged", "wrong", "error rate", "95 % bounds", box=box.SIMPLE_HEAD)
         for one in rates(some):
-            table.add_row(bundle, *_cells(one))
-    Console().print(table)
+            table.add_row(*_cells(one))
+        click.echo(bundle)
+        Console().print(table)
 
 
 @click.command()
