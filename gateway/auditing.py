@@ -44,7 +44,7 @@ def audit_log(audit: AuditSection, worker: int) -> AuditLog | None:
         audit.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return AuditLog(audit.folder, worker, Marker(key_of(audit.folder, audit.key), audit.share), terms)
     except (OSError, StoreFailed) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+        reason = error.strerror if isinstance(error, OSError) else f"{error}; move it away, and estimates begin anew"
         raise ConfigInvalid(f"audit.folder = {audit.folder}: cannot be written ({reason})") from None
 
 

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gateway.audit import segments as files
 from gateway.audit.chain import Bounds, Chain, Entry, prune_others
@@ -242,3 +244,22 @@ def test_files_are_their_owner_s_alone(tmp_path: Path) -> None:
         if path.suffix == ".jsonl":
             assert path.stat().st_mode & 0o077 == 0
     assert (tmp_path / "audit" / "0").stat().st_mode & 0o077 == 0
+
+
+@given(st.binary(max_size=400), st.integers(0, 2_000), st.booleans())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_put_into_a_file_is_a_fault_and_no_crash(
+    tmp_path: Path, noise: bytes, at: int, is_instead: bool
+) -> None:
+    folder = tmp_path / "0"
+    if not folder.exists():
+        written(folder, 8)
+        (tmp_path / "kept").write_bytes(newest(folder).read_bytes())
+    kept = (tmp_path / "kept").read_bytes()
+    place = at % len(kept)
+    changed_to = kept[:place] + noise + kept[place + (len(noise) if is_instead else 0) :]
+    newest(folder).write_bytes(changed_to)
+    found = verify(folder)
+    is_only_cut = kept.startswith(changed_to) or changed_to.startswith(kept)
+    assert bool(found.faults) or found.torn or changed_to == kept or is_only_cut
+    Chain(folder, LONG).close()  # and the next start goes on

@@ -73,6 +73,7 @@ class Cases:
     """From any thread, and from several processes at once. Raises StoreFailed, StoreFull."""
 
     def __init__(self, folder: Path) -> None:
+        """The file is made if it is not there; one that is spoilt may be moved away, and all begins anew."""
         self._lock = threading.Lock()
         with _told(folder / FILE):
             # No write-ahead log: SQLite before 3.51.3 can spoil one when two connections write and checkpoint at once.

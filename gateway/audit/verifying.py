@@ -14,6 +14,8 @@ from gateway.audit.marks import ID_LENGTH, Marker
 from gateway.audit.records import GENESIS, Head, Kind, sha256_of
 from gateway.audit.segments import Segment
 
+LARGEST = 1e15
+
 
 @dataclass(frozen=True, slots=True)
 class Fault:
@@ -135,7 +137,7 @@ class _Verifying:
         found.first = found.first or self._expected.seq
         found.records += 1
         if record.get("kind") == Kind.DROPPED:
-            found.dropped += int(record.get("count", 0))
+            found.dropped += int(_number(record.get("count")))
         if record.get("kind") == Kind.OPEN:
             found.crashes += bool(record.get("after_crash"))
 
@@ -146,7 +148,7 @@ class _Verifying:
         answer_id, tenant = str(record.get("id")), str(record.get("tenant"))
         if len(answer_id) != ID_LENGTH or not self._marker.is_given_to(tenant, answer_id):
             yield "has an id that was not given to its tenant with this key"
-        elif self._marker.is_drawn(tenant, answer_id, float(record.get("propensity", 0))) != record.get("drawn"):
+        elif self._marker.is_drawn(tenant, answer_id, _number(record.get("propensity"))) != record.get("drawn"):
             yield "says otherwise than chance whether it was drawn for audit"
 
     def _fault(self, file: Path, line: int, problem: str) -> None:
@@ -170,6 +172,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _number(given: object) -> float:
+    """0 for what is none: somebody may have put anything there."""
+    return given if isinstance(given, int | float) and 0 <= given < LARGEST else 0.0
 
 
 def _texts(segment: Segment, hashes: Mapping[str, str], marker: Marker) -> Iterator[Fault]:
