@@ -89,13 +89,13 @@ def rendered(answer: Answer) -> Group:
     for number, citation in enumerate(answer.citations, 1):
         parts.append(Text.assemble((f"[{number}] {citation.title}", "bold"), (f"  {citation.uri}", "dim")))
         parts.append(Padding(Text(f"“{citation.quote.strip()}”", "italic"), (0, 4)))
-    parts.append(Padding(_timings(answer), (1, 0, 0, 0)))
+    parts.append(Padding(timings(answer), (1, 0, 0, 0)))
     facts = f"{answer.policy.value} · bundle {answer.bundle} · knowledge version {answer.knowledge_version}"
     parts.append(Text(facts, "dim"))
     return Group(*parts)
 
 
-def _timings(answer: Answer) -> Table:
+def timings(answer: Answer) -> Table:
     table = Table.grid(padding=(0, 1))
     longest = max(answer.timings.values(), default=0.0) or 1.0
     for stage, seconds in answer.timings.items():
