@@ -22,6 +22,8 @@ NAMES = {
     "gateway_confidence_threshold": "gauge",
     "gateway_degraded": "gauge",
     "gateway_certificate_status": "gauge",
+    "gateway_certified_risk_ratio": "gauge",
+    "gateway_certified_oos_share_ratio": "gauge",
     "gateway_inflight_requests": "gauge",
     "gateway_queue_requests": "gauge",
     "gateway_batch_size": "histogram",
@@ -153,6 +155,8 @@ def test_only_the_bundle_in_use_is_shown() -> None:
             loaded=1.0,
             threshold=0.75,
             certificate="stale",
+            certified_risk=0.025,
+            certified_oos_share=0.3,
             degraded=Degradation.DEVICE_LOST if bundle == "banking/1" else None,
         )
         shown = {reason: degraded(metrics, reason) for reason in Degradation}
@@ -162,6 +166,8 @@ def test_only_the_bundle_in_use_is_shown() -> None:
     assert 'bundle="banking/2"' in text
     assert 'bundle="banking/1"' not in text
     assert 'gateway_certificate_status{status="stale"} 1.0' in text
+    assert "gateway_certified_risk_ratio 0.025" in text
+    assert "gateway_certified_oos_share_ratio 0.3" in text
 
 
 def test_collections_are_shown() -> None:

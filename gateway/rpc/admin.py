@@ -62,6 +62,8 @@ class Admin:
             loaded=now.loaded,
             threshold=now.threshold,
             certificate=now.certificate.value,
+            certified_risk=now.certified_risk,
+            certified_oos_share=now.certified_oos_share,
             degraded=now.degraded,
         )
         self._metrics.set_knowledge(

@@ -44,6 +44,8 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_model_loaded_timestamp_seconds": Rule.MAX,
     "gateway_confidence_threshold": Rule.MAX,
     "gateway_certificate_status": Rule.MAX,
+    "gateway_certified_risk_ratio": Rule.MAX,
+    "gateway_certified_oos_share_ratio": Rule.MIN,
     "gateway_knowledge_documents": Rule.MAX,
     "gateway_knowledge_passages": Rule.MAX,
     "gateway_knowledge_stored_collections": Rule.MAX,

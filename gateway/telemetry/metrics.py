@@ -241,6 +241,12 @@ class Metrics:
         self._threshold = self._gauge("gateway_confidence_threshold", "What the model's confidence has to reach.")
         certificate = self._gauge("gateway_certificate_status", "1 for the threshold's status, else 0.", ("status",))
         self._certificate = {status: certificate.labels(status.value) for status in CertificateStatus}
+        self._certified_risk = self._gauge(
+            "gateway_certified_risk_ratio", "Of the model's answers, what the threshold promises to be wrong at most."
+        )
+        self._certified_oos_share = self._gauge(
+            "gateway_certified_oos_share_ratio", "The share of questions out of scope up to which that is promised."
+        )
 
     def _knowledge(self) -> None:
         labels = ("collection",)
@@ -393,6 +399,8 @@ class Metrics:
         loaded: float,
         threshold: float,
         certificate: str,
+        certified_risk: float,
+        certified_oos_share: float,
         degraded: Degradation | None,
     ) -> None:
         """The bundle in use; the one before it leaves. `loaded` is in seconds since the epoch."""
@@ -402,6 +410,8 @@ class Metrics:
         self._threshold.set(threshold)
         for status, gauge in self._certificate.items():
             gauge.set(status.value == certificate)
+        self._certified_risk.set(certified_risk)
+        self._certified_oos_share.set(certified_oos_share)
         for reason, gauge in self._degraded.items():
             gauge.set(reason is degraded)
 
