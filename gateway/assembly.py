@@ -37,6 +37,7 @@ from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
 from gateway.knowledge.probe import Probe
 from gateway.knowledge.store import Store
+from gateway.model import arithmetic
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
@@ -407,7 +408,10 @@ def load_engine(config: Config) -> Engine:
     limits = Limits(tokens=config.model.max_batch_tokens, waiting=config.server.max_in_flight + MAX_BATCH_ITEMS)
     model = config.model
     has_spare = model.fallback is Fallback.CPU
-    return Engine(bundle, model.device.value, model.threads or 1, limits, precision_of(model), has_spare)
+    engine = Engine(bundle, model.device.value, model.threads or 1, limits, precision_of(model), has_spare)
+    if engine.precision == "int8" and not arithmetic.products_are_exact():
+        log.warning("%s: %s", arithmetic.WARNING, arithmetic.FIX)
+    return engine
 
 
 def precision_of(model: ModelSection) -> bundles.Precision | None:

@@ -15,6 +15,7 @@ from gateway.cli.doctor import Level
 from gateway.cli.main import cli
 from gateway.config import AuditSection, Config, Device, Fallback, KnowledgeSection, ModelSection, Uncertified
 from gateway.errors import BundleInvalid
+from gateway.model import arithmetic
 from tests import tiny
 from tests.accelerator import Accelerator
 
@@ -80,6 +81,12 @@ def test_a_certificate_for_another_is_found(bundle: Path, tmp_path: Path) -> Non
     for uncertified, level in ((Uncertified.REFUSE, Level.FAIL), (Uncertified.SERVE, Level.WARN)):
         check = doctor.bundle(ModelSection(bundle=folder, uncertified=uncertified))
         assert (check.level, "another data" in check.found) == (level, True)
+
+
+@pytest.mark.parametrize(("exact", "level"), [(True, Level.OK), (False, Level.WARN)])
+def test_saturated_products_are_a_warning(monkeypatch: pytest.MonkeyPatch, exact: bool, level: Level) -> None:
+    monkeypatch.setattr(arithmetic, "products_are_exact", lambda: exact)
+    assert doctor.products().level is level
 
 
 def test_the_session_is_really_opened(bundle: Path) -> None:

@@ -84,6 +84,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield grpc_set({name: versions[name] for name in GRPC_SET})
     yield runtimes(versions["onnxruntime"], versions["onnxruntime-gpu"])
     yield guarded("bundle", lambda: bundle(config.model))
+    yield guarded("8-bit products", products)
     yield guarded("session", lambda: session(config.model))
     yield from collections(config)
     yield audit(config.audit, config.server.workers)
@@ -155,6 +156,15 @@ def bundle(model: ModelSection) -> Check:
             return Check("bundle", Level.WARN, problem, "it is served without a promise until then")
         return Check("bundle", Level.FAIL, problem, 'or set model.uncertified = "serve", which promises nothing')
     return Check("bundle", Level.OK, f"{model.bundle}: complete, hashes and certificate match")
+
+
+def products() -> Check:
+    """Whether this CPU adds 8-bit products without cutting anything off."""
+    from gateway.model import arithmetic
+
+    if arithmetic.products_are_exact():
+        return Check("8-bit products", Level.OK, "exact")
+    return Check("8-bit products", Level.WARN, arithmetic.WARNING, arithmetic.FIX)
 
 
 def session(model: ModelSection) -> Check:
