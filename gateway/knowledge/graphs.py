@@ -10,17 +10,20 @@ interpreter, where hnswlib does while it writes or reads one.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import faiss
 import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway.types import Matrix, Vector
+
+logging.getLogger("faiss.loader").setLevel(logging.WARNING)  # it tells of each way of loading itself that it tries
+import faiss  # noqa: E402 - it is told while it is imported
 
 Rows = NDArray[np.int64]
 GoOn = Callable[[], None]
