@@ -23,6 +23,7 @@ from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.drift_command import drift
+from loadtest.fusion_command import fusion
 from loadtest.gpu import gpu
 from loadtest.guarantee_command import guarantee
 from loadtest.kept_command import kept_results
@@ -62,6 +63,7 @@ for command in (
     leaks,
     crashes,
     medquad,
+    fusion,
     guarantee,
     drift,
     audit_cost,

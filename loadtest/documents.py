@@ -20,6 +20,7 @@ KINDS = (
     "leaks",
     "crashes",
     "medquad",
+    "fusion",
     "guarantee",
     "drift",
 )

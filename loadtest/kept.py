@@ -13,7 +13,18 @@ from loadtest.measures import MEASURES, Measure
 from loadtest.trials import Terms
 
 README = "README.md"
-OTHERS = ("gpu", "knowledge", "knowledge-peers", "leaks", "crashes", "medquad", "guarantee", "drift", "audit-cost")
+OTHERS = (
+    "gpu",
+    "knowledge",
+    "knowledge-peers",
+    "leaks",
+    "crashes",
+    "medquad",
+    "fusion",
+    "guarantee",
+    "drift",
+    "audit-cost",
+)
 """Kinds that are one result each, with tables of their own: of the commands of those names."""
 HEAD = """# Results
 

@@ -19,6 +19,7 @@ from gateway.deadline import Deadline
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Create, Put
 from gateway.knowledge.documents import passages
+from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
 from gateway.knowledge.store import Store
 from gateway.model import bundle as bundles
@@ -51,6 +52,11 @@ class Desk:
     store: Store
     library: Library
     base: KnowledgeBase
+
+    @property
+    def generation(self) -> Generation:
+        """Of PLACE."""
+        return self.library.generation(key(*PLACE))
 
     async def settle(self) -> None:
         while running := [task for task in self.base.merging if not task.done()]:
@@ -87,7 +93,7 @@ async def filled(
         found |= await _written(desk, documents, tell)
         desk.base.start()
         await desk.settle()
-        generation = desk.library.generation(key(*PLACE))
+        generation = desk.generation
         stored, passages = generation.counts()
         yield desk, found | {"documents": stored, "passages": passages, "segments": len(generation.parts)}
     finally:
@@ -103,7 +109,7 @@ async def measured(
         predictions = await predicted(desk, data.asked)
         found |= _asked(desk, data.asked, predictions)
         texts = [one.text for one in data.asked]
-        found |= {"fidelity": fidelity.measured(desk.library, key(*PLACE), texts, predictions, DEPTH)}
+        found |= {"fidelity": fidelity.measured(desk.generation, texts, predictions, DEPTH)}
     return found | {"bytes": _bytes(folder)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from gateway.config import Config
 from gateway.errors import GatewayError
 from loadtest import medquad as measures
 from loadtest import medquad_data, options, proof_results
-from loadtest.medquad_data import FILE
+from loadtest.medquad_data import FILE, Data
 
 FOLDER = click.Path(path_type=Path, file_okay=False)
 TOLD_EVERY = 1024
@@ -28,11 +28,23 @@ def _data() -> Path | None:
     return Path(root) / "medquad" if root else None
 
 
+WHERE = (
+    click.option("--data", type=FOLDER, default=_data, help=f"Folder with {FILE}.  [$GATEWAY_DATA/medquad]"),
+    click.option(
+        "--bundle", type=FOLDER, default=lambda: Config().model.bundle, help="What embeds.  [the shipped one]"
+    ),
+    click.option("--folder", type=FOLDER, help="Of the store, used again where it holds them.  [a temporary one]"),
+    click.option("--documents", type=click.IntRange(min=0), help="Only the first so many, and those asked for.  [all]"),
+    click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the session."),
+)
+OUTPUT = (
+    click.option("--out", type=click.Path(path_type=Path), help="Write the whole result to this JSON file."),
+    click.option("--json", "is_json", is_flag=True, help="Print JSON."),
+)
+
+
 @click.command("medquad", short_help="MedQuAD through the knowledge base, and questions of laypeople to it.")
-@click.option("--data", type=FOLDER, default=_data, help=f"Folder with {FILE}.  [$GATEWAY_DATA/medquad]")
-@click.option("--bundle", type=FOLDER, default=lambda: Config().model.bundle, help="What embeds.  [the shipped one]")
-@click.option("--folder", type=FOLDER, help="Of the store, used again where it holds them.  [a temporary one]")
-@click.option("--documents", type=click.IntRange(min=0), help="Only the first so many, and those asked for.  [all]")
+@options.given(*WHERE)
 @click.option(
     "--questions",
     "which",
@@ -41,9 +53,7 @@ def _data() -> Path | None:
     show_default=True,
     help="300 by which nothing may be chosen, or 150 others that are there to choose by.",
 )
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of the session.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the whole result to this JSON file.")
-@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+@options.given(*OUTPUT)
 def medquad(
     data: Path | None,
     bundle: Path,
@@ -58,6 +68,24 @@ def medquad(
     focus and type, or its words: those ask the same. At last the served hits are compared with those of a search that
     scores every passage by the same formula.
     """
+    numbers = ran(measures.measured, data, which, bundle, folder, documents, threads)
+    found = proof_results.result("medquad", [], asked=which, partial=documents is not None, **numbers)
+    options.finish(found, show, out=out, html=None, is_json=is_json)
+
+
+Measure = Callable[[Data, Path, Path, int, measures.Tell], Coroutine[Any, Any, dict[str, Any]]]
+
+
+def ran(
+    measure: Measure,
+    data: Path | None,
+    which: str,
+    bundle: Path,
+    folder: Path | None,
+    documents: int | None,
+    threads: int,
+) -> dict[str, Any]:
+    """What `measure` finds with `which` of medquad_data.QUESTIONS. Raises click's UsageError, ClickException."""
     if data is None:
         raise click.UsageError("name the folder of MedQuAD with --data, or that above it in $GATEWAY_DATA")
     if not (data / FILE).is_file():
@@ -65,11 +93,9 @@ def medquad(
     try:
         with tempfile.TemporaryDirectory() as name:
             read = medquad_data.read(data, documents, which)
-            numbers = asyncio.run(measures.measured(read, bundle, folder or Path(name), threads, _tell))
+            return asyncio.run(measure(read, bundle, folder or Path(name), threads, _tell))
     except (OSError, ValueError, GatewayError) as error:
         raise click.ClickException(str(error)) from None
-    found = proof_results.result("medquad", [], asked=which, partial=documents is not None, **numbers)
-    options.finish(found, show, out=out, html=None, is_json=is_json)
 
 
 def _tell(done: int, of: int) -> None:
@@ -99,11 +125,12 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         f"{found['passages']:,} passages{part}; "
         f"{found['left_out']} records were left out as doubles; {found['bytes'] / 1e6:,.1f} MB on disk"
     )
-    same = found["fidelity"]
-    yield (
-        f"of the first 10 hybrid hits of a search that scores every passage {100 * same['overlap']:.2f} % are served, "
-        f"and for {100 * same['first']:.2f} % of the questions the same first one"
-    )
+    yield "beside a search that scores every passage, hybrid:"
+    for name, one in found["fidelity"].items():
+        yield (
+            f"  {name:<12} {100 * one['overlap']:.2f} % of its first 10, {100 * one['first']:.2f} % of its first ones; "
+            f"{one['time']:.2f} x the time"
+        )
     if found["written"]:
         yield (
             f"written: {found['written']:,} documents of {found['ingest_passages']:,} passages in "

@@ -13,7 +13,7 @@ import grpc.aio
 import pytest
 
 from gateway import assembly
-from gateway.cascade.confidence import CollectionCalibration, features
+from gateway.cascade.confidence import FEATURES_VERSION, CollectionCalibration, features
 from gateway.client import Client, Editor
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.forge import graph
@@ -41,7 +41,7 @@ CONFIDENCE = SearchConfidence(
     threshold=0.5,
     precision=0.8,
     questions=150,
-    features_version=1,
+    features_version=FEATURES_VERSION,
     scored_by="mini",
 )
 
@@ -134,7 +134,9 @@ async def test_another_encoder_does_not_use_it_and_says_so_once(
     other.store.close()
 
 
-@pytest.mark.parametrize(("change", "field"), [({"scored_by": "maxi"}, "scored_by"), ({"features_version": 2}, "feat")])
+@pytest.mark.parametrize(
+    ("change", "field"), [({"scored_by": "maxi"}, "scored_by"), ({"features_version": FEATURES_VERSION + 1}, "feat")]
+)
 async def test_one_that_would_not_be_used_is_refused(desk: Desk, change: dict[str, object], field: str) -> None:
     await desk.write(Create())
     with pytest.raises(InvalidQuestion, match=rf"confidence\.{field}"):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigInvalid
-from gateway.knowledge.lexical import LexicalIndex, Words, analyzer, coverage
+from gateway.knowledge.lexical import RARITY_POWER, LexicalIndex, Words, analyzer, coverage
 from gateway.types import Document
 
 WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
@@ -26,11 +26,12 @@ def words(*said: str) -> Words:
     return analyzer("none").document(document(" ".join(said)))
 
 
-def bm25(collection: list[list[str]], asked: set[str]) -> list[float]:
-    """As Robertson and Zaragoza have it, k1 1.2, b .75, over what it would be without end; by plain loops."""
+def bm25(collection: list[list[str]], asked: set[str], power: float = 1.0) -> list[float]:
+    """As Robertson and Zaragoza have it, k1 1.2, b .75, over what it would be without end; by plain loops. `power`: of
+    what they raise to none."""
     mean = sum(map(len, collection)) / len(collection)
     has = {one: sum(one in each for each in collection) for one in asked}
-    rarity = {one: math.log(1 + (len(collection) - often + 0.5) / (often + 0.5)) for one, often in has.items()}
+    rarity = {one: math.log(1 + (len(collection) - often + 0.5) / (often + 0.5)) ** power for one, often in has.items()}
     there = [one for one in asked if has[one]]
     telling = [one for one in there if has[one] <= 0.2 * len(collection)] or there
     scores = []
@@ -40,15 +41,19 @@ def bm25(collection: list[list[str]], asked: set[str]) -> list[float]:
     return [one / (2.2 * sum(rarity.values())) for one in scores]
 
 
-@given(texts, st.sets(st.sampled_from([*WORDS, "nowhere"]), min_size=1), st.integers(0, 12))
-def test_coverage_is_bm25_however_the_documents_lie(collection: list[list[str]], asked: set[str], cut: int) -> None:
+@given(
+    texts, st.sets(st.sampled_from([*WORDS, "nowhere"]), min_size=1), st.integers(0, 12), st.sampled_from([1.0, 2.0])
+)
+def test_coverage_is_bm25_however_the_documents_lie(
+    collection: list[list[str]], asked: set[str], cut: int, power: float
+) -> None:
     terms = analyzer("none").question(" ".join(sorted(asked)))
     said = [words(*each) for each in collection]
-    expected = pytest.approx(bm25(collection, asked), abs=1e-5)
-    (whole,) = coverage([LexicalIndex(said, is_compact=True)], terms, [None])
+    expected = pytest.approx(bm25(collection, asked, power), abs=1e-5)
+    (whole,) = coverage([LexicalIndex(said, is_compact=True)], terms, [None], power)
     assert whole.tolist() == expected
     parts = [LexicalIndex(said[:cut], is_compact=True), LexicalIndex(said[cut:], is_compact=False)]
-    assert np.concatenate(coverage(parts, terms, [None, None])).tolist() == expected
+    assert np.concatenate(coverage(parts, terms, [None, None], power)).tolist() == expected
 
 
 @given(texts, st.sets(st.sampled_from(WORDS), min_size=1), st.sets(st.integers(0, 11)), st.booleans())
@@ -59,8 +64,19 @@ def test_what_is_not_allowed_is_as_if_it_were_not_there(
     allowed = np.array([at not in hidden for at in range(len(collection))])
     (found,) = coverage([LexicalIndex([words(*each) for each in collection], is_compact)], terms, [allowed])
     left = [each for each, may in zip(collection, allowed, strict=True) if may]
-    expected = iter(bm25(left, asked) if left else [])
+    expected = iter(bm25(left, asked, RARITY_POWER) if left else [])
     assert found.tolist() == pytest.approx([next(expected) if may else 0.0 for may in allowed], abs=1e-5)
+
+
+def test_the_rare_word_counts_for_more_than_two_common_ones() -> None:
+    """By BM25 itself the story around it would win."""
+    story, name = words("card", "fee"), words("zebra", "loan")
+    others = [words(one, "tax") for one in ("card", "fee") for _ in range(9)] + [words("tax") for _ in range(80)]
+    terms = analyzer("none").question("card fee zebra")
+    index = LexicalIndex([story, name, *others], is_compact=True)
+    (told,), (once,) = (coverage([index], terms, [None], power) for power in (RARITY_POWER, 1.0))
+    assert told[1] > told[0]
+    assert once[1] < once[0]
 
 
 @given(texts, st.booleans())

@@ -8,8 +8,9 @@ import pytest
 
 from gateway.knowledge import hybrid
 from gateway.knowledge.generation import Generation
-from gateway.knowledge.library import Library
+from gateway.knowledge.hybrid import Breadth
 from gateway.types import Document
+from loadtest import medquad_fidelity
 from loadtest.medquad_fidelity import exhaustive, measured, scanned
 from tests.test_generation import WORDS, embed, query
 
@@ -27,24 +28,14 @@ def generation() -> Generation:
     return Generation.build(some, embed, exact_up_to=0)
 
 
-def fidelity(generation: Generation) -> dict[str, float]:
-    return measured(Library({"x": generation}), "x", TEXTS, [query(text) for text in TEXTS], depth=5)
-
-
-def test_all_candidates_are_the_same_as_none_chosen(generation: Generation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hybrid, "LEXICAL_LEG", 400)
-    monkeypatch.setattr(hybrid, "DENSE_LEG", 400)
-    assert fidelity(generation) == {"overlap": 1.0, "first": 1.0}
-
-
 def test_what_few_candidates_miss_is_seen(generation: Generation, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = scanned(generation)
-    before = [exhaustive(whole, text, query(text), 5) for text in TEXTS]
-    for name in ("LEXICAL_LEG", "DENSE_LEG", "EACH"):
-        monkeypatch.setattr(hybrid, name, 1)
-    monkeypatch.setattr("gateway.knowledge.library.SPARE", 0)
-    assert fidelity(generation)["overlap"] < 1
-    assert [exhaustive(whole, text, query(text), 5) for text in TEXTS] == before  # it does not go by candidates
+    breadths = {"served": Breadth(dense=1, each=1, lexical=1), "all": Breadth(dense=400, each=2, lexical=400)}
+    monkeypatch.setattr(medquad_fidelity, "BREADTHS", breadths)
+    monkeypatch.setattr(medquad_fidelity, "SPARE", 0)
+    found = measured(generation, TEXTS, [query(text) for text in TEXTS], depth=5)
+    assert found["served"]["overlap"] < 1
+    assert found["served"]["time"] == 1
+    assert (found["all"]["overlap"], found["all"]["first"]) == (1, 1)
 
 
 def test_the_scan_is_in_the_order_of_the_scores(generation: Generation) -> None:

@@ -13,7 +13,7 @@ from gateway.cascade.calibration import Logistic
 from gateway.types import SearchConfidence
 
 FEATURES = ("cosine", "coverage", "lead", "spread")
-FEATURES_VERSION = 1
+FEATURES_VERSION = 2
 """One more whenever the features, or the search that they are of, give other numbers: what was fitted before is then
 not used."""
 DEPTH = 10

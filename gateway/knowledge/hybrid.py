@@ -11,6 +11,7 @@ often said in one document of it, and answered in another.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,16 +23,25 @@ from gateway.knowledge.pages import shared
 from gateway.knowledge.segment import Mask
 from gateway.types import Prediction, Principal, Ranker, Vector
 
-DENSE_LEG, LEXICAL_LEG = 20, 100
-"""Documents that each leg puts forward at least. Fewer of those found by meaning: to walk a graph to ten passages of
-each is what costs most."""
-EACH = 3
-"""Passages that are looked at for each of the first."""
 LEXICAL_SHARE = 1.0
-"""On 150 questions about MedQuAD: see the README."""
+"""`gateway loadtest fusion` prints what others find."""
 
 Numbers = NDArray[np.int64]
 NOBODY: Numbers = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Breadth:
+    """Documents that each leg puts forward at least, and `each`, the passages that are looked at for each of those
+    found by meaning. Fewer of these: to walk a graph to ten passages of each is what costs most."""
+
+    dense: int = 20
+    each: int = 6
+    lexical: int = 100
+
+
+SERVED = Breadth()
+"""`gateway loadtest medquad` prints what more would find."""
 One = tuple[Part, int, float, float]
 """A document with its score and with how near it is (cosine)."""
 Ranked = list[One]
@@ -46,6 +56,7 @@ def search(
     limit: int,
     now: float,
     ranker: Ranker = Ranker.HYBRID,
+    breadth: Breadth = SERVED,
 ) -> Ranked:
     """The `limit` best documents that the principal may read. `terms`: what the question says, by the analyzer of the
     collection."""
@@ -54,10 +65,11 @@ def search(
     saying: Sequence[Numbers] = [NOBODY] * len(generation.parts)
     if ranker is not Ranker.DENSE:
         covered = coverage = _coverage(generation.parts, terms, allowed, ranker)
-        saying = _saying(generation.parts, covered, allowed, max(limit, LEXICAL_LEG))
+        saying = _saying(generation.parts, covered, allowed, max(limit, breadth.lexical))
     found: Ranked = []
     for part, may, said, numbers in zip(generation.parts, allowed, coverage, saying, strict=True):
-        numbers, near = _near(part, prediction, may, numbers, 0 if ranker is Ranker.LEXICAL else max(limit, DENSE_LEG))
+        most = 0 if ranker is Ranker.LEXICAL else max(limit, breadth.dense)
+        numbers, near = _near(part, prediction, may, numbers, most, breadth.each)
         if len(numbers):
             found += _ranked(part, numbers, near, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.
@@ -65,7 +77,7 @@ def search(
 
 
 def _near(
-    part: Part, prediction: Prediction, allowed: Mask | None, saying: Numbers, most: int
+    part: Part, prediction: Prediction, allowed: Mask | None, saying: Numbers, most: int, each: int
 ) -> tuple[Numbers, Vector]:
     """Documents with how near they are: those that say what was asked, and at least the `most` nearest ones."""
     if not most:
@@ -73,8 +85,8 @@ def _near(
     if (everything := part.segment.everything(prediction, allowed)) is not None:
         numbers, scores = everything
         return numbers, _with_titles(part, prediction, numbers, scores)
-    numbers, scores = part.segment.nearest(prediction, allowed, most, each=EACH)
-    best = _best(scores, EACH * most)  # titles count too, and have not been looked at yet
+    numbers, scores = part.segment.nearest(prediction, allowed, most, each=each)
+    best = _best(scores, each * most)  # titles count too, and have not been looked at yet
     numbers, scores = numbers[best], scores[best]
     is_other = np.ones(len(part.segment.documents), bool)
     is_other[numbers] = False

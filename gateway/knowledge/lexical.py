@@ -32,6 +32,9 @@ SATURATION, LENGTH_SHARE = 1.2, 0.75
 """k1 and b. On 150 questions of laypeople about MedQuAD, others as they are used found no more."""
 TITLE_WEIGHT = 3
 """How often the words of a title count."""
+RARITY_POWER = 2.0
+"""Of the inverse document frequency. BM25 has it once, two vectors of TF-IDF twice, in the question's and in the
+document's: people tell a story around the one rare word that says what they ask about. See the README."""
 MOST_FREQUENT = 0.2
 """Words in more than this share of all documents tell nothing where rarer ones are asked for, and cost most."""
 
@@ -205,12 +208,16 @@ class LexicalIndex:
 
 
 def coverage(
-    indexes: Sequence[LexicalIndex], terms: Hashes, allowed: Sequence[NDArray[np.bool_] | None]
+    indexes: Sequence[LexicalIndex],
+    terms: Hashes,
+    allowed: Sequence[NDArray[np.bool_] | None],
+    rarity_power: float = RARITY_POWER,
 ) -> list[Vector]:
     """A question's terms against several indexes that are one collection: [documents] of each, 0 for those that are not
     `allowed` ([documents] of each, None for all).
 
-    That is the BM25 score as a share of what a document can have at most, which says all of the terms again and again.
+    That is the BM25 score, with the rarity of each term raised to `rarity_power`, as a share of what a document can
+    have at most, which says all of the terms again and again.
     So it is 0 to 1, whatever the question and the collection. Frequencies and lengths are of the allowed documents in
     all indexes: where a document lies changes nothing, and nothing is told of what may not be read, or is no more.
     """
@@ -219,7 +226,7 @@ def coverage(
     often = np.zeros(len(terms))  # also where a collection is empty
     for its, mask in zip(found, allowed, strict=True):
         often += _frequencies(its, mask)
-    rarity = np.log(1 + (total - often + 0.5) / (often + 0.5))
+    rarity = np.log(1 + (total - often + 0.5) / (often + 0.5)) ** rarity_power
     shares = rarity / (float(rarity.sum()) or 1.0)
     counting = [at for at, one in enumerate(often.tolist()) if one]
     telling = [at for at in counting if often[at] <= MOST_FREQUENT * total] or counting

@@ -152,7 +152,7 @@ class Library:
         asked = limit + SPARE
         while True:
             ranked = hybrid.search(generation, prediction, terms, principal, asked, now, ranker)
-            different = _different(ranked)
+            different = distinct(ranked)
             if len(different) >= limit or len(ranked) < asked:
                 return different[:limit]
             asked *= 4
@@ -199,7 +199,7 @@ def _shown(ranked: hybrid.Ranked, prediction: Prediction, citations: int) -> lis
     return [made[place] for place in range(len(ranked))]
 
 
-def _different(ranked: hybrid.Ranked) -> hybrid.Ranked:
+def distinct(ranked: hybrid.Ranked) -> hybrid.Ranked:
     """Of documents that say the same the first: imported twice, or kept on two pages."""
     first: dict[tuple[str, str], hybrid.One] = {}
     for one in ranked:
