@@ -223,6 +223,19 @@ def test_tenants_are_watched_up_to_a_number(world: World, start: Start) -> None:
     assert (watch.figures.tenants, none.figures.tenants) == (3, 0)
 
 
+def test_many_names_leave_room_for_the_alarm_of_all(
+    world: World, start: Start, alarms: list[DriftAlarm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "MOST_ALARMS", 2)
+    watch = start(most_parts=8)
+    for _ in range(4):
+        for number in range(4):
+            ask(watch, world.drawn(BATCH // 2), "good")
+            ask(watch, world.drawn(BATCH // 2, noise=0.6), f"bad-{number}")
+    assert sum(alarm.scope is DriftScope.TENANT for alarm in alarms) <= 2
+    assert DriftScope.ALL in {alarm.scope for alarm in alarms}
+
+
 def test_it_begins_anew(world: World, start: Start, alarms: list[DriftAlarm]) -> None:
     watch = start()
     ask(watch, world.drawn(6 * BATCH, noise=0.6))

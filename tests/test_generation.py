@@ -10,10 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.knowledge import generation as generations
-from gateway.knowledge import merges
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.library import Library
-from gateway.knowledge.merges import due, slow
+from gateway.knowledge.merges import due
 from gateway.knowledge.segment import Segment, entries
 from gateway.types import Document, Matrix, Prediction, Principal
 
@@ -134,16 +133,6 @@ def test_a_part_that_takes_in_what_is_new_is_not_merged(monkeypatch: pytest.Monk
     some = parts(4, 4)
     monkeypatch.setattr(generations, "OPEN_ROWS", 9)
     assert due(Generation(1, tuple(some))) == []
-
-
-def test_a_start_looks_for_what_lacks_a_graph_and_merges_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generations, "OPEN_ROWS", 1)
-    monkeypatch.setattr(merges, "GRAPH_FROM", 8)
-    large, small = parts(9, 3)
-    generation = Generation(1, (small, large, *parts(3)))
-    assert len(due(generation)) == 3
-    assert slow(generation) == [large]
-    assert slow(Generation(1, (small,))) == []
 
 
 def test_a_part_of_which_most_is_gone_is_made_anew(monkeypatch: pytest.MonkeyPatch) -> None:

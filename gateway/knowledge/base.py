@@ -31,7 +31,7 @@ from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.history import Place
 from gateway.knowledge.lexical import LANGUAGE, WORDS_VERSION
 from gateway.knowledge.library import Library
-from gateway.knowledge.merges import Merges, slow
+from gateway.knowledge.merges import Merges
 from gateway.knowledge.segment import Entry
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
@@ -147,11 +147,10 @@ class KnowledgeBase:
         return (part for generation in generations if generation is not None for part in generation.parts)
 
     def start(self) -> None:
-        """Build graphs where a scan takes long, beside questions. Segments become fewer with the next change: a start
-        has them as they were, but for the newest documents, and should not begin by making large ones anew."""
+        """Build graphs where a scan takes long, beside questions."""
         for place in self._store.collections():
             if (generation := self._generation(place)) is not None:
-                self._merges.begin_if_due(place, generation, slow)
+                self._merges.begin_if_due(place, generation)
 
     def _generation(self, place: Place) -> Generation | None:
         return self._libraries[0].find(key(*place))

@@ -28,35 +28,6 @@ Place = tuple[str, str]
 """Tenant and collection."""
 
 
-def due(generation: Generation) -> list[Part]:
-    """Parts to be made one: the smallest, as long as the next one is at most twice as large as all of them together; so
-    each that stays is larger than that, and there are few. Else one that is large and has no graph, or much of
-    which does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
-    sealed = sorted(generation.sealed(), key=lambda part: part.rows)
-    smallest, rows = sealed[:1], sum(part.rows for part in sealed[:1])
-    for part in sealed[1:]:
-        if part.rows > 2 * rows:
-            break
-        smallest.append(part)
-        rows += part.rows
-    if len(smallest) > 1:
-        return smallest
-    return next(([part] for part in sealed if part.is_worn), []) or slow(generation)
-
-
-def slow(generation: Generation) -> list[Part]:
-    """One that is large and has no graph, if there is one: what makes searches slow."""
-    return next(([part] for part in generation.sealed() if _wants_graph(part)), [])
-
-
-def _wants_graph(part: Part) -> bool:
-    return part.rows > GRAPH_FROM and part.segment.index.is_exact
-
-
-Due = Callable[[Generation], Sequence[Part]]
-"""Which parts are to be made one now; none if there is nothing to do."""
-
-
 class Merges:
     """Of all collections: `find` has them as they are now, and `show` puts another generation in the place of one."""
 
@@ -78,12 +49,12 @@ class Merges:
     def tasks(self) -> Collection[asyncio.Task[None]]:
         return self._tasks.values()
 
-    def begin_if_due(self, place: Place, generation: Generation, due: Due = due) -> None:
+    def begin_if_due(self, place: Place, generation: Generation) -> None:
         running = self._tasks.get(place)
         if not self._is_closing and (running is None or running.done()):
             parts = due(generation) or self._unkept(generation)
             if parts:
-                self._tasks[place] = asyncio.create_task(self._merge(place, parts, due))
+                self._tasks[place] = asyncio.create_task(self._merge(place, parts))
 
     def _unkept(self, generation: Generation) -> list[Part]:
         """One that could not be written to disk, where it is time to try again."""
@@ -91,7 +62,7 @@ class Merges:
             return []
         return next(([part] for part in generation.sealed() if part.segment.is_unkept), [])
 
-    async def _merge(self, place: Place, parts: Sequence[Part], due: Due) -> None:
+    async def _merge(self, place: Place, parts: Sequence[Part]) -> None:
         """And again, until nothing is due: writes may come faster than graphs are built."""
         while parts:
             try:
@@ -145,3 +116,23 @@ class Merges:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         for thread in (self._few, self._many):
             await asyncio.to_thread(thread.shutdown, cancel_futures=True)
+
+
+def due(generation: Generation) -> list[Part]:
+    """Parts to be made one: the smallest, as long as the next one is at most twice as large as all of them together; so
+    each that stays is larger than that, and there are few. Else one that is large and has no graph, or much of
+    which does not count any more; none if there is nothing to do. Not one that still takes in what is new."""
+    sealed = sorted(generation.sealed(), key=lambda part: part.rows)
+    smallest, rows = sealed[:1], sum(part.rows for part in sealed[:1])
+    for part in sealed[1:]:
+        if part.rows > 2 * rows:
+            break
+        smallest.append(part)
+        rows += part.rows
+    if len(smallest) > 1:
+        return smallest
+    return next(([part] for part in sealed if part.is_worn or _wants_graph(part)), [])
+
+
+def _wants_graph(part: Part) -> bool:
+    return part.rows > GRAPH_FROM and part.segment.index.is_exact

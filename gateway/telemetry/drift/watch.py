@@ -40,6 +40,7 @@ OTHER_ROUTE = -1
 BUFFERS = 2
 WINDOW = BLOCKS * BATCH
 MOST_ALARMS = 256
+"""Of tenants and collections, whose names are the callers'; an alarm of all questions always finds room."""
 
 OnAlarm = Callable[[DriftAlarm], None]
 """Called in the thread, once for each monitor of each name."""
@@ -154,7 +155,8 @@ class DriftWatch:
 
     def _raise(self, monitor: DriftMonitor, scope: DriftScope, name: str, questions: int) -> None:
         key = (monitor, scope, name)
-        if key not in self._alarms and len(self._alarms) < MOST_ALARMS:
+        has_room = scope is DriftScope.ALL or len(self._alarms) < MOST_ALARMS
+        if key not in self._alarms and has_room:
             self._alarms[key] = DriftAlarm(monitor, scope, name, questions, round(self._clock(), 3))
             self._on_alarm(self._alarms[key])
 
