@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -16,6 +17,7 @@ from gateway.config import CascadeSection, Config, Device, Fallback, KnowledgeSe
 from gateway.deadline import Deadline
 from gateway.errors import Draining, Unavailable, UnknownCollection
 from gateway.model import bundle as bundles
+from gateway.model.schedule import Limits
 from gateway.rpc.service import Description
 from gateway.types import Answer, Degradation, Policy, Prediction, Principal, Question, Reason, Route
 from tests import tiny
@@ -182,8 +184,13 @@ def test_a_load_may_be_given_up_between_its_steps(bundle: Path, articles: Path, 
 
 
 def test_what_is_admitted_finds_room_in_the_queue(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = []
-    monkeypatch.setattr(assembly, "Engine", lambda *arguments: limits.append(arguments[3]))
+    limits: list[Limits] = []
+
+    def engine(*given: object) -> SimpleNamespace:
+        limits.extend(one for one in given if isinstance(one, Limits))
+        return SimpleNamespace(precision="fp32")
+
+    monkeypatch.setattr(assembly, "Engine", engine)
     assembly.load_engine(Config(model=ModelSection(bundle=bundle), server=ServerSection(max_in_flight=3000)))
     assert limits[0].waiting >= 3000 + 256
 

@@ -245,8 +245,9 @@ async def test_where_the_record_cannot_be_written_nothing_is_switched(
 
 
 async def test_a_start_follows_its_settings_and_says_what_the_store_was_switched_to(
-    opened: Opened, bundle: Path, other: Path, caplog: pytest.LogCaptureFixture
+    opened: Opened, bundle: Path, other: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gateway.model.arithmetic.products_are_exact", lambda: True)
     caplog.set_level(logging.WARNING)
     first = await opened(bundle)
     await first.write(PLACE, [Create(), Put(document("a"))])

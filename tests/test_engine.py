@@ -13,6 +13,7 @@ import pytest
 from gateway.cascade.calibration import softmax
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, DeviceUnavailable, InferenceFailed, Unavailable
+from gateway.model import arithmetic
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle, Precision
 from gateway.model.engine import Engine
@@ -80,6 +81,8 @@ def test_where_company_changes_8_bit_answers_each_runs_alone(
 def test_precisions_agree_with_the_full_one(engines: dict[Precision, Engine], precision: Precision) -> None:
     expected, found = probabilities(engines["fp32"], TEXTS), probabilities(engines[precision], TEXTS)
     assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() >= 0.98
+    if precision == "int8" and not arithmetic.products_are_exact():
+        pytest.skip(arithmetic.WARNING)
     assert np.abs(found - expected).max() < 0.05
 
 
