@@ -86,9 +86,15 @@ class Side:
 
     @classmethod
     def of(
-        cls, engine: Engine, session: Session, library: Library, standing: CertificateStanding, watcher: Watcher
+        cls,
+        engine: Engine,
+        session: Session,
+        library: Library,
+        standing: CertificateStanding,
+        watcher: Watcher,
+        price: float,
     ) -> Side:
-        cascade = Cascade(engine, library, engine.bundle.profile(session.precision), standing=standing)
+        cascade = Cascade(engine, library, engine.bundle.profile(session.precision), standing=standing, price=price)
         return cls(session, library, cascade, watcher(engine.bundle, session.precision, standing))
 
     def decide(self, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
@@ -115,7 +121,7 @@ class Assembled:
     A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
     same documents for the engine's spare session, where it has one. `base`: of stored collections, which are in both.
     `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it. `watcher`
-    makes what watches a session's questions for drift.
+    makes what watches a session's questions for drift. `price`: see `Cascade`.
     """
 
     def __init__(
@@ -128,6 +134,7 @@ class Assembled:
         base: KnowledgeBase | None = None,
         probe: Probe | None = None,
         watcher: Watcher = drifting.nothing,
+        price: float = 0.0,
     ) -> None:
         self.engine = engine
         self._probe = probe or Probe(0)
@@ -136,10 +143,10 @@ class Assembled:
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
         self.standing = CertificateStanding()
-        self._first = Side.of(engine, engine.session, library, self.standing, watcher)
+        self._first = Side.of(engine, engine.session, library, self.standing, watcher, price)
         self._spare = None
         if engine.spare and spare_library:
-            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, watcher)
+            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, watcher, price)
         self._loaded = time.time()
         for side in self._sides():
             side.rehearse(engine, default_collection)
@@ -369,7 +376,8 @@ def assemble(
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language, go_on, progress, share) if store else None
-    return Assembled(engine, library, default, cache, spare_library, base, probe, drifting.watcher(config.drift))
+    watcher, price = drifting.watcher(config.drift), 1e3 * config.cascade.price_per_ms
+    return Assembled(engine, library, default, cache, spare_library, base, probe, watcher, price)
 
 
 def load_base(

@@ -211,6 +211,9 @@ class CascadeSection(_Section):
 
     default_policy: Policy = Policy.CASCADE
     """For requests that name none."""
+    price_per_ms: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.001
+    """What a millisecond of a search has to bring in P(right) for the policy `routing` to make it: by default, one more
+    right answer in a thousand."""
     cached_answers: Annotated[int, Field(ge=0, le=10_000_000)] = 0
     """Answers kept for whoever asks the same, with the same rights, of the same knowledge; 0: none. Some kB each."""
 

@@ -55,6 +55,7 @@ class Policy(enum.StrEnum):
     CASCADE = "cascade"
     PARALLEL = "parallel"
     ENSEMBLE = "ensemble"
+    ROUTING = "routing"
     MODEL_ONLY = "model_only"
     RETRIEVAL_ONLY = "retrieval_only"
 

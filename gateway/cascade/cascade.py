@@ -14,7 +14,18 @@ from gateway.cascade.calibration import (
     InformedCalibration,
     ModelCalibration,
 )
-from gateway.cascade.policy import POLICIES, SEARCHES, Choice, ModelSays, Retrieval, RetrievalSays, Thresholds
+from gateway.cascade.outlook import Outlook
+from gateway.cascade.policy import (
+    LISTENS,
+    POLICIES,
+    SEARCHES,
+    Choice,
+    ModelSays,
+    Retrieval,
+    RetrievalSays,
+    Thresholds,
+    is_worth_a_search,
+)
 from gateway.cascade.rivals import Rivalry
 from gateway.cascade.standing import CertificateStanding, Promise, Terms
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
@@ -57,6 +68,7 @@ class Profile:
 
     `informed` is None where no label stands for a document; `informed_certificate` is of its threshold. `back_off` are
     the terms for a certificate that has gone stale, with stricter thresholds; None: the model then answers nothing.
+    `outlook` is what a search promises, None where no label stands for a document.
     """
 
     bundle: str
@@ -68,6 +80,7 @@ class Profile:
     informed: InformedCalibration | None = None
     informed_certificate: Promise = Promise()  # noqa: RUF009 - frozen
     back_off: Terms | None = None
+    outlook: Outlook | None = None
 
     @property
     def terms(self) -> Terms:
@@ -91,7 +104,7 @@ class Cascade:
 
     `standing` says whether the bundle's certificate still holds; whoever watches it marks it stale. Without a knowledge
     tier nothing is searched, labels that stand for documents count as withdrawn, and those with a text of their own
-    answer.
+    answer. `price` is what a second of a search has to bring in P(right), for the routing policy.
     """
 
     def __init__(
@@ -101,8 +114,10 @@ class Cascade:
         profile: Profile,
         clock: Clock = time.monotonic,
         standing: CertificateStanding | None = None,
+        price: float = 0.0,
     ) -> None:
         self.profile = profile
+        self._price = price
         self.standing = standing or CertificateStanding()
         self._fresh = profile.terms
         self._stale = profile.back_off or profile.terms.closed()
@@ -136,23 +151,26 @@ class Cascade:
         started = self._clock()
         label = self._label(prediction)
         standing = self._standing(label, question)
+        terms = self._stale if self.standing.is_stale_for(question) else self._fresh  # once: it may change meanwhile
+        wants_search = self._wants_search(label, standing, prediction, terms.thresholds, question)
         calibrating = self._clock() - started
 
         found: Ranking | Lookup | None = None
-        silence = Reason.BUDGET  # of no effect where no search is wanted
+        unheard: Retrieval = RetrievalSays((), 0.0)
         knowledge = self._tier(question)
-        if question.policy in SEARCHES and question.may_search and knowledge and self._has_time(deadline):
-            started = self._clock()
-            found = self._search(knowledge, label, standing, prediction, question)
-            silence = Reason.RETRIEVAL_UNAVAILABLE
-            timings["search"] = self._clock() - started
-            self._note(timings["search"])
+        if knowledge and wants_search:
+            unheard = Reason.BUDGET
+            if question.may_search and self._has_time(deadline):
+                started = self._clock()
+                found = self._search(knowledge, label, standing, prediction, question)
+                unheard = Reason.RETRIEVAL_UNAVAILABLE
+                timings["search"] = self._clock() - started
+                self._note(timings["search"])
 
         started = self._clock()
-        model, retrieval = self._calibrate(label, standing, prediction, found, silence, question)
+        model, retrieval = self._calibrate(label, standing, prediction, found, unheard, question)
         timings["calibrate"] = calibrating + self._clock() - started
 
-        terms = self._stale if self.standing.is_stale_for(question) else self._fresh  # once: it may change meanwhile
         ranking, thresholds = _ranking(found), terms.thresholds
         if isinstance(found, Lookup):
             thresholds = replace(thresholds, collection=found.threshold)
@@ -209,6 +227,17 @@ class Cascade:
         """Nothing for a question to no collection."""
         return self._knowledge if question.collection else None
 
+    def _wants_search(
+        self, label: Label, standing: Standing, prediction: Prediction, thresholds: Thresholds, question: Question
+    ) -> bool:
+        """Whether the policy does. Where the bundle does not say what to expect of a search, it is worth it."""
+        outlook = self.profile.outlook
+        if question.policy is not Policy.ROUTING or outlook is None:
+            return question.policy in SEARCHES
+        model = self._says(label, standing, prediction, question, self._confidence(prediction))
+        price = self._price * self._search_seconds
+        return is_worth_a_search(model, thresholds, outlook.of(self._features(prediction), model.confidence, price))
+
     def _note(self, seconds: float) -> None:
         """What a search took. One question of a pass searches for all of them, so quick ones say little."""
         longer = seconds - self._search_seconds
@@ -224,9 +253,9 @@ class Cascade:
         self, knowledge: KnowledgeTier, label: Label, standing: Standing, prediction: Prediction, question: Question
     ) -> Ranking | Lookup | None:
         """By the collection's own confidence, if it has one and no current document of it is the model's answer. Else a
-        ranking: in the cascade with the label's document, however far. None where the search failed; the log says why.
+        ranking: where tiers listen, with the label's document, however far. None, and a line in the log, if it failed.
         """
-        also = (label.document_id,) if question.policy is Policy.CASCADE and label.document_id else ()
+        also = (label.document_id,) if question.policy in LISTENS and label.document_id else ()
         try:
             if not (label.document_id and standing is Standing.CURRENT):
                 looked = knowledge.look(question.collection, question.text, prediction, question.principal)
@@ -243,44 +272,59 @@ class Cascade:
         standing: Standing,
         prediction: Prediction,
         found: Ranking | Lookup | None,
-        silence: Reason,
+        unheard: Retrieval,
         question: Question,
     ) -> tuple[ModelSays, Retrieval]:
-        """What each tier says; in the cascade, having heard the other.
+        """What each tier says; in the policies that listen, having heard the other. `unheard` is what retrieval says
+        where nothing was found out.
 
         Each speaks for itself where the label's document is not to be had as it was: the model's word is then no
         longer about it. The threshold is that of a confidence which searched all the same, as it was certified. How
         sure retrieval is, the collection's own confidence says, if it has one.
         """
-        calibration, informed = self.profile.model, self.profile.informed
-        features = calibration.read(prediction.forward).features[prediction.row]
-
-        def model(confidence: float, is_informed: bool) -> ModelSays:
-            return ModelSays(
-                document_id=_key(label),
-                confidence=confidence,
-                standing=standing,
-                in_scope=calibration.in_scope(features),
-                known=self._known(prediction, question) if question.policy is Policy.ENSEMBLE else {},
-                label=label.name,
-                is_informed=is_informed,
-            )
-
-        ranking = _ranking(found)
-        listens = question.policy is Policy.CASCADE and informed is not None and ranking is not None
+        informed, ranking = self.profile.informed, _ranking(found)
+        listens = question.policy in LISTENS and informed is not None and ranking is not None
         if informed and listens and ranking and standing is Standing.CURRENT:
             rivalry = rivals.compare(ranking.documents, label.document_id, self._stood_for)
             if rivalry:
-                confidence, for_label = informed.confidence.of((*features, *rivalry.features))
+                confidence, for_label = informed.confidence.of((*self._features(prediction), *rivalry.features))
                 retrieval = self._blend(informed, rivalry, for_label, prediction)
-                return model(confidence, is_informed=True), retrieval
-        alone = model(calibration.confidence.of(features)[0], is_informed=listens)
+                return self._says(label, standing, prediction, question, confidence, is_informed=True), retrieval
+        confidence = self._confidence(prediction)
+        alone = self._says(label, standing, prediction, question, confidence, is_informed=listens)
         if ranking is None:
-            return alone, silence if self._tier(question) else RetrievalSays((), 0.0)
+            return alone, unheard
         best = ranking.documents[:EVIDENCE_DEPTH]
         if isinstance(found, Lookup):
             return alone, RetrievalSays(best, found.confidence, is_by_collection=True)
         return alone, RetrievalSays(best, self.profile.evidence.confidence([similarity for _, similarity in best]))
+
+    def _says(
+        self,
+        label: Label,
+        standing: Standing,
+        prediction: Prediction,
+        question: Question,
+        confidence: float,
+        is_informed: bool = False,
+    ) -> ModelSays:
+        return ModelSays(
+            document_id=_key(label),
+            confidence=confidence,
+            standing=standing,
+            in_scope=self.profile.model.in_scope(self._features(prediction)),
+            known=self._known(prediction, question) if question.policy is Policy.ENSEMBLE else {},
+            label=label.name,
+            is_informed=is_informed,
+        )
+
+    def _confidence(self, prediction: Prediction) -> float:
+        """The model's, by itself."""
+        return self.profile.model.confidence.of(self._features(prediction))[0]
+
+    def _features(self, prediction: Prediction) -> list[float]:
+        """MODEL_FEATURES."""
+        return self.profile.model.read(prediction.forward).features[prediction.row]
 
     def _blend(
         self, informed: InformedCalibration, rivalry: Rivalry, for_label: float, prediction: Prediction

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from gateway.cascade.outlook import Prospect, Quality, expected_best
 from gateway.types import Policy, Reason, Route, Standing
 
 NEVER = 2.0
@@ -130,6 +131,28 @@ def cascade(model: ModelSays | None, retrieval: Retrieval, thresholds: Threshold
     return _nothing(Reason.NO_EVIDENCE, model, retrieval)
 
 
+def routing(model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
+    """The plan is made anew after each tier. After the model's pass, `is_worth_a_search` says whether to search.
+
+    After that, as the cascade; but where both may answer and not with the same document, the surer one does.
+    """
+    if model and isinstance(retrieval, RetrievalSays) and doubt(model, thresholds) is None:
+        is_surer = retrieval.confidence > model.confidence and retrieval.confidence >= thresholds.of(retrieval)
+        if is_surer and retrieval.document_id != model.document_id:
+            return Choice(Route.RETRIEVAL, Reason.CONFIDENT, retrieval.confidence, retrieval.document_id)
+    return cascade(model, retrieval, thresholds)
+
+
+def is_worth_a_search(model: ModelSays, thresholds: Thresholds, prospect: Prospect) -> bool:
+    """Whether the best answer is expected to be better with a search than without by more than that costs.
+
+    Without one the model answers, if it may by its certificate alone; else nobody does, which is worth as much as an
+    answer that retrieval may just give.
+    """
+    now = prospect.model if doubt(model, thresholds) is None else Quality(thresholds.evidence)
+    return expected_best(now, prospect.search, prospect.correlation) - prospect.price > now.mean
+
+
 def parallel(model: ModelSays | None, retrieval: Retrieval, thresholds: Thresholds) -> Choice:
     """Both have run; the better calibrated one answers, if it reaches its own threshold.
 
@@ -198,12 +221,15 @@ POLICIES = {
     Policy.CASCADE: cascade,
     Policy.PARALLEL: parallel,
     Policy.ENSEMBLE: ensemble,
+    Policy.ROUTING: routing,
     Policy.MODEL_ONLY: model_only,
     Policy.RETRIEVAL_ONLY: retrieval_only,
 }
 SEARCHES = frozenset(Policy) - {Policy.MODEL_ONLY}
-"""The policies that want a search. The cascade does although the model may turn out to be sure: it costs a seventh of
-the forward pass, and the model's confidence is worth far more with it."""
+"""The policies that want a search, ROUTING where it is worth it. The cascade does although the model may turn out to be
+sure: it costs a seventh of the forward pass, and the model's confidence is worth far more with it."""
+LISTENS = frozenset({Policy.CASCADE, Policy.ROUTING})
+"""The policies in which each tier is heard by the other before either is asked how sure it is."""
 
 
 def _shares(retrieval: RetrievalSays, sharpness: float = 20.0) -> list[tuple[str, float]]:

@@ -103,28 +103,46 @@ def fit(
 
     What `alone`, the confidence without a search, knows of being in scope stays a part of it.
     """
-    known, masked = _played(scene, inside, seed)
-    strange = [(seen, "") for seen in see(scene, outside) if seen] if outside else []
-    right = np.array([seen.rivalry.document_id == document for seen, document in known])
-    if not known or not masked:
+    played = play(scene, inside, outside, oos_share, seed)
+    if played is None:
         return None
+    known, masked, _, strange = played.groups
+    right = np.array([seen.rivalry.document_id == document for seen, document in known])
     confidence = calibrate.confidence(
         _stack(known), right, _stack(masked), _stack(strange), oos_share, alone.scope, 1 / WORLDS
     )
     sharpness = _sharpness(masked)
-    about_us = 1 - oos_share
-    answerable = about_us * (1 - NO_ANSWER_SHARE)
-    blend = _blend(
-        (known, masked, _without(masked), strange),
-        (answerable * (1 - 1 / WORLDS), answerable / WORLDS, about_us * NO_ANSWER_SHARE, oos_share),
-        confidence,
-        sharpness,
-    )
-    return InformedCalibration(confidence, sharpness, blend)
+    return InformedCalibration(confidence, sharpness, _blend(played, confidence, sharpness))
 
 
 Sighting = tuple[Seen, str]
 """A question with the document that answers it, "" if none does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What the cascade sees over all worlds, in `groups`: questions of labels that are left, masked ones, the same in a
+    knowledge base that lacks their document, and outliers. `weight` is of the groups laid end to end."""
+
+    groups: tuple[list[Sighting], list[Sighting], list[Sighting], list[Sighting]]
+    weight: NDArray[np.float64]
+
+    @property
+    def sightings(self) -> list[Sighting]:
+        return [one for group in self.groups for one in group]
+
+
+def play(scene: Scene, inside: Outputs, outside: Outputs | None, oos_share: float, seed: int) -> Played | None:
+    """From calibration questions and outliers. None where too few labels stand for documents to tell."""
+    known, masked = _played(scene, inside, seed)
+    if not known or not masked:
+        return None
+    strange = [(seen, "") for seen in see(scene, outside) if seen] if outside else []
+    groups = (known, masked, _without(masked), strange)
+    about_us = 1 - oos_share
+    answerable = about_us * (1 - NO_ANSWER_SHARE)
+    parts = (answerable * (1 - 1 / WORLDS), answerable / WORLDS, about_us * NO_ANSWER_SHARE, oos_share)
+    return Played(groups, shares(tuple(map(len, groups)), parts))
 
 
 def _played(scene: Scene, inside: Outputs, seed: int) -> tuple[list[Sighting], list[Sighting]]:
@@ -175,19 +193,12 @@ def _sharpness(masked: Sequence[Sighting]) -> float:
     return float(minimize_scalar(loss, bounds=(1, 200), method="bounded").x)
 
 
-def _blend(
-    groups: Sequence[Sequence[Sighting]],
-    parts: tuple[float, ...],
-    confidence: Confidence,
-    sharpness: float,
-) -> Logistic:
-    """P(the better candidate answers), from its mass and its similarity; each group has its part of the weight."""
+def _blend(played: Played, confidence: Confidence, sharpness: float) -> Logistic:
+    """P(the better candidate answers), from its mass and its similarity."""
     features, targets = [], []
-    for group in groups:
-        for seen, document in group:
-            _, share = confidence.of(seen.features)
-            best = rivals.candidates(seen.rivalry, share, seen.probability, sharpness)[0]
-            features.append(blend_features(best.mass, best.similarity))
-            targets.append(best.document_id == document)
-    weight = shares(tuple(map(len, groups)), parts)
-    return logistic(np.array(features, np.float32), np.array(targets, bool), weight)
+    for seen, document in played.sightings:
+        _, share = confidence.of(seen.features)
+        best = rivals.candidates(seen.rivalry, share, seen.probability, sharpness)[0]
+        features.append(blend_features(best.mass, best.similarity))
+        targets.append(best.document_id == document)
+    return logistic(np.array(features, np.float32), np.array(targets, bool), played.weight)

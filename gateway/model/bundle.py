@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from gateway.cascade.bounds import grid_sha256
 from gateway.cascade.calibration import Confidence, EvidenceCalibration, InformedCalibration, Logistic, ModelCalibration
 from gateway.cascade.cascade import Label, Profile
+from gateway.cascade.outlook import Outlook
 from gateway.cascade.policy import Thresholds
 from gateway.cascade.standing import Promise, Terms
 from gateway.errors import BundleInvalid
@@ -81,6 +82,18 @@ class InformedPart(_Part):
         return InformedCalibration(self.confidence.value(), self.sharpness, self.blend.value())
 
 
+class OutlookPart(_Part):
+    """See `cascade.outlook.Outlook`."""
+
+    right: LogisticPart
+    model_doubt: Annotated[float, Field(ge=0, le=1)]
+    search_doubt: Annotated[float, Field(ge=0, le=1)]
+    correlation: Annotated[float, Field(ge=-1, le=1)]
+
+    def value(self) -> Outlook:
+        return Outlook(self.right.value(), self.model_doubt, self.search_doubt, self.correlation)
+
+
 class CalibrationPart(_Part):
     """The numbers of one precision variant, fitted on its own outputs."""
 
@@ -88,6 +101,7 @@ class CalibrationPart(_Part):
     scope_floor: float
     confidence: ConfidencePart
     informed: InformedPart | None = None
+    outlook: OutlookPart | None = None
     evidence: LogisticPart
 
 
@@ -180,6 +194,7 @@ class Bundle:
             informed=calibration.informed.value() if calibration.informed else None,
             informed_certificate=fresh.informed,
             back_off=stale,
+            outlook=calibration.outlook.value() if calibration.outlook else None,
         )
 
     def _terms(self, precision: Precision, variant: VariantPart) -> tuple[Terms, Terms]:

@@ -18,6 +18,7 @@ class Policy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     POLICY_ENSEMBLE: _ClassVar[Policy]
     POLICY_MODEL_ONLY: _ClassVar[Policy]
     POLICY_RETRIEVAL_ONLY: _ClassVar[Policy]
+    POLICY_ROUTING: _ClassVar[Policy]
 
 class Ranker(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -84,6 +85,7 @@ POLICY_PARALLEL: Policy
 POLICY_ENSEMBLE: Policy
 POLICY_MODEL_ONLY: Policy
 POLICY_RETRIEVAL_ONLY: Policy
+POLICY_ROUTING: Policy
 RANKER_UNSPECIFIED: Ranker
 RANKER_HYBRID: Ranker
 RANKER_DENSE: Ranker
