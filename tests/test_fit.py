@@ -117,3 +117,14 @@ def test_a_perfect_model_is_informed_too_whoever_may_read_the_documents(groups: 
     assert given.status is CertificateStatus.VALID
     assert given.operating.accepted > 0.8 * 3 * 150
     assert found.evidence.weights != (0.0, 0.0, 0.0)
+
+
+def test_a_search_promises_more_than_the_model_where_its_label_is_unsure() -> None:
+    found = fitted(3, 150, 300, [document(name) for name in NAMES])
+    assert found.outlook
+    assert 0 <= found.outlook.model_doubt <= 1
+    assert 0 <= found.outlook.search_doubt <= 1
+    assert -1 <= found.outlook.correlation <= 1
+    known, far = (found.outlook.of(one, 0.5, 0.0).search.mean for one in ((4.0, 0.95, 0.9), (-1.0, 0.1, 0.0)))
+    assert known > far
+    assert fitted(2, 30).outlook is None  # nothing to search in

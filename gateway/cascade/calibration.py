@@ -20,6 +20,8 @@ KNOWLEDGE_FEATURES = ("own", "lead")
 """What a search adds: how near the label's document is, and how much nearer than any that no label stands for."""
 LOG_ODDS, PROTOTYPE, PROTOTYPE_GAP, OWN, LEAD = range(len(MODEL_FEATURES) + len(KNOWLEDGE_FEATURES))
 RIGHT_FEATURES = (LOG_ODDS, PROTOTYPE_GAP)
+"""A confidence without a search looks at the first alone. The gap tells right from wrong among known labels, but it is
+as wide for intents that came later, and only a search tells those."""
 SCOPE_FEATURES = (PROTOTYPE,)
 LEADING_FEATURES = (PROTOTYPE, OWN, LEAD)
 EVIDENCE_FEATURES = ("similarity", "gap", "spread")
@@ -62,7 +64,8 @@ class Logistic:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """P(right and in scope), as P(right, if in scope) by the logits times P(in scope) by the distance alone.
+    """P(right and in scope), as P(right, if in scope) by the logits times P(in scope) by the distance alone. `right`
+    looks at as many of RIGHT_FEATURES as it was fitted on.
 
     Apart, because no stand-in for an unknown intent has the logits of one: logits are surer of intents that came later
     than of anything that can be fitted on, distances are not. Where a search was made, `leading` is P(no document that
@@ -93,7 +96,8 @@ class Confidence:
         for_label = self.scope.of([row[at] for at in SCOPE_FEATURES])
         if self.leading:
             for_label *= self.leading.of([row[at] for at in LEADING_FEATURES])
-        return log_odds(self.right.of([row[at] for at in RIGHT_FEATURES]) * for_label), for_label
+        looked_at = RIGHT_FEATURES[: len(self.right.weights)]
+        return log_odds(self.right.of([row[at] for at in looked_at]) * for_label), for_label
 
 
 @dataclass(frozen=True, slots=True)

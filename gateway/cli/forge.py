@@ -102,6 +102,32 @@ def export(
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
 @click.option("--name", help="The name that the run was given.  [the recipe's name]")
+def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
+    """Fit a bundle's confidences anew on its graphs as they are, and certify them: minutes, and nothing is trained.
+
+    For a bundle that was made before the confidences were changed. [BUNDLE: where the recipe's goes]
+    """
+    from gateway.forge import data as dividing
+    from gateway.forge import knowledge
+    from gateway.forge import recalibrate as recalibrating
+
+    console = Console(stderr=True)
+    try:
+        name = name or named_after(data)
+        wanted = settled(recipe, data, name, None, console)
+        folder = bundle or default_out(wanted, name)
+        divided = dividing.load(wanted)
+        recalibrating.again(folder, wanted, divided, knowledge.of(wanted, divided), console)
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigInvalid(str(error)) from None
+    report(folder, console, is_json=False)
+
+
+@forge.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
+@click.option("--name", help="The name that the run was given.  [the recipe's name]")
 def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
     """Write into a bundle what its questions were like, for serving to tell when others come.
 

@@ -5,41 +5,30 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
-from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic, softmax
-from gateway.forge import certificates, export, folders, golden, outcomes, references
-from gateway.forge.certify import Asked
+from gateway.cascade.calibration import softmax
+from gateway.forge import export, folders, golden, recalibrate
+from gateway.forge.asking import Run
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
 from gateway.forge.encoder import Student
-from gateway.forge.fit import Fitted, fit
+from gateway.forge.fit import Fitted
 from gateway.forge.knowledge import Knowledge
 from gateway.forge.recipes import Recipe
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
-    CalibrationPart,
-    ConfidencePart,
     GoldenPart,
-    InformedPart,
     LabelPart,
-    LogisticPart,
     Manifest,
     Precision,
-    ThresholdsPart,
-    VariantPart,
 )
-from gateway.model.packing import Tokenization, pack
-from gateway.model.session import KEEPS_APART
+from gateway.model.packing import Tokenization
 from gateway.types import Matrix
-
-PACKED_TOKENS = 256
-Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
 
 
 def make(
@@ -66,30 +55,14 @@ def make(
         tokenization = Tokenization(scratch / "tokenizer.json", recipe.student.max_tokens)
         parity = _prove(recipe, data, student, base, scratch, console)
         shutil.move(scratch / export.REFERENCE, work / export.REFERENCE)
-        runs = {one: _runner(scratch / f"{one}.onnx", tokenization, one in KEEPS_APART) for one in export.PRECISIONS}
-        fitted: dict[Precision, Fitted] = {}
-        for precision in export.PRECISIONS:
-            console.print(f"calibrating {precision} ...")
-            fitted[precision] = fit(
-                runs[precision],
-                data,
-                knowledge.documents_before_launch(data),
-                knowledge.document_of,
-                recipe.confidence,
-                recipe.data.seed,
-            )
-            np.save(scratch / bundles.prototypes_name(precision), fitted[precision].prototypes.astype(np.float16))
-            outcomes.write(scratch / bundles.outcomes_name(precision), fitted[precision].outcomes)
-        accuracies = {precision: {"accuracy": one.accuracy} for precision, one in fitted.items()}
-        metrics = {"students": measured, "parity": parity, "fitted": accuracies}
-        answers = _golden(data, fitted, _runner(work / export.REFERENCE, tokenization), runs)
+        runs = recalibrate.runners(scratch, export.PRECISIONS, tokenization)
+        fitted = recalibrate.fit_all(scratch, runs, recipe, data, knowledge, console)
+        metrics = {"students": measured, "parity": parity, "fitted": recalibrate.accuracies(fitted)}
+        answers = _golden(data, fitted, recalibrate.runner(work / export.REFERENCE, tokenization), runs)
         if not answers:
             console.print("[yellow]warning:[/] no golden answers: the precisions agree on no label's name")
         manifest = _manifest(recipe, data, knowledge, student, fitted, metrics, answers, scratch)
-        asked = Asked(recipe.confidence.risk, recipe.confidence.assurance, recipe.confidence.oos_share)
-        certificates.put(scratch, manifest, {one: fitted[one].outcomes for one in fitted}, asked)
-        golden.check(scratch)
-        references.write(scratch, data, knowledge)
+        recalibrate.finish(scratch, manifest, fitted, recipe, data, knowledge)
         scratch.chmod(0o755)
         folders.put(scratch, out)
     finally:
@@ -110,31 +83,6 @@ def _prove(
     if parity.problems():
         raise ValueError("the exported graphs are not what was trained: " + "; ".join(parity.problems()))
     return parity.summary()
-
-
-def _runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Run:
-    """texts -> (logits, embeddings), by the graph in `path` on CPU: `alone`, or in packed rows of like length."""
-    session = export.session(path)
-    row_tokens = 1 if alone else PACKED_TOKENS
-
-    def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
-        questions = tokenization.encode_all(texts)
-        found: dict[int, tuple[Matrix, Matrix]] = {}
-        batch: list[int] = []
-        order = sorted(range(len(questions)), key=lambda row: len(questions[row]))
-        for place, row in enumerate(order):
-            batch.append(row)
-            full = sum(len(questions[one]) for one in batch) >= row_tokens
-            if full or place + 1 == len(order):
-                logits, embedding = session.run(
-                    ["logits", "embedding"], pack([questions[one] for one in batch]).inputs()
-                )
-                found |= {one: (logits[at], embedding[at]) for at, one in enumerate(batch)}
-                batch = []
-        rows = range(len(questions))
-        return np.stack([found[row][0] for row in rows]), np.stack([found[row][1] for row in rows])
-
-    return run
 
 
 def _golden(
@@ -177,7 +125,7 @@ def _manifest(
         dim=student.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,
         labels=tuple(_label(label, knowledge.document_of, hashes, groups) for label in data.labels),
-        variants={precision: _variant(precision, one) for precision, one in fitted.items()},
+        variants={precision: recalibrate.variant(precision, one) for precision, one in fitted.items()},
         golden=answers,
         recipe=recipe.model_dump(mode="json", exclude={"source"}),
         data=data.hashes,
@@ -191,40 +139,3 @@ def _label(label: str, document_of: dict[str, str], hashes: dict[str, str], grou
     if document_id in hashes:
         return LabelPart(name=label, group=group, document_id=document_id, content_hash=hashes[document_id])
     return LabelPart(name=label, group=group, text=label)
-
-
-def _variant(precision: str, fitted: Fitted) -> VariantPart:
-    return VariantPart(
-        graph=f"{precision}.onnx",
-        calibration=CalibrationPart(
-            temperature=fitted.temperature,
-            scope_floor=fitted.scope_floor,
-            confidence=_confidence(fitted.confidence),
-            informed=_informed(fitted.informed) if fitted.informed else None,
-            evidence=_part(fitted.evidence),
-        ),
-        thresholds=ThresholdsPart(
-            evidence=fitted.evidence_threshold,
-            ensemble=fitted.ensemble_threshold,
-            ensemble_weight=fitted.ensemble_weight,
-        ),
-    )
-
-
-def _confidence(fitted: Confidence) -> ConfidencePart:
-    return ConfidencePart(
-        right=_part(fitted.right),
-        scope=_part(fitted.scope),
-        joint=_part(fitted.joint),
-        leading=_part(fitted.leading) if fitted.leading else None,
-    )
-
-
-def _informed(fitted: InformedCalibration) -> InformedPart:
-    return InformedPart(
-        confidence=_confidence(fitted.confidence), sharpness=fitted.sharpness, blend=_part(fitted.blend)
-    )
-
-
-def _part(logistic: Logistic) -> LogisticPart:
-    return LogisticPart(weights=logistic.weights, bias=logistic.bias, centre=logistic.centre, scale=logistic.scale)

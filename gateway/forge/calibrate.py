@@ -109,7 +109,9 @@ def confidence(
 
     Whether the answer is right is learned in scope. Whether the question is in scope is learned from distances, against
     masked questions, the nearest that there is. The product is made a probability on all, outsiders having `oos_share`.
-    With the `scope` of a confidence without a search, and features with one, it is `leading` that is learned so.
+    With the `scope` of a confidence without a search, and features with one, it is `leading` that is learned so, and
+    the gap between labels has a part in whether the answer is right: it makes unknown intents look right, unless a
+    search tells them.
     """
     near = np.concatenate([inside, masked])
     is_inside = np.arange(len(near)) < len(inside)
@@ -118,8 +120,9 @@ def confidence(
         parts = shares((len(inside), len(masked)), (1 - masked_share, masked_share))
         return logistic(near[:, columns], is_inside, parts)
 
+    looked_at = RIGHT_FEATURES if scope else RIGHT_FEATURES[:1]
     found = Confidence(
-        right=logistic(inside[:, RIGHT_FEATURES], right, np.ones(len(inside))),
+        right=logistic(inside[:, looked_at], right, np.ones(len(inside))),
         scope=scope or against_masked(SCOPE_FEATURES),
         joint=IDENTITY,
         leading=against_masked(LEADING_FEATURES) if scope else None,

@@ -19,8 +19,9 @@ from gateway.cascade.calibration import (
     model_features,
     softmax,
 )
+from gateway.cascade.outlook import Outlook
 from gateway.cascade.policy import ModelSays, RetrievalSays, Thresholds, ensemble
-from gateway.forge import asking, calibrate, inform
+from gateway.forge import asking, calibrate, foresee, inform
 from gateway.forge.asking import Run
 from gateway.forge.calibrate import Outputs, logistic, masked_features, shares
 from gateway.forge.data import Data
@@ -42,8 +43,8 @@ WEIGHTS = tuple(round(0.1 * step, 1) for step in range(1, 10))
 class Fitted:
     """Everything that is fitted for one precision.
 
-    `informed` is None where no label stands for a document. `accuracy` is on the questions of certification, `outcomes`
-    on those and on all others that trained nothing.
+    `informed` and `outlook` are None where no label stands for a document. `accuracy` is on the questions of
+    certification, `outcomes` on those and on all others that trained nothing.
     """
 
     prototypes: Matrix
@@ -51,6 +52,7 @@ class Fitted:
     scope_floor: float
     confidence: Confidence
     informed: InformedCalibration | None
+    outlook: Outlook | None
     evidence: Logistic
     evidence_threshold: float
     ensemble_threshold: float
@@ -88,7 +90,7 @@ def fit(
 
     evidence = Logistic((0.0,) * 3, -30.0, (0.0,) * 3, (1.0,) * 3)  # without documents nothing is ever found
     ensemble_weight, ensemble_threshold = 0.5, 1.0
-    scene, informed = None, None
+    scene, informed, outlook = None, None, None
     if documents:
         library, reader = asking.searched(run, documents)
         found = _Found.of(library, reader, data, document_of, inside, outside)
@@ -98,6 +100,8 @@ def fit(
         )
         scene = Scene(library, reader, tuple(document_of.get(label, "") for label in data.labels), centres, heat)
         informed = inform.fit(scene, inside, outside, confidence, oos_share, seed)
+        played = inform.play(scene, inside, outside, oos_share, seed)
+        outlook = foresee.fit(played, confidence, informed) if informed and played else None
 
     def alone(some: Outputs) -> Matrix:
         return confidence(features(some))
@@ -113,6 +117,7 @@ def fit(
         scope_floor=float(np.quantile(features(inside)[:, PROTOTYPE], SCOPE_QUANTILE)),
         confidence=confidence,
         informed=informed,
+        outlook=outlook,
         evidence=evidence,
         evidence_threshold=WRONG_COSTS / (1 + WRONG_COSTS),
         ensemble_threshold=ensemble_threshold,

@@ -37,7 +37,7 @@ def write(folder: Path, data: Data, knowledge: Knowledge) -> None:
     bundle is not whole.
     """
     bundle = bundles.load(folder)
-    _check_made_of(bundle, data)
+    check_made_of(bundle, data)
     texts = [row.text for row in (*data.calibrate, *data.certify)]
     documents = knowledge.documents_before_launch(data)
     files = dict(bundle.manifest.files)
@@ -79,7 +79,8 @@ def rewrite(folder: Path, manifest: Manifest) -> None:
     scratch.replace(folder / MANIFEST)
 
 
-def _check_made_of(bundle: Bundle, data: Data) -> None:
+def check_made_of(bundle: Bundle, data: Data) -> None:
+    """ValueError, saying what is another, unless it was."""
     made_of = bundle.manifest.data
     others = [name for name, digest in data.hashes.items() if made_of.get(name) != digest]
     if others or [label.name for label in bundle.manifest.labels] != list(data.labels):

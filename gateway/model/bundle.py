@@ -101,7 +101,6 @@ class CalibrationPart(_Part):
     scope_floor: float
     confidence: ConfidencePart
     informed: InformedPart | None = None
-    outlook: OutlookPart | None = None
     evidence: LogisticPart
 
 
@@ -114,10 +113,11 @@ class ThresholdsPart(_Part):
 
 
 class VariantPart(_Part):
-    """One precision: its graph, its calibration, and the thresholds of the other tiers."""
+    """One precision: its graph, its calibration, what a search promises, and the thresholds of the other tiers."""
 
     graph: str
     calibration: CalibrationPart
+    outlook: OutlookPart | None = None
     thresholds: ThresholdsPart
 
 
@@ -194,7 +194,7 @@ class Bundle:
             informed=calibration.informed.value() if calibration.informed else None,
             informed_certificate=fresh.informed,
             back_off=stale,
-            outlook=calibration.outlook.value() if calibration.outlook else None,
+            outlook=variant.outlook.value() if variant.outlook else None,
         )
 
     def _terms(self, precision: Precision, variant: VariantPart) -> tuple[Terms, Terms]:
