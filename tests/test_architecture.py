@@ -59,6 +59,7 @@ HOMES: dict[str, set[str]] = {
     "safetensors": {"forge"},
     "scipy": {"forge"},
     "huggingface_hub": {"forge"},
+    "matplotlib": {"forge.plots"},
 }
 
 DESIGN = {"grpc", "onnxruntime", "tokenizers", "hnswlib", "prometheus_client", "pydantic", "uvloop"}

@@ -34,8 +34,10 @@ COMMANDS = {
     "forge": ("gateway.cli.forge:forge", "Make a bundle from a recipe."),
     "completion": ("gateway.cli.completion:completion", "Print the completion script of a shell."),
 }
-TRAINING = ("huggingface_hub", "onnx", "safetensors", "scipy", "torch", "transformers")
+TRAINING = ("huggingface_hub", "onnx", "safetensors", "torch", "transformers")
 """Modules that only the [train] extra brings; commands import some of them only on the way."""
+COMPARING = ("matplotlib", "scipy")
+"""Modules that the [compare] extra brings, and [train] partly."""
 SETTINGS_ERRORS = (ConfigInvalid, BundleInvalid, DeviceUnavailable, DocumentInvalid)
 
 
@@ -107,6 +109,8 @@ def _how_to_install(module: str) -> str:
         return (
             f"{module} is not installed: `make train` installs it (several GB), or pip install 'cascade-gateway[train]'"
         )
+    if package in COMPARING:
+        return f"{module} is not installed: pip install 'cascade-gateway[compare]'"
     return f"{module} is not installed: `make run` installs it, or pip install 'cascade-gateway[cpu]', or [gpu]"
 
 

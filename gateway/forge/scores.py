@@ -76,8 +76,8 @@ def words(logits: Matrix, heat: float) -> Matrix:
 
 
 def distances(trained: Trained, logits: Matrix, embedding: Matrix) -> Matrix:
-    """[n, DISTANCES]: how near questions with `embedding` [n, dim] lie to what was trained on, the prototypes' to that
-    of the best label by `logits` [n, labels]."""
+    """[n, DISTANCES]: how near questions with `embedding` [n, dim] lie to what was trained on, the nearest
+    prototype being the best label's by `logits` [n, labels]."""
     features = model_features(logits, embedding, trained.centres, 1.0)
     return _columns(
         nearest_neighbours(trained, embedding),

@@ -1,0 +1,134 @@
+"""The plots of a comparison, as PNG: matplotlib is used here alone, and only where somebody asks for a picture."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+mpl.use("agg")
+
+INK, MUTED, GRID = "#1f2933", "#8792a2", "#e4e7eb"
+COLOURS = {
+    "threshold": MUTED,
+    "cascade": "#0b6e99",
+    "routing": "#d1495b",
+    "parallel": "#edae49",
+    "ensemble": "#00798c",
+    "model_only": "#7d5ba6",
+    "retrieval_only": "#4f772d",
+}
+"""Told apart by those who see few colours too, with the line's own label beside it."""
+RISK = 0.05
+DOTS = 144
+"""An inch."""
+
+Figures = Mapping[str, Any]
+
+
+def risk_coverage(figures: Figures) -> bytes:
+    """Of what a policy answers, surest first, how much is wrong: the lower, the better."""
+    with _drawn(8.0, 4.8) as (axes, png):
+        for name, colour in COLOURS.items():
+            points = figures["policies"][name]["curve"]
+            across, up = [100 * one for one, _ in points], [100 * one for _, one in points]
+            axes.plot(across, up, color=colour, linewidth=2.4 if name == "cascade" else 1.6, label=_plain(name))
+        axes.axhline(100 * RISK, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.text(1, 100 * RISK, "5 % risk", color=MUTED, fontsize=8, va="bottom")
+        axes.set(xlim=(0, 100), ylim=(0, 40), xlabel="answered, % of all questions", ylabel="of those wrong, %")
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+        axes.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(0.02, 0.98))
+    return png()
+
+
+def leads(figures: Figures) -> bytes:
+    """Every policy's AUGRC beside the textbook cascade's, with the interval of the paired difference."""
+    names = [name for name in COLOURS if name != "threshold"]
+    rows = [(_plain(name), figures["policies"][name]["less_augrc"], COLOURS[name]) for name in names]
+    with _drawn(8.0, 3.2) as (axes, png):
+        _intervals(axes, rows, 100)
+        axes.axvline(0, color=INK, linewidth=0.8)
+        axes.set(xlabel="AUGRC less than that of the threshold cascade, points (right of the line is better)")
+    return png()
+
+
+def costs(figures: Figures) -> bytes:
+    """What a decision costs beside the forward pass, and what it gains; routing by its price of time."""
+    policies, forward = figures["policies"], figures["forward_ms"]
+    with _drawn(8.0, 4.2) as (axes, png):
+        curve = sorted(
+            (forward + one["milliseconds"][0], 100 * one["gain"]["value"])
+            for name, one in policies.items()
+            if name.startswith("routing")
+        )
+        axes.plot([x for x, _ in curve], [y for _, y in curve], color=COLOURS["routing"], linewidth=1.2, alpha=0.6)
+        for name, one in policies.items():
+            x, y = forward + one["milliseconds"][0], 100 * one["gain"]["value"]
+            is_point_of_curve = name not in COLOURS
+            colour = COLOURS.get(name, COLOURS["routing"])
+            axes.plot([x], [y], "o", color=colour, markersize=4 if is_point_of_curve else 8)
+            label = name.removeprefix("routing ") if is_point_of_curve else _plain(name)
+            axes.annotate(
+                label, (x, y), (6, 4), textcoords="offset points", fontsize=7 if is_point_of_curve else 9, color=INK
+            )
+        axes.set(xlabel="milliseconds a question, the forward pass included", ylabel="gain: right minus wrong, %")
+        axes.margins(x=0.12, y=0.12)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
+    return png()
+
+
+def near(figures: Figures) -> bytes:
+    """AUROC of every score against questions of unseen intents, and as a ring against other subjects."""
+    scores = figures["scores"]
+    rows = [(name, one["auroc"]["near"], _of_score(name)) for name, one in scores.items()]
+    with _drawn(8.0, 0.6 + 0.34 * len(rows)) as (axes, png):
+        _intervals(axes, rows, 1)
+        far = [group for group in next(iter(scores.values()))["auroc"] if group != "near"]
+        for row, one in enumerate(scores.values()):
+            lowest = min(one["auroc"][group]["value"] for group in far)
+            axes.plot([lowest], [row], "o", markerfacecolor="none", markeredgecolor=MUTED, markersize=6)
+        axes.set(xlabel="AUROC: held-out intents (dot with interval); the hardest of the other subjects (ring)")
+        axes.grid(axis="x", color=GRID, linewidth=0.8)
+    return png()
+
+
+def _of_score(name: str) -> str:
+    if name.startswith("served"):
+        return COLOURS["cascade"]
+    return COLOURS["parallel"] if name.startswith("ceiling") else INK
+
+
+def _intervals(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float], str]], scale: float) -> None:
+    """A dot and its interval for each row, the first on top."""
+    for at, (_, one, colour) in enumerate(rows):
+        axes.plot([scale * one["low"], scale * one["high"]], [at, at], color=colour, linewidth=2)
+        axes.plot([scale * one["value"]], [at], "o", color=colour, markersize=6)
+    axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ")
+
+
+@contextmanager
+def _drawn(width: float, height: float) -> Iterator[tuple[Axes, Callable[[], bytes]]]:
+    """Axes of so many inches, and what gives the PNG once they are drawn on."""
+    figure = Figure(figsize=(width, height), dpi=DOTS, layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(MUTED)
+    axes.tick_params(colors=INK, labelsize=9, length=0)
+    axes.set_axisbelow(True)
+
+    def png() -> bytes:
+        content = io.BytesIO()
+        figure.savefig(content, format="png", metadata={"Software": None})
+        return content.getvalue()
+
+    yield axes, png
