@@ -32,6 +32,8 @@ from tests.test_store import CARD, document
 ENCODER = f"mini {PASSAGES_VERSION}"
 VECTORS: Matrix = np.eye(3, 4, dtype=np.float32)  # of the two passages of every document here, and of its title
 
+HUGE: Matrix = np.full((3, 4), 3e38, np.float32)
+
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
@@ -111,6 +113,10 @@ async def test_a_sound_store_is_found_sound(store: Store, data: Path) -> None:
         ),
         (
             ["UPDATE embedding SET vectors = zeroblob(48) WHERE version = 2"],
+            f"acme/help/card at version 2, by {ENCODER}: its vectors are not of unit length",
+        ),
+        (
+            [f"UPDATE embedding SET vectors = x'{HUGE.tobytes().hex()}' WHERE version = 2"],
             f"acme/help/card at version 2, by {ENCODER}: its vectors are not of unit length",
         ),
         (

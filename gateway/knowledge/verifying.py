@@ -112,7 +112,8 @@ def _wrong_vectors(one: Stored, blob: bytes, encoder: str, widths: dict[str, int
     width = len(blob) // (FLOAT * rows)
     if width != widths.setdefault(encoder, width):
         return f"its vectors for {count} passages and its title are {width} wide, and others are {widths[encoder]}"
-    lengths = np.linalg.norm(np.frombuffer(blob, np.float32).reshape(rows, width), axis=1)
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = np.linalg.norm(np.frombuffer(blob, np.float32).reshape(rows, width), axis=1)
     if not np.all(np.abs(lengths - 1) < UNIT_TOLERANCE):  # not for NaN either
         return "its vectors are not of unit length"
     return ""
