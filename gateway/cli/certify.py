@@ -32,6 +32,7 @@ OPEN_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 @click.option("--delta", type=OPEN_SHARE, help="How likely it may be that more is.  [1 - the recipe's assurance]")
 @click.option("--oos-share", type=SHARE, help="What share may be out of scope.  [the recipe's]")
 @click.option("--ask-again", is_flag=True, help="Ask the bundle the recipe's questions first; see GATEWAY_DATA.")
+@click.option("--exact", is_flag=True, help="With --ask-again: as CPUs answer whose 8-bit products do not saturate.")
 @click.option("--dry-run", is_flag=True, help="Show it, and change nothing.")
 @click.option("--json", "is_json", is_flag=True, help="Print the certificate.")
 def certify(
@@ -40,6 +41,7 @@ def certify(
     delta: float | None,
     oos_share: float | None,
     ask_again: bool,
+    exact: bool,
     dry_run: bool,
     is_json: bool,
 ) -> None:
@@ -56,7 +58,7 @@ def certify(
     try:
         shutil.copytree(folder, scratch, dirs_exist_ok=True)
         try:
-            found = _again(loaded) if ask_again else _kept(loaded)
+            found = _again(loaded, exact) if ask_again else _kept(loaded)
         except (FileNotFoundError, ValueError) as error:
             raise ConfigInvalid(str(error)) from None
         for precision, one in found.items():
@@ -99,20 +101,27 @@ def _kept(loaded: Bundle) -> dict[Variant, Outcomes]:
     return {one: outcomes.read(loaded.path(bundles.outcomes_name(one))) for one in loaded.manifest.variants}
 
 
-def _again(loaded: Bundle) -> dict[Variant, Outcomes]:
+def _again(loaded: Bundle, is_exact: bool) -> dict[Variant, Outcomes]:
     """Those that its graphs give now."""
     from gateway import assembly
     from gateway.forge import asking, data, knowledge
+    from gateway.forge.asking import Run
     from gateway.forge.recipes import Recipe
+    from gateway.model.packing import Tokenization
+
+    def runner(precision: Variant) -> Run:
+        if is_exact and precision == "int8":
+            from gateway.forge import exact  # takes the package onnx
+
+            tokenization = Tokenization(loaded.path(bundles.TOKENIZER), loaded.manifest.max_tokens)
+            return exact.runner(loaded.path(loaded.variant(precision).graph), tokenization)
+        model = ModelSection(bundle=loaded.folder, precision=Precision(precision), uncertified=Uncertified.SERVE)
+        return assembly.load_engine(Config(model=model)).outputs
 
     recipe = Recipe(source=(loaded.folder.parent / "recipe.toml").resolve(), **loaded.manifest.recipe)
     seen = data.load(recipe)
     known = knowledge.of(recipe, seen)
-    found: dict[Variant, Outcomes] = {}
-    for precision in loaded.manifest.variants:
-        model = ModelSection(bundle=loaded.folder, precision=Precision(precision), uncertified=Uncertified.SERVE)
-        found[precision] = asking.again(assembly.load_engine(Config(model=model)), precision, seen, known)
-    return found
+    return {one: asking.again(runner(one), loaded, one, seen, known) for one in loaded.manifest.variants}
 
 
 def show(given: Certificate, console: Console) -> None:

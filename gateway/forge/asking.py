@@ -17,7 +17,6 @@ from gateway.forge.texts import Labelled
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
 from gateway.model.bundle import Bundle, Precision
-from gateway.model.engine import Engine
 from gateway.types import Document, Matrix, Principal
 
 Run = Callable[[Sequence[str]], tuple[Matrix, Matrix]]
@@ -84,16 +83,13 @@ def searched(run: Run, documents: Sequence[Document]) -> tuple[Library, Principa
     return library, Principal(groups=frozenset[str]().union(*(document.groups for document in documents)))
 
 
-def again(engine: Engine, precision: Precision, data: Data, knowledge: Knowledge) -> Outcomes:
-    """What a bundle makes of the data as it is served: `engine` runs its graph of that precision.
+def again(run: Run, bundle: Bundle, precision: Precision, data: Data, knowledge: Knowledge) -> Outcomes:
+    """What a bundle makes of the data, by its calibration of that precision and what `run` gives.
 
     The documents are those that there were before launch, as they are now.
     """
-    bundle: Bundle = engine.bundle
-    model, informed = bundle.profile(precision).model, bundle.profile(precision).informed
-
-    def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
-        return engine.outputs(texts)
+    profile = bundle.profile(precision)
+    model, informed = profile.model, profile.informed
 
     def alone(some: Outputs) -> Matrix:
         return model.confidence(model.features(some.logits, some.embedding))
