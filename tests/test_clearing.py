@@ -17,7 +17,7 @@ from gateway.errors import StoreFailed, VersionConflict
 from gateway.knowledge import clearing
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
 from gateway.knowledge.clearing import KEY_SECONDS, keep_clear
-from gateway.knowledge.file import FILE
+from gateway.knowledge.file import FILE, File
 from gateway.knowledge.rows import Rows
 from gateway.knowledge.store import Store
 from tests.test_store import CARD, document
@@ -197,6 +197,17 @@ async def test_who_must_be_alone_waits_for_nobody(
         Store(tmp_path)
     alone.close()
     Store(tmp_path).close()
+
+
+async def test_who_only_looks_at_the_log_is_waited_for(tmp_path: Path) -> None:
+    first = File(tmp_path)
+    assert first.is_first
+    opening = asyncio.create_task(asyncio.to_thread(Store, tmp_path))
+    await asyncio.sleep(0.1)
+    assert not opening.done()
+    first.share()
+    (await opening).close()
+    first.close()
 
 
 async def test_compacting_gives_the_room_back(store: Store, clock: Small, tmp_path: Path) -> None:
