@@ -128,6 +128,30 @@ def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str 
 @click.argument("bundle", required=False, type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
 @click.option("--name", help="The name that the run was given.  [the recipe's name]")
+def outlook(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
+    """Write into a bundle what a search promises, for the policy `routing`; without it, routing always searches.
+
+    `gateway forge run` has done so. Nothing that is certified changes. [BUNDLE: where the recipe's goes]
+    """
+    from gateway.forge import data as dividing
+    from gateway.forge import knowledge, outlooks
+
+    try:
+        name = name or named_after(data)
+        wanted = settled(recipe, data, name, None, Console(stderr=True))
+        folder = bundle or default_out(wanted, name)
+        divided = dividing.load(wanted)
+        outlooks.write(folder, wanted, divided, knowledge.of(wanted, divided))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigInvalid(str(error)) from None
+    click.echo(f"{folder}: what a search promises, by {len(divided.calibrate)} questions")
+
+
+@forge.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.argument("bundle", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
+@click.option("--name", help="The name that the run was given.  [the recipe's name]")
 def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
     """Write into a bundle what its questions were like, for serving to tell when others come.
 

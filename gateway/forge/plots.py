@@ -58,25 +58,17 @@ def leads(figures: Figures) -> bytes:
 
 
 def costs(figures: Figures) -> bytes:
-    """What a decision costs beside the forward pass, and what it gains; routing by its price of time."""
-    policies, forward = figures["policies"], figures["forward_ms"]
+    """What a policy searches, which is all that it can save, and what it gains; routing by its price of time."""
+    policies = figures["policies"]
     with _drawn(8.0, 4.2) as (axes, png):
-        curve = sorted(
-            (forward + one["milliseconds"][0], 100 * one["gain"]["value"])
-            for name, one in policies.items()
-            if name.startswith("routing")
-        )
-        axes.plot([x for x, _ in curve], [y for _, y in curve], color=COLOURS["routing"], linewidth=1.2, alpha=0.6)
         for name, one in policies.items():
-            x, y = forward + one["milliseconds"][0], 100 * one["gain"]["value"]
-            is_point_of_curve = name not in COLOURS
-            colour = COLOURS.get(name, COLOURS["routing"])
-            axes.plot([x], [y], "o", color=colour, markersize=4 if is_point_of_curve else 8)
-            label = name.removeprefix("routing ") if is_point_of_curve else _plain(name)
-            axes.annotate(
-                label, (x, y), (6, 4), textcoords="offset points", fontsize=7 if is_point_of_curve else 9, color=INK
-            )
-        axes.set(xlabel="milliseconds a question, the forward pass included", ylabel="gain: right minus wrong, %")
+            at = 100 * one["searched"], 100 * one["gain"]["value"]
+            is_priced = name not in COLOURS
+            axes.plot(*at, "o", color=COLOURS.get(name, COLOURS["routing"]), markersize=5 if is_priced else 8)
+            # Policies that always search stand above each other; routing lies on the cascade until a search is dear.
+            offset, side = ((0, -14), "center") if is_priced or name == "routing" else ((9, -3), "left")
+            axes.annotate(_plain(name), at, offset, textcoords="offset points", ha=side, fontsize=8, color=INK)
+        axes.set(xlabel="searches, % of all questions", ylabel="gain: right minus wrong, %")
         axes.margins(x=0.12, y=0.12)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
     return png()

@@ -146,7 +146,7 @@ def variant(precision: str, fitted: Fitted) -> VariantPart:
             informed=_informed(fitted.informed) if fitted.informed else None,
             evidence=_part(fitted.evidence),
         ),
-        outlook=_outlook(fitted.outlook) if fitted.outlook else None,
+        outlook=outlook_part(fitted.outlook) if fitted.outlook else None,
         thresholds=ThresholdsPart(
             evidence=fitted.evidence_threshold,
             ensemble=fitted.ensemble_threshold,
@@ -174,7 +174,7 @@ def _part(logistic: Logistic) -> LogisticPart:
     return LogisticPart(weights=logistic.weights, bias=logistic.bias, centre=logistic.centre, scale=logistic.scale)
 
 
-def _outlook(fitted: Outlook) -> OutlookPart:
+def outlook_part(fitted: Outlook) -> OutlookPart:
     return OutlookPart(
         right=_part(fitted.right),
         model_doubt=fitted.model_doubt,
