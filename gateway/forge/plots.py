@@ -27,6 +27,8 @@ COLOURS = {
 RISK = 0.05
 DOTS = 144
 """An inch."""
+CLOSE = 5.0
+"""Of points that share a label: percent apart, a fifth of that upwards."""
 
 Figures = Mapping[str, Any]
 
@@ -61,17 +63,30 @@ def costs(figures: Figures) -> bytes:
     """What a policy searches, which is all that it can save, and what it gains; routing by its price of time."""
     policies = figures["policies"]
     with _drawn(8.0, 4.2) as (axes, png):
-        for name, one in policies.items():
-            at = 100 * one["searched"], 100 * one["gain"]["value"]
-            is_priced = name not in COLOURS
-            axes.plot(*at, "o", color=COLOURS.get(name, COLOURS["routing"]), markersize=5 if is_priced else 8)
-            # Policies that always search stand above each other; routing lies on the cascade until a search is dear.
-            offset, side = ((0, -14), "center") if is_priced or name == "routing" else ((9, -3), "left")
-            axes.annotate(_plain(name), at, offset, textcoords="offset points", ha=side, fontsize=8, color=INK)
+        at = {name: (100 * one["searched"], 100 * one["gain"]["value"]) for name, one in policies.items()}
+        for name, place in at.items():
+            size = 8 if name in COLOURS else 5
+            axes.plot(*place, "o", color=COLOURS.get(name, COLOURS["routing"]), markersize=size)
+        for place, names in _together(at).items():
+            label = ", ".join(map(_plain, names))
+            axes.annotate(label, place, (-9, -13), textcoords="offset points", fontsize=8, ha="right")
         axes.set(xlabel="searches, % of all questions", ylabel="gain: right minus wrong, %")
-        axes.margins(x=0.12, y=0.12)
+        axes.set(xlim=(-25, 105), xticks=range(0, 101, 20))
+        axes.margins(y=0.12)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
     return png()
+
+
+def _together(places: Mapping[str, tuple[float, float]]) -> dict[tuple[float, float], list[str]]:
+    """The names at each place, those that lie close by sharing one label; of prices only what lies apart."""
+    found: dict[tuple[float, float], list[str]] = {}
+    for name, (x, y) in places.items():
+        close = [one for one in found if abs(one[0] - x) < CLOSE and abs(one[1] - y) < CLOSE / 5]
+        if not close:
+            found[x, y] = [name]
+        elif name in COLOURS:
+            found[close[0]].append(name)
+    return found
 
 
 def near(figures: Figures) -> bytes:
