@@ -83,3 +83,19 @@ def test_with_documents_every_way_is_compared(
     result = run("--bundle", bundle, "--questions", questions, "--knowledge", folder, "--json", "-")
     assert result.exit_code == 0, result.output
     assert json.loads(result.output)["end_to_end"]["cascade"]["all"]["questions"] == 10
+
+
+def test_a_split_is_measured_with_what_is_refused_of_others(bundle: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.json"
+    asked = [[text, label] for text, label in zip(tiny.questions(9), tiny.LABELS * 3, strict=True)]
+    data.write_text(json.dumps({"val": asked, "oos_val": [[text, "oos"] for text in tiny.questions(5, seed=3)]}))
+    arguments = ("--bundle", bundle, "--questions", f"{data}#val", "--oos", f"{data}#oos_val")
+    result = run(*arguments, "--json", "-")
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.output[result.output.index("{") :])["model"]
+    assert found["questions"] == {IN_SCOPE: 9, "data.json#oos_val": 5}
+    assert found["refusal"]["accuracy"] <= found["accuracy"]
+    assert set(found["refusal"]["recall"]) == {"data.json#oos_val"}
+    printed = run(*arguments).output
+    assert "refused as out of scope below" in printed
+    assert "data.json#oos_val: refused" in printed

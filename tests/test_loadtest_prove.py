@@ -323,6 +323,13 @@ def test_what_is_no_kept_result_is_named(tmp_path: Path) -> None:
         kept.read(tmp_path)
 
 
+@pytest.mark.parametrize("kind", kept.OTHERS)
+def test_what_has_tables_of_its_own_is_read_back(kind: str, tmp_path: Path) -> None:
+    facts = {"processor": "P", "cores": 2, "system": "S", "commit": "abc", "when": "2026-01-02T03:04:05"}
+    documents.write(tmp_path / "one.json", facts | {"kind": kind, "faults": []})
+    assert f"`gateway loadtest {kind}`, 2026-01-02: has run" in kept.markdown(kept.read(tmp_path))
+
+
 def test_the_table_is_checked_without_being_written(tmp_path: Path) -> None:
     documents.write(tmp_path / "wasted.json", document())
     result = CliRunner().invoke(main, ["kept", str(tmp_path), "--check"])

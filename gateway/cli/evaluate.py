@@ -16,9 +16,12 @@ from gateway.cli.tables import show
 from gateway.config import Config, Device, ModelSection, Precision, Uncertified
 from gateway.errors import ConfigInvalid
 from gateway.forge import evaluate as measuring
-from gateway.forge import texts
+from gateway.forge import outcomes, texts
 from gateway.forge.evaluate import Case
+from gateway.forge.outcomes import Outcomes
+from gateway.forge.recipes import ConfidenceSection
 from gateway.knowledge.library import Library
+from gateway.model import bundle as bundles
 from gateway.model.engine import Engine
 
 COLLECTION = "evaluated"
@@ -27,7 +30,7 @@ FILE_WIDTH = 120  # columns, where the tables go into a file
 
 @click.command()
 @click.option("--bundle", type=click.Path(path_type=Path), required=True, help="Folder of the bundle.")
-@click.option("--questions", type=click.Path(path_type=Path), required=True, help="CSV with text,category[,document].")
+@click.option("--questions", required=True, help="CSV with text,category[,document]; or FILE#SPLIT.")
 @click.option("--oos", multiple=True, help="Texts that nothing answers: FILE or FILE#SPLIT; may be repeated.")
 @click.option("--oos-limit", type=int, default=2000, show_default=True, help="At most so many of each --oos file.")
 @click.option("--oos-offset", type=int, default=0, help="First line of each long --oos file to take.")
@@ -46,7 +49,7 @@ FILE_WIDTH = 120  # columns, where the tables go into a file
 )
 def evaluate(
     bundle: Path,
-    questions: Path,
+    questions: str,
     oos: tuple[str, ...],
     oos_limit: int,
     oos_offset: int,
@@ -72,7 +75,8 @@ def evaluate(
         )
     )
     try:
-        rows = texts.read(questions)
+        name, _, split = questions.partition("#")
+        rows = texts.read(Path(name), split)
         outside = {spec: outside_of(spec, oos_offset, oos_every, oos_limit) for spec in oos}
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
@@ -91,7 +95,7 @@ def evaluate(
             "provider": engine.provider,
             "precision": engine.precision,
         },
-        "model": measuring.model_measures(profile, seen, served),
+        "model": measuring.model_measures(profile, seen, served, _developed(engine), _oos_share(engine)),
         "milliseconds": measuring.stages(seen),
     }
     if folder:
@@ -113,6 +117,18 @@ def evaluate(
         click.echo(json.dumps(found, indent=1))
     else:
         show(found, Console(width=None if sys.stdout.isatty() else FILE_WIDTH))
+
+
+def _developed(engine: Engine) -> Outcomes | None:
+    """What the bundle made of the questions that trained nothing, where it says so."""
+    path = engine.bundle.folder / bundles.outcomes_name(engine.precision)
+    return outcomes.read(path) if path.is_file() else None
+
+
+def _oos_share(engine: Engine) -> float:
+    """Of the recipe that made the bundle."""
+    stated = engine.bundle.manifest.recipe.get("confidence", {})
+    return ConfidenceSection.model_validate(stated).oos_share
 
 
 def outside_of(spec: str, offset: int, every: int, limit: int) -> list[str]:

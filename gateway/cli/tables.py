@@ -20,6 +20,8 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(_model(found["model"]))
     if found["model"].get("auroc"):
         console.print(_auroc(found["model"]["auroc"]))
+    if "refusal" in found["model"]:
+        console.print(_refusal(found["model"]["refusal"]))
     if "end_to_end" in found:
         console.print(_end_to_end(found["end_to_end"]))
     for name in ("base_retrieval", "fidelity"):
@@ -39,7 +41,7 @@ def _model(measures: dict[str, Any]) -> Table:
             table.add_row("questions", ", ".join(f"{group} {count}" for group, count in value.items()))
         elif name.removeprefix("alone_") in ("threshold", "ece"):
             table.add_row(name.replace("_", " "), f"{value:.4f}")
-        elif name != "auroc":
+        elif name not in ("auroc", "refusal"):
             table.add_row(name.replace("_", " "), _share(value))
     return table
 
@@ -49,6 +51,14 @@ def _auroc(measures: dict[str, dict[str, float]]) -> Table:
     table = Table("AUROC, in scope against", *(name.replace("_", " ") for name in names))
     for group, scores in measures.items():
         table.add_row(group, *(f"{scores[name]:.4f}" for name in names))
+    return table
+
+
+def _refusal(measures: dict[str, Any]) -> Table:
+    table = Table("refused as out of scope below", f"{measures['threshold']:.4f}", title_justify="left")
+    table.add_row("in scope: answered, and rightly", _share(measures["accuracy"]))
+    for group, recall in measures["recall"].items():
+        table.add_row(f"{group}: refused", _share(recall))
     return table
 
 

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from gateway.forge.encoder import Student, from_base, pad
 from gateway.forge.recipes import StudentSection
 from gateway.forge.steps import Report
-from gateway.forge.teacher import batches, device, schedule
+from gateway.forge.teacher import batches, device, mixed, schedule
 
 STEP_VERSION = 3
 """Raised when a change here or in the encoder changes what is learned, so that kept students are made again."""
@@ -134,7 +134,7 @@ def _losses(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(answers, likeness, evidence) for the texts in `rows` and the passages `chosen`, maybe none."""
     passages = transfer.passages[chosen].tolist()
-    with torch.autocast(device().type, torch.bfloat16):
+    with mixed():
         logits, embedding = _forward(student, [texts[row] for row in rows])
         found = [embedding]
         if passages:

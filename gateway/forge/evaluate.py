@@ -19,6 +19,8 @@ from gateway.cascade.calibration import PROTOTYPE, energy
 from gateway.cascade.cascade import Cascade, Profile
 from gateway.cascade.measures import auroc, expected_calibration_error
 from gateway.deadline import Deadline
+from gateway.forge import refusal
+from gateway.forge.outcomes import Outcomes, Part
 from gateway.forge.texts import Labelled
 from gateway.knowledge.documents import slug
 from gateway.knowledge.library import Library
@@ -128,11 +130,18 @@ class _Keeper:
         return self.last
 
 
-def model_measures(profile: Profile, seen: Sequence[Seen], served: Matrix | None = None) -> dict[str, Any]:
+def model_measures(
+    profile: Profile,
+    seen: Sequence[Seen],
+    served: Matrix | None = None,
+    developed: Outcomes | None = None,
+    oos_share: float = 0.0,
+) -> dict[str, Any]:
     """Accuracy in scope, coverage at RISK, and AUROC in scope against each other group by several scores.
 
     `served` [seen] is the confidence that the cascade gives the model's answers, having searched; without documents it
-    is the model's own, which otherwise is shown beside it as `alone`.
+    is the model's own, which otherwise is shown beside it as `alone`. With outcomes to develop by, of which `oos_share`
+    is weighed as out of scope, also what is refused at the threshold that does best on them.
     """
     rows = {group: _rows_of(seen, group) for group in dict.fromkeys(one.case.group for one in seen)}
     names = [label.name for label in profile.labels]
@@ -151,6 +160,11 @@ def model_measures(profile: Profile, seen: Sequence[Seen], served: Matrix | None
             for group in rows
             if group != IN_SCOPE
         }
+        others = {group: scores[group]["confidence"] for group in rows if group != IN_SCOPE}
+        if developed and others:
+            name = "alone" if served is None or profile.informed is None else "informed"
+            at = refusal.threshold(developed.sample(name, Part.DEV, Part.CALIBRATE, Part.CERTIFY), oos_share)
+            found["refusal"] = refusal.measure(at, scores[IN_SCOPE]["confidence"], right, others)
     return found
 
 
