@@ -37,7 +37,7 @@ from gateway.knowledge.lexical import LANGUAGE
 from gateway.knowledge.library import Library
 from gateway.knowledge.probe import Probe
 from gateway.knowledge.store import Store
-from gateway.model import arithmetic
+from gateway.model import arithmetic, versions
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
@@ -330,6 +330,8 @@ class Assembled:
 
 async def build(config: Config, observe: Observe = lambda _, __: None) -> Swapping:
     """Load, verify, index and start; `observe` hears of a shadow. Raises errors.GatewayError, naming what is wrong."""
+    folder = versions.serving(config.model.bundle)  # once: another version may be promoted meanwhile
+    config = config.model_copy(update={"model": config.model.model_copy(update={"bundle": folder})})
     store = Store(config.knowledge.data) if config.knowledge.data else None
     progress = Progress()
     try:
@@ -407,7 +409,7 @@ def load_base(
 
 
 def load_engine(config: Config) -> Engine:
-    bundle = bundles.load(config.model.bundle)
+    bundle = versions.load(config.model.bundle)
     if bundle.uncertified:
         if config.model.uncertified is Uncertified.REFUSE:
             raise BundleInvalid(f'{bundle.uncertified}; or serve it without a promise: model.uncertified = "serve"')

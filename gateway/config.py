@@ -122,7 +122,8 @@ class ModelSection(_Section):
     """Which bundle runs, and where."""
 
     bundle: Path = Path("models/banking/1")
-    """A folder with a manifest.json. Relative paths start at the working directory."""
+    """A folder with a manifest.json, or one of versions, of which the promoted one is meant (`gateway models`).
+    Relative paths start at the working directory."""
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO
     threads: Annotated[int, Field(ge=0, le=256)] = 0

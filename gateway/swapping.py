@@ -166,6 +166,7 @@ class Swapping:
         Raises errors.GatewayError where it is not to be served, and Unavailable while another swap goes on; the bundle
         that serves then goes on serving.
         """
+        folder = located(folder)  # once: of a folder of versions another one may be promoted meanwhile
         await self.prepare(folder)  # and nothing comes between the two
         return await self.switch(folder)
 

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parent.parent / "gateway"
 
 LEAVES = {"types", "errors", "deadline"}
 ENGINES = {"audit", "model", "knowledge", "telemetry"}
-OFFLINE = {"forge"}
+OFFLINE = {"forge", "registry"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cascade": LEAVES,
     **{engine: LEAVES | {"cascade"} for engine in ENGINES},
     "forge": LEAVES | {"cascade"} | ENGINES,
+    "registry": LEAVES | {"model", "forge"},
     "v1": set(),
     "config": LEAVES,
     "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli import evaluate
 from gateway.cli.main import cli
-from gateway.forge.evaluate import IN_SCOPE, UNSEEN, Case
+from gateway.forge.evaluate import IN_SCOPE, UNSEEN, Case, cases
 from gateway.forge.texts import Labelled
 from tests import tiny
 from tests.test_assembly import ARTICLE
@@ -43,7 +43,7 @@ def run(*arguments: str | Path) -> Result:
     ],
 )
 def test_a_named_document_is_the_right_one(row: Labelled, case: Case) -> None:
-    assert evaluate._case(row, {"red": "red"}, ["red", "yellow"]) == [case]
+    assert cases([row], {"red": "red"}, ["red", "yellow"]) == [case]
 
 
 def test_files_of_one_name_are_groups_of_their_own() -> None:

@@ -40,7 +40,7 @@ def _why(error: Exception, timeout: float, late: str) -> str:
     if isinstance(reason, TimeoutError):
         return f"no answer within {timeout:g} s; {late}"
     if isinstance(error, OSError):
-        return f"{reason}; is a gateway running, with this --admin?"
+        return f"{reason}; is a gateway running, with this admin port?"
     return f"what answers there is no admin port ({type(error).__name__}); name server.admin_port with --admin"
 
 

@@ -149,7 +149,7 @@ def guarded(name: str, look: Callable[[], Check]) -> Check:
 
 def bundle(model: ModelSection) -> Check:
     """Every file of the bundle against its hash, and its certificate against them."""
-    from gateway.model.bundle import load as load_bundle
+    from gateway.model.versions import load as load_bundle
 
     if problem := load_bundle(model.bundle).uncertified:
         if model.uncertified is Uncertified.SERVE:
@@ -171,8 +171,8 @@ def session(model: ModelSection) -> Check:
     """The session that serving would open: what it really runs on, and what gave way before it worked."""
     from gateway import assembly  # without onnxruntime this fails, and the rest should still run
     from gateway.model import session as sessions
-    from gateway.model.bundle import load as load_bundle
     from gateway.model.packing import Tokenization
+    from gateway.model.versions import load as load_bundle
 
     found = load_bundle(model.bundle)
     tokenization = Tokenization(found.path("tokenizer.json"), found.manifest.max_tokens)
@@ -218,7 +218,7 @@ def collections(config: Config) -> Iterator[Check]:
     if config.knowledge.is_default:
         with suppress(Exception):  # a broken bundle or collection is a finding of its own
             from gateway import assembly
-            from gateway.model.bundle import load as load_bundle
+            from gateway.model.versions import load as load_bundle
 
             with _logged(assembly.log):
                 wanted = assembly.served(config.knowledge, load_bundle(config.model.bundle))

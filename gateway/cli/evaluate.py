@@ -22,6 +22,7 @@ from gateway.forge.outcomes import Outcomes
 from gateway.forge.recipes import ConfidenceSection
 from gateway.knowledge.library import Library
 from gateway.model import bundle as bundles
+from gateway.model.bundle import Bundle
 from gateway.model.engine import Engine
 
 COLLECTION = "evaluated"
@@ -81,7 +82,7 @@ def evaluate(
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
     engine = assembly.load_engine(config)
-    folder = knowledge or _recipe_collection(engine)
+    folder = knowledge or _collection(engine.bundle)
     collections = {COLLECTION: folder} if folder else {}
     library = assembly.load_library(engine, collections, assembly.cache_folder())
     wanted = _cases(engine, library, rows, outside)
@@ -151,36 +152,36 @@ def _check_writable(path: Path) -> None:
         path.unlink()
 
 
-def _recipe_collection(engine: Engine) -> Path | None:
-    """The collection that the bundle was made with, if its documents are where its recipe says."""
-    if not any(label.document_id for label in engine.bundle.manifest.labels):
+def recipe_collection(bundle: Bundle) -> Path | None:
+    """The collection that the bundle was made with, if its labels stand for documents and they are where its recipe
+    says."""
+    named = str(bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
+    if not named or not any(label.document_id for label in bundle.manifest.labels):
         return None
-    named = str(engine.bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
-    folder = (engine.bundle.folder.parent / named).resolve()
-    if named and folder.is_dir():
-        return folder
-    where = f"at {folder}" if named else "by the bundle's recipe"
-    click.echo(f"no documents found {where}: only the model is measured; name their folder with --knowledge", err=True)
-    return None
+    folder = (bundle.folder.parent / named).resolve()
+    return folder if folder.is_dir() else None
+
+
+def _collection(bundle: Bundle) -> Path | None:
+    """As `recipe_collection`; says so where documents are missed."""
+    found = recipe_collection(bundle)
+    if found is None and any(label.document_id for label in bundle.manifest.labels):
+        named = str(bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
+        where = f"at {(bundle.folder.parent / named).resolve()}" if named else "by the bundle's recipe"
+        click.echo(
+            f"no documents found {where}: only the model is measured; name their folder with --knowledge", err=True
+        )
+    return found
 
 
 def _cases(engine: Engine, library: Library, rows: list[texts.Labelled], outside: dict[str, list[str]]) -> list[Case]:
     labels = {label.name: label.document_id for label in engine.bundle.manifest.labels}
     documents = [one.id for one in library.generation(COLLECTION).documents] if library.names() else []
-    found = [one for row in rows for one in _case(row, labels, documents)]
+    found = measuring.cases(rows, labels, documents)
     if not found:
         raise ConfigInvalid("none of the questions has a category; --questions needs a CSV with text,category")
     groups = groups_of(list(outside))
     return found + [Case(text, groups[spec]) for spec, some in outside.items() for text in some]
-
-
-def _case(row: texts.Labelled, labels: dict[str, str], documents: list[str]) -> list[Case]:
-    """The row's case, or none if it says nothing. A document that it names is the right one, whatever the category."""
-    if not row.document:
-        return measuring.cases([row], labels, documents)
-    is_known = row.category in labels
-    group = measuring.IN_SCOPE if is_known else measuring.UNSEEN
-    return [Case(row.text, group, row.category if is_known else "", row.document)]
 
 
 def groups_of(specs: list[str]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from gateway.cli.main import Failure, WrongSettings
 from gateway.config import load
 from gateway.forge import texts
 from gateway.forge.harvest import REVIEWS, Harvest, harvest, line, reviewed
-from gateway.model import bundle as bundles
+from gateway.model import versions
 
 
 @click.command("harvest")
@@ -78,7 +78,7 @@ def harvest_(
 
 def _labels(bundle: Path | None) -> dict[str, str]:
     """By the documents that they stand for; where several stand for one, a person has to choose."""
-    labels = bundles.load(bundle or load(environment=os.environ).model.bundle).manifest.labels
+    labels = versions.load(bundle or load(environment=os.environ).model.bundle).manifest.labels
     times = Counter(one.document_id for one in labels)
     return {one.document_id: one.name for one in labels if one.document_id and times[one.document_id] == 1}
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "replay": ("gateway.cli.replay:replay", "See what another policy or bundle would have answered."),
     "harvest": ("gateway.cli.harvest:harvest_", "Make training questions of the audit log, for review."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
+    "models": ("gateway.cli.models:models", "Compare versions of bundles, and say which one serves."),
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "certify": ("gateway.cli.certify:certify", "Give a bundle its certificate anew."),

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from gateway.cascade.calibration import softmax
-from gateway.forge import export, folders, golden, recalibrate
+from gateway.forge import export, folders, golden, lineage, recalibrate
 from gateway.forge.asking import Run
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
@@ -117,6 +117,7 @@ def _manifest(
         name=recipe.bundle.name,
         version=recipe.bundle.version,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        parent=lineage.parent(recipe),
         licence=recipe.bundle.licence,
         attribution=recipe.attribution,
         base=f"{recipe.student_base.name} sha256:{recipe.student_base.sha256}",

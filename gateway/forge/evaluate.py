@@ -54,12 +54,18 @@ class Case:
 def cases(rows: Iterable[Labelled], labels: dict[str, str], documents: Sequence[str]) -> list[Case]:
     """Questions of known intents (IN_SCOPE) and of others (UNSEEN). `labels` maps labels to their documents.
 
-    An unseen intent's document is the one that its slug names. Rows that have neither are of no use and left out.
+    A document that a row names is the right one, whatever its category. Else an unseen intent's is the one that its
+    slug names. Rows that have neither are of no use and left out.
     """
     known = set(documents)
     found = []
     for row in rows:
-        if row.category in labels:
+        if row.document:
+            is_known = row.category in labels
+            found.append(
+                Case(row.text, IN_SCOPE if is_known else UNSEEN, row.category if is_known else "", row.document)
+            )
+        elif row.category in labels:
             found.append(Case(row.text, IN_SCOPE, row.category, labels[row.category] or row.category))
         elif slug(row.category) in known:
             found.append(Case(row.text, UNSEEN, document_id=slug(row.category)))

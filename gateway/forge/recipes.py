@@ -22,10 +22,14 @@ class _Section(BaseModel):
 
 
 class BundleSection(_Section):
-    """What the bundle is called and under which terms it goes out. Sources are credited where they are named."""
+    """What the bundle is called and under which terms it goes out. Sources are credited where they are named.
+
+    `parent` is the folder of the bundle that this one follows: it is named in the manifest, and decides nothing.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     version: Annotated[str, Field(pattern=r"^[0-9][0-9A-Za-z.-]*$")] = "1"
+    parent: str = ""
     licence: str = "Apache-2.0"
     attribution: tuple[str, ...] = ()
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax
 
-from gateway.forge import bases, choose, data, distil, export, folders, knowledge, measure, teacher, variations
+from gateway.forge import bases, choose, data, distil, export, folders, knowledge, lineage, measure, teacher, variations
 from gateway.forge import bundle as bundling
 from gateway.forge.data import Data
 from gateway.forge.distil import TransferSet
@@ -92,6 +92,7 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
     """
     folders.check_out(out)
     with folders.locked(work):
+        lineage.parent(recipe)  # what is wrong with it is said now, not after hours
         seen = data.load(recipe)
         forge = Forge(recipe, seen, knowledge.of(recipe, seen), work, console, cache)
         _say_sizes(forge)

@@ -129,6 +129,14 @@ class GoldenPart(_Part):
     probability: float
 
 
+class ParentPart(_Part):
+    """The bundle that this one was made to follow, by what it said of itself then."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+
+
 class Manifest(_Part):
     """`manifest.json`. `files` maps every other file of the bundle to its sha256."""
 
@@ -136,6 +144,7 @@ class Manifest(_Part):
     name: str
     version: str
     created: str
+    parent: ParentPart | None = None
     licence: str
     attribution: tuple[str, ...]
     base: str

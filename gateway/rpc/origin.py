@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.errors import BundleInvalid
+from gateway.model import versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +29,9 @@ class Origin:
 
 
 def located(folder: Path) -> Path:
-    """Where it is, whatever it is called: a link that points elsewhere tomorrow is no way back."""
-    return folder.resolve()
+    """Where it is, whatever it is called: a link that points elsewhere tomorrow is no way back, and neither is a folder
+    of versions, of which another one may be promoted then. Raises BundleInvalid as `versions.serving`."""
+    return versions.serving(folder).resolve()
 
 
 class WayBack:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.config import Config
 from gateway.errors import Unavailable
+from gateway.rpc.origin import located
 from gateway.workers.orders import Orders
 from gateway.workers.pace import Pace, Restarts
 from gateway.workers.process import Process
@@ -67,7 +68,7 @@ class Fleet:
         pace: Pace,
     ) -> None:
         self.workers = [Worker(number) for number in range(config.server.workers)]
-        self.bundle = config.model.bundle.resolve()  # a link may point elsewhere when a worker is started again
+        self.bundle = located(config.model.bundle)  # it may mean another one when a worker is started again
         self._config = config
         self._folder = folder
         self._command = command
