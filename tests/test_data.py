@@ -163,3 +163,46 @@ def test_files_of_one_name_are_both_vouched_for(tmp_path: Path) -> None:
         outliers(tmp_path / folder, 10 if folder == "a" else 20)
     both = "".join(f'[[data.outliers]]\nfile = "{folder}/far.txt"\n' for folder in ("a", "b"))
     assert {"a/far.txt", "b/far.txt"} <= load(recipe(tmp_path, data=both)).hashes.keys()
+
+
+def harvest(folder: Path, rows: list[tuple[str, str]], name: str = "harvest.csv") -> str:
+    with (folder / name).open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "category"), *rows])
+    return name
+
+
+def test_a_harvest_leaves_the_division_of_the_others_as_it_was(tmp_path: Path) -> None:
+    """Whatever it says of labels that there are, and of those that were excluded."""
+    without = load(recipe(tmp_path, data=excluding(tmp_path, "loan")))
+    rows = [(f"Harvested {label} {number}", label) for label in ("card", "loan") for number in range(30)]
+    some = f'{excluding(tmp_path, "loan")}\nharvest = ["{harvest(tmp_path, rows)}"]'
+    found = load(recipe(tmp_path, data=some))
+    assert found.labels == ("card", "fees", "loan")
+    for part in ("train", "dev", "calibrate", "certify"):
+        more = texts(found, part) - texts(without, part)
+        assert texts(without, part) <= texts(found, part)
+        assert more
+        assert more <= {text for text, _ in rows}
+    assert found.unseen == ()
+    assert found.hashes["harvest.csv"] == sha256(tmp_path / "harvest.csv")
+
+
+def test_what_is_known_is_not_harvested_again(tmp_path: Path) -> None:
+    rows = [("QUESTION 1 about card?", "fees"), ("New", "fees"), ("new", "card")]
+    second = harvest(tmp_path, [("NEW", "loan")], "second.csv")
+    found = load(recipe(tmp_path, data=f'harvest = ["{harvest(tmp_path, rows)}", "{second}"]'))
+    assert [(row.text, row.category) for row in found.train if row.text.lower() == "new"] == [("New", "fees")]
+    assert sum(row.text.lower() == "new" for part in PARTS for row in getattr(found, part)) == 1
+    assert sum(row.text.lower() == "question 1 about card?" for part in PARTS for row in getattr(found, part)) == 1
+
+
+def test_a_harvest_of_outliers_is_divided_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "far.txt").write_text("".join(f"far {number}\n" for number in range(40)))
+    (tmp_path / "more.jsonl").write_text("".join(f'{{"text": "far {number}"}}\n' for number in range(30, 60)))
+    named = '[[data.outliers]]\nfile = "far.txt"'
+    without = load(recipe(tmp_path, data=named))
+    found = load(recipe(tmp_path, data=f'harvest_outliers = ["more.jsonl"]\n{named}'))
+    for part in ("outliers_train", "outliers_calibrate", "outliers_certify"):
+        assert set(getattr(without, part)) < set(getattr(found, part))
+    everything = [*found.outliers_train, *found.outliers_calibrate, *found.outliers_certify]
+    assert len(everything) == len(set(everything)) == 60

@@ -44,7 +44,7 @@ def test_so_many_labels_may_differ(questions: int, count: int, fine: bool) -> No
 @pytest.mark.parametrize(
     ("over", "said"),
     [
-        ({"reference_difference": 1e-3}, "differs from torch"),
+        ({"reference_difference": 1e-3}, "differs from what was trained"),
         ({"clear_flips": {"int8": 0, "fp16": 1}}, "flips 1 labels"),
         ({"packed_drift": {"int8": 0.0, "fp16": 0.02}}, "moves a probability of fp16"),
     ],

@@ -163,7 +163,7 @@ def made_data(count: int) -> data.Data:
 
 
 def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
-    from gateway.forge import bundle
+    from gateway.forge import bundle, run
     from gateway.forge.encoder import Student
 
     base = tmp_path / "base"
@@ -180,7 +180,9 @@ def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
     out = tmp_path / "models" / "tiny" / "1"
     console = Console(file=io.StringIO())
     folders = tmp_path / "work", out, console
-    bundle.make(recipe, made_data(20), Knowledge((), (), {}), student.eval(), base, {"2": {"accuracy": 0.3}}, *folders)
+    seen, known = made_data(20), Knowledge((), (), {})
+    trained = run.trained(recipe, student.eval(), base)
+    bundle.make(recipe, seen, known, trained, {"2": {"accuracy": 0.3}}, *folders)
     certificate = tiny.certificate(out)
     assert (certificate.questions, certificate.outliers) == (20, 0)
     assert "INSUFFICIENT" in card.warnings(certificate)[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -33,6 +35,10 @@ def forge() -> None:
 )
 @click.option("--work", type=click.Path(path_type=Path), help="Where finished steps are kept.  [build/forge/<name>]")
 @click.option("--layers", help="Depths to try instead of the recipe's, for example 3,6.")
+@click.option("--version", help="Of the bundle, instead of the recipe's.")
+@click.option("--parent", type=click.Path(path_type=Path, exists=True), help="Give that bundle more labels: no torch.")
+@click.option("--harvest", type=click.Path(path_type=Path, exists=True), help="Questions that `gateway harvest` wrote.")
+@click.option("--harvest-outliers", type=click.Path(path_type=Path, exists=True), help="What nothing answers, of it.")
 @click.option("--json", "is_json", is_flag=True, help="Print the bundle's metrics as JSON; progress goes to stderr.")
 def run(
     recipe: Path,
@@ -41,28 +47,53 @@ def run(
     out: Path | None,
     work: Path | None,
     layers: str | None,
+    version: str | None,
+    parent: Path | None,
+    harvest: Path | None,
+    harvest_outliers: Path | None,
     is_json: bool,
 ) -> None:
     """Distil, export, calibrate and certify what RECIPE describes.
 
-    Finished steps are kept and not made again. GATEWAY_DATA names the folder that the recipe's data is in.
+    Finished steps are kept and not made again. GATEWAY_DATA names the folder that the recipe's data is in. With
+    --parent, or [extend] in the recipe, nothing is distilled: the parent's encoder stays, the last layer of its head is
+    fitted for the labels of the harvest as well, and all is calibrated and certified anew.
     """
-    from gateway.forge import bases, run  # torch and more: seconds to import
+    from gateway.forge import bases
 
     console = Console(stderr=is_json)
     try:
         name = name or named_after(data)
-        wanted = settled(recipe, data, name, layers, console)
-        made = run.run(
-            wanted,
-            work or default_work(wanted),
-            out or default_out(wanted, name),
-            assembly.cache_folder() / "bases",
-            console,
-        )
+        wanted = settled(recipe, data, name, layers, console, _further(version, parent, harvest, harvest_outliers))
+        places = work or default_work(wanted), out or default_out(wanted, name)
+        made = _made(wanted, *places, console)
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
         raise ConfigInvalid(str(error)) from None
     report(made, console, is_json)
+
+
+def _made(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
+    if recipe.extend is not None:
+        from gateway.forge import extend
+
+        return extend.run(recipe, work, out, console)
+    from gateway.forge import run  # torch and more: seconds to import
+
+    return run.run(recipe, work, out, assembly.cache_folder() / "bases", console)
+
+
+def _further(
+    version: str | None, parent: Path | None, harvest: Path | None, harvest_outliers: Path | None
+) -> dict[str, dict[str, Any]]:
+    """What the command line lays over the recipe's sections."""
+    bundle = {"version": version} if version else {}
+    data = {
+        key: [str(file.absolute())]
+        for key, file in (("harvest", harvest), ("harvest_outliers", harvest_outliers))
+        if file is not None
+    }
+    extend = {"bundle": bundle | {"parent": str(parent.absolute())}, "extend": {}} if parent is not None else {}
+    return {"bundle": bundle, "data": data, **extend}
 
 
 @forge.command()
@@ -172,11 +203,20 @@ def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | 
     click.echo(f"{folder}: {len(divided.calibrate) + len(divided.certify)} questions to compare with")
 
 
-def settled(path: Path, data: Path | None, name: str | None, layers: str | None, console: Console) -> Recipe:
-    """The recipe with what the command line says instead. What of its data is not there beside `data` is left out."""
+def settled(
+    path: Path,
+    data: Path | None,
+    name: str | None,
+    layers: str | None,
+    console: Console,
+    further: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> Recipe:
+    """The recipe with what the command line says instead; `further` by section. What of its data is not there beside
+    `data` is left out."""
     from gateway.forge import recipes
 
-    recipe = recipes.load(path, bundle={"name": name} if name else {}, student=_layers(layers))
+    bundle = ({"name": name} if name else {}) | further.get("bundle", {})
+    recipe = recipes.load(path, **{**further, "bundle": bundle, "student": _layers(layers)})
     if data is None:
         return recipe
     recipe, left_out = recipe.with_questions(str(data.absolute()))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import json
 import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +18,11 @@ from gateway.forge import export, folders, golden, lineage, recalibrate
 from gateway.forge.asking import Run
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
-from gateway.forge.encoder import Student
 from gateway.forge.fit import Fitted
+from gateway.forge.graph import Weights
 from gateway.forge.knowledge import Knowledge
 from gateway.forge.recipes import Recipe
+from gateway.forge.shape import Shape
 from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     GoldenPart,
@@ -31,12 +34,27 @@ from gateway.model.packing import Tokenization
 from gateway.types import Matrix
 
 
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a bundle is made of: a student's `weights` by graph name, its `tokenizer` file, and where it comes from.
+
+    `logits` [texts, labels] are its own, as what trained it computes them; the graphs are held against them.
+    """
+
+    shape: Shape
+    weights: Weights
+    tokenizer: Path
+    logits: Callable[[Sequence[str]], Matrix]
+    base: str
+    teacher: str
+    attribution: tuple[str, ...]
+
+
 def make(
     recipe: Recipe,
     data: Data,
     knowledge: Knowledge,
-    student: Student,
-    base: Path,
+    trained: Trained,
     measured: dict[str, Measured],
     work: Path,
     out: Path,
@@ -50,10 +68,10 @@ def make(
     work.mkdir(parents=True, exist_ok=True)
     scratch = folders.scratch(out)
     try:
-        export.graphs(student, scratch)
-        shutil.copyfile(base / "tokenizer.json", scratch / "tokenizer.json")
-        tokenization = Tokenization(scratch / "tokenizer.json", recipe.student.max_tokens)
-        parity = _prove(recipe, data, student, base, scratch, console)
+        export.graphs(trained.shape, trained.weights, scratch)
+        shutil.copyfile(trained.tokenizer, scratch / bundles.TOKENIZER)
+        tokenization = Tokenization(scratch / bundles.TOKENIZER, recipe.student.max_tokens)
+        parity = _prove(trained, data, tokenization, scratch, console)
         shutil.move(scratch / export.REFERENCE, work / export.REFERENCE)
         runs = recalibrate.runners(scratch, export.PRECISIONS, tokenization)
         fitted = recalibrate.fit_all(scratch, runs, recipe, data, knowledge, console)
@@ -61,7 +79,7 @@ def make(
         answers = _golden(data, fitted, recalibrate.runner(work / export.REFERENCE, tokenization), runs)
         if not answers:
             console.print("[yellow]warning:[/] no golden answers: the precisions agree on no label's name")
-        manifest = _manifest(recipe, data, knowledge, student, fitted, metrics, answers, scratch)
+        manifest = _manifest(recipe, data, knowledge, trained, fitted, metrics, answers, scratch)
         recalibrate.finish(scratch, manifest, fitted, recipe, data, knowledge)
         scratch.chmod(0o755)
         folders.put(scratch, out)
@@ -73,12 +91,12 @@ def make(
 
 
 def _prove(
-    recipe: Recipe, data: Data, student: Student, base: Path, folder: Path, console: Console
+    trained: Trained, data: Data, tokenization: Tokenization, folder: Path, console: Console
 ) -> dict[str, object]:
     """The graphs in `folder` measured against the student. ValueError if they differ too much."""
     console.print("parity of the graphs ...")
     texts = [row.text for row in (*data.dev, *data.calibrate, *data.certify)]
-    parity = export.parity(student, base, folder, texts, recipe.student.max_tokens)
+    parity = export.parity(trained.logits(texts), tokenization.encode_all(texts), folder)
     console.print_json(json.dumps(parity.summary()))
     if parity.problems():
         raise ValueError("the exported graphs are not what was trained: " + "; ".join(parity.problems()))
@@ -102,7 +120,7 @@ def _manifest(
     recipe: Recipe,
     data: Data,
     knowledge: Knowledge,
-    student: Student,
+    trained: Trained,
     fitted: dict[Precision, Fitted],
     metrics: dict[str, Any],
     answers: tuple[GoldenPart, ...],
@@ -111,7 +129,6 @@ def _manifest(
     hashes = {document.id: document.content_hash for document in knowledge.documents}
     files = {path.name: bundles.sha256(path) for path in sorted(folder.iterdir())}
     groups = {label: name for name, some in recipe.confidence.groups.items() for label in some}
-    teachers = dict.fromkeys(f"{one.name} sha256:{one.sha256}" for one in map(recipe.base_of, recipe.teachers))
     return Manifest(
         format=3,
         name=recipe.bundle.name,
@@ -119,11 +136,11 @@ def _manifest(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         parent=lineage.parent(recipe),
         licence=recipe.bundle.licence,
-        attribution=recipe.attribution,
-        base=f"{recipe.student_base.name} sha256:{recipe.student_base.sha256}",
-        teacher=", ".join(teachers),
-        layers=student.shape.num_hidden_layers,
-        dim=student.shape.hidden_size,
+        attribution=trained.attribution,
+        base=trained.base,
+        teacher=trained.teacher,
+        layers=trained.shape.num_hidden_layers,
+        dim=trained.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,
         labels=tuple(_label(label, knowledge.document_of, hashes, groups) for label in data.labels),
         variants={precision: recalibrate.variant(precision, one) for precision, one in fitted.items()},

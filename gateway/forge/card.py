@@ -47,8 +47,14 @@ def _head(manifest: Manifest) -> str:
         f"A question encoder of {manifest.layers} layers with two heads: it tells {len(manifest.labels)} intents "
         f"apart, {documents} of which stand for documents of a knowledge base, and it embeds questions and passages "
         f"({manifest.dim} dimensions) for retrieval. English, up to {manifest.max_tokens} tokens.\n\n"
-        f"Made {manifest.created[:10]} from {manifest.base.split()[0]}, taught by {teachers}, fine-tuned."
+        f"Made {manifest.created[:10]} from {manifest.base.split()[0]}, {_origin(manifest, teachers)}."
     )
+
+
+def _origin(manifest: Manifest, teachers: str) -> str:
+    if manifest.recipe.get("extend"):
+        return f"with the encoder of {teachers} as it is, and the last layer of its answer head fitted for more labels"
+    return f"taught by {teachers}, fine-tuned"
 
 
 def _students(manifest: Manifest) -> str:
@@ -82,9 +88,9 @@ def _fidelity(manifest: Manifest) -> str:
         rows.append(f"| {precision} | {share:.2%} | {drift:.1e} | {flips} |")
     return (
         "## Fidelity of the graphs\n\n" + "\n".join(rows) + "\n\n"
-        f"On {parity['questions']} questions that trained nothing. The reference, fp32 ONNX, differs from torch by at "
-        f"most {parity['reference_difference']:.1e}. Packed: a question among 31 others against the question alone. "
-        "When the 8-bit graph serves, each question has a row of its own, so that nothing changes."
+        f"On {parity['questions']} questions that trained nothing. The reference, fp32 ONNX, differs from what was "
+        f"trained by at most {parity['reference_difference']:.1e}. Packed: a question among 31 others against the "
+        "question alone. When the 8-bit graph serves, each question has a row of its own, so that nothing changes."
     )
 
 

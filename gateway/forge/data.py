@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,28 +50,67 @@ def load(recipe: Recipe) -> Data:
     rows = [row for row in _unique(texts.read(source, split)) if row.category]
     excluded = _excluded(recipe, hashes)
     known = [row for row in rows if row.category not in excluded]
-    by_label: dict[str, list[Labelled]] = defaultdict(list)
-    for row in known:
-        by_label[row.category].append(row)
+    harvested = _harvested(recipe, hashes, known)
+    by_label = _by_label([*known, *(row for some in harvested for row in some)])
     if len(by_label) < 2:
         raise ValueError(f"{source}: {len(by_label)} intents with labels; a classifier needs at least 2")
     if strange := {one for some in recipe.confidence.groups.values() for one in some} - by_label.keys():
         raise ValueError(f"{source}: has no question of {min(strange)!r}, which the recipe's [confidence] groups name")
     parts: dict[str, list[Labelled]] = {"train": [], "dev": [], "calibrate": [], "certify": []}
-    for label in sorted(by_label):
-        for part, some in _divide(by_label[label], recipe).items():
-            parts[part] += some
+    for source_rows in (known, *harvested):
+        for _, of_label in sorted(_by_label(source_rows).items()):
+            for part, some in _divide(of_label, recipe).items():
+                parts[part] += some
     _check_sizes(source, by_label, parts)
-    train, calibrate, certify = _divide_outliers(_outliers(recipe, hashes), recipe.data.seed)
+    files = [_divide_outliers(one, recipe.data.seed) for one in _all_outliers(recipe, hashes)]
+    train, calibrate, certify = (tuple(text for one in files for text in one[part]) for part in range(3))
     return Data(
         labels=tuple(sorted(by_label)),
         **{part: tuple(some) for part, some in parts.items()},
-        unseen=tuple(row for row in rows if row.category in excluded),
+        unseen=_unseen(rows, excluded - by_label.keys(), harvested),
         outliers_train=train,
         outliers_calibrate=calibrate,
         outliers_certify=certify,
         hashes=hashes,
     )
+
+
+def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
+    found: dict[str, list[Labelled]] = defaultdict(list)
+    for row in rows:
+        found[row.category].append(row)
+    return found
+
+
+def _harvested(recipe: Recipe, hashes: dict[str, str], known: Sequence[Labelled]) -> list[list[Labelled]]:
+    """The questions of each file of `harvest`, without those that are known already, or by a file before."""
+    seen, found = {_plain(row.text) for row in known}, []
+    for name in recipe.data.harvest:
+        source = recipe.locate(name)
+        hashes[name] = texts.sha256(source)
+        rows = [row for row in _unique(texts.read(source)) if row.category and _plain(row.text) not in seen]
+        seen |= {_plain(row.text) for row in rows}
+        found.append(rows)
+    return found
+
+
+def _unseen(
+    rows: Sequence[Labelled], excluded: AbstractSet[str], harvested: Sequence[Sequence[Labelled]]
+) -> tuple[Labelled, ...]:
+    """Of excluded intents that no harvest teaches, and no question that one does."""
+    taught = {_plain(row.text) for some in harvested for row in some}
+    return tuple(row for row in rows if row.category in excluded and _plain(row.text) not in taught)
+
+
+def _all_outliers(recipe: Recipe, hashes: dict[str, str]) -> list[list[str]]:
+    """Those that the recipe names, and those of each harvest that are in none before."""
+    found = [_outliers(recipe, hashes)]
+    for name in recipe.data.harvest_outliers:
+        source = recipe.locate(name)
+        hashes[name] = texts.sha256(source)
+        seen = {text for some in found for text in some}
+        found.append([row.text for row in texts.read(source) if row.text not in seen])
+    return found
 
 
 def _check_sizes(source: Path, by_label: dict[str, list[Labelled]], parts: dict[str, list[Labelled]]) -> None:
@@ -95,8 +136,12 @@ def _unique(rows: list[Labelled]) -> list[Labelled]:
     """The first of each text, so that no question stands on both sides of a division."""
     seen: dict[str, Labelled] = {}
     for row in rows:
-        seen.setdefault(" ".join(row.text.lower().split()), row)
+        seen.setdefault(_plain(row.text), row)
     return list(seen.values())
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def _excluded(recipe: Recipe, hashes: dict[str, str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""Writing a student's graphs, and proving that they say what the student says."""
+"""Writing a student's graphs, and proving that they say what the student says; free of torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import onnx
 import onnxruntime
 
 from gateway.forge import graph, sharing
-from gateway.forge.encoder import Student
-from gateway.forge.graph import Layout, Precision
-from gateway.forge.measure import outputs
+from gateway.forge.graph import Precision, Weights
 from gateway.forge.parity import Matrix, Parity, clear_differences
-from gateway.model.bundle import TOKENIZER, WEIGHTS, Bundle
+from gateway.forge.shape import Shape
+from gateway.model.bundle import WEIGHTS, Bundle
 from gateway.model.packing import Tokenization, Tokens, pack
 from gateway.model.session import Session
 
@@ -24,27 +23,14 @@ REFERENCE = "reference.onnx"
 NEIGHBOURS = 32
 
 
-def graphs(student: Student, folder: Path) -> None:
+def graphs(shape: Shape, merged: Weights, folder: Path) -> None:
     """`int8.onnx`, `fp16.onnx`, `fp32.onnx` over one `weights.bin`, and `reference.onnx` with the trained weights."""
-    merged = _merged(student)
-    sharing.save({one: graph.build(student.shape, merged, one) for one in PRECISIONS}, folder, WEIGHTS)
-    onnx.save(graph.build(student.shape, merged, "fp32", eight_bit_weights=False), folder / REFERENCE)
+    sharing.save({one: graph.build(shape, merged, one) for one in PRECISIONS}, folder, WEIGHTS)
+    onnx.save(graph.build(shape, merged, "fp32", eight_bit_weights=False), folder / REFERENCE)
 
 
-def single(student: Student, path: Path, precision: Precision, layout: Layout) -> None:
-    """One graph with its weights inside, for other servers."""
-    onnx.save(graph.build(student.shape, _merged(student), precision, layout), path)
-
-
-def _merged(student: Student) -> graph.Weights:
-    weights = {name: value.cpu().numpy() for name, value in student.state_dict().items()}
-    return graph.merge(weights, student.shape.num_hidden_layers)
-
-
-def parity(student: Student, base: Path, folder: Path, texts: Sequence[str], max_tokens: int) -> Parity:
-    """Measure the graphs of `graphs` on CPU."""
-    torch_logits, _ = outputs(student, base, texts, max_tokens)
-    questions = Tokenization(base / TOKENIZER, max_tokens).encode_all(texts)
+def parity(expected: Matrix, questions: Sequence[Tokens], folder: Path) -> Parity:
+    """Measure the graphs of `graphs` on CPU; `expected` [questions, labels] are the logits of what was trained."""
     reference = run_alone(session(folder / REFERENCE), questions)
     agreement: dict[str, float] = {}
     differences: dict[str, int] = {}
@@ -59,8 +45,8 @@ def parity(student: Student, base: Path, folder: Path, texts: Sequence[str], max
         drift[precision], flips[precision] = difference(packed, alone)
         clear_flips[precision] = clear_differences(packed, alone)
     return Parity(
-        questions=len(texts),
-        reference_difference=float(np.abs(reference - torch_logits).max()),
+        questions=len(questions),
+        reference_difference=float(np.abs(reference - expected).max()),
         agreement=agreement,
         clear_differences=differences,
         packed_drift=drift,

@@ -21,11 +21,11 @@ NEAR_TIE = 0.1
 class Parity:
     """How far the graphs are from the student, on questions that trained nothing.
 
-    `reference_difference`: largest difference of logits, fp32 ONNX against torch. `agreement`: share of questions to
-    which a precision gives the reference's label. `packed_drift`: largest change of a probability between a question
-    alone and packed with 31 others; `packed_flips`: how many labels that changes. `clear_differences` and `clear_flips`
-    count the labels that differ although the reference was no NEAR_TIE; those alone are judged. The 8-bit graph is not
-    served packed.
+    `reference_difference`: largest difference of logits, fp32 ONNX against what was trained. `agreement`: share of
+    questions to which a precision gives the reference's label. `packed_drift`: largest change of a probability between
+    a question alone and packed with 31 others; `packed_flips`: how many labels that changes. `clear_differences` and
+    `clear_flips` count the labels that differ although the reference was no NEAR_TIE; those alone are judged. The 8-bit
+    graph is not served packed.
     """
 
     questions: int
@@ -40,7 +40,9 @@ class Parity:
         """What is worse than it may be."""
         found = []
         if self.reference_difference > MAX_DIFFERENCE:
-            found.append(f"fp32 ONNX differs from torch by {self.reference_difference:.2g}, over {MAX_DIFFERENCE:g}")
+            found.append(
+                f"fp32 ONNX differs from what was trained by {self.reference_difference:.2g}, over {MAX_DIFFERENCE:g}"
+            )
         allowed = max(1, int((1 - MIN_AGREEMENT) * self.questions))  # of few questions, one is more than the share
         found += [
             f"{precision} gives another label than the reference to {count} of {self.questions} questions, "

@@ -4,7 +4,7 @@ references. Made by a run of the forge, and anew by `gateway forge recalibrate`,
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -111,27 +111,37 @@ def runners(folder: Path, precisions: Sequence[Precision], tokenization: Tokeniz
 
 def runner(path: Path, tokenization: Tokenization, alone: bool = False) -> Run:
     """texts -> (logits, embeddings), by the graph in `path` on CPU: `alone`, or in packed rows of like length."""
+    run = outputs(str(path), tokenization, ("logits", "embedding"), 1 if alone else PACKED_TOKENS)
+
+    def both(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
+        logits, embedding = run(texts)
+        return logits, embedding
+
+    return both
+
+
+def outputs(
+    model: str | bytes, tokenization: Tokenization, names: Sequence[str], row_tokens: int = PACKED_TOKENS
+) -> Callable[[Sequence[str]], list[Matrix]]:
+    """texts -> what the graph (a path, or its bytes) gives under `names`, [texts, any] each, on CPU, in packed rows of
+    `row_tokens`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    row_tokens = 1 if alone else PACKED_TOKENS
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
-    def run(texts: Sequence[str]) -> tuple[Matrix, Matrix]:
+    def run(texts: Sequence[str]) -> list[Matrix]:
         questions = tokenization.encode_all(texts)
-        found: dict[int, tuple[Matrix, Matrix]] = {}
+        found: dict[int, list[Matrix]] = {}
         batch: list[int] = []
         order = sorted(range(len(questions)), key=lambda row: len(questions[row]))
         for place, row in enumerate(order):
             batch.append(row)
             full = sum(len(questions[one]) for one in batch) >= row_tokens
             if full or place + 1 == len(order):
-                logits, embedding = session.run(
-                    ["logits", "embedding"], pack([questions[one] for one in batch]).inputs()
-                )
-                found |= {one: (logits[at], embedding[at]) for at, one in enumerate(batch)}
+                given = session.run(list(names), pack([questions[one] for one in batch]).inputs())
+                found |= {one: [part[at] for part in given] for at, one in enumerate(batch)}
                 batch = []
-        rows = range(len(questions))
-        return np.stack([found[row][0] for row in rows]), np.stack([found[row][1] for row in rows])
+        return [np.stack([found[row][at] for row in range(len(questions))]) for at in range(len(names))]
 
     return run
 

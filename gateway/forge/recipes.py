@@ -24,7 +24,8 @@ class _Section(BaseModel):
 class BundleSection(_Section):
     """What the bundle is called and under which terms it goes out. Sources are credited where they are named.
 
-    `parent` is the folder of the bundle that this one follows: it is named in the manifest, and decides nothing.
+    `parent` is the folder of the bundle that this one follows: it is named in the manifest, and decides nothing unless
+    the recipe has `[extend]`.
     """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
@@ -66,11 +67,17 @@ class OutlierSection(_Section):
 
 
 class DataSection(_Section):
-    """The labelled questions (FILE or FILE#SPLIT) and how they are divided; fractions are of each intent's."""
+    """The labelled questions (FILE or FILE#SPLIT) and how they are divided; fractions are of each intent's.
+
+    `harvest` are more questions, and `harvest_outliers` more texts that nothing answers, as `gateway harvest` writes
+    them. Each file is divided by itself: what trains, calibrates and certifies among the others stays what it was.
+    """
 
     questions: str
     exclude_intents: str = ""
     outliers: tuple[OutlierSection, ...] = ()
+    harvest: tuple[str, ...] = ()
+    harvest_outliers: tuple[str, ...] = ()
     dev: Annotated[float, Field(ge=0.02, le=0.3)] = 0.05
     calibrate: Annotated[float, Field(ge=0.02, le=0.3)] = 0.06
     certify: Annotated[float, Field(ge=0.02, le=0.3)] = 0.08
@@ -130,6 +137,21 @@ class StudentSection(_Section):
     max_tokens: Annotated[int, Field(ge=16, le=512)] = 128
 
 
+class ExtendSection(_Section):
+    """Labels for a bundle that is there. Its encoder stays; the last layer of its answer head is fitted anew.
+
+    `memory` weighs what the parent says of its own labels' questions, at `temperature`, so that they are not forgotten;
+    `outlier_weight` that no label fits an outlier; `ridge` the squared distance from the parent's layer.
+    """
+
+    memory: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Annotated[float, Field(gt=0)] = 2.0
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    outlier_weight: Annotated[float, Field(ge=0)] = 0.5
+    ridge: Annotated[float, Field(ge=0)] = 1e-5
+    steps: Annotated[int, Field(ge=1)] = 100
+
+
 class ConfidenceSection(_Section):
     """The certificate asked for: at most `risk` wrong among the answered, with probability `assurance`.
 
@@ -161,7 +183,14 @@ class Recipe(_Section):
     knowledge: KnowledgeSection = KnowledgeSection()
     teachers: Annotated[tuple[TeacherSection, ...], Field(min_length=1)] = TEACHERS
     student: StudentSection = StudentSection()
+    extend: ExtendSection | None = None
     confidence: ConfidenceSection = ConfidenceSection()
+
+    @model_validator(mode="after")
+    def _extends_a_parent(self) -> Self:
+        if self.extend is not None and not self.bundle.parent:
+            raise ValueError("extend: which bundle? Name its folder as `parent` in [bundle]")
+        return self
 
     def locate(self, name: str) -> Path:
         """The file or folder that the recipe calls `name`.
@@ -217,8 +246,9 @@ def load(
     bundle: dict[str, Any] | None = None,
     data: dict[str, Any] | None = None,
     student: dict[str, Any] | None = None,
+    extend: dict[str, Any] | None = None,
 ) -> Recipe:
-    """The recipe in `source`, with `bundle`, `data` and `student` laid over those sections.
+    """The recipe in `source`, with `bundle`, `data`, `student` and `extend` laid over those sections.
 
     FileNotFoundError if it is not there; ValueError says which key is wrong.
     """
@@ -228,10 +258,12 @@ def load(
         raise FileNotFoundError(f"no such recipe: {source}") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{source}: {error}") from error
-    for section, over in (("bundle", bundle), ("data", data), ("student", student)):
+    for section, over in (("bundle", bundle), ("data", data), ("student", student), ("extend", extend)):
+        if over is None:
+            continue
         if not isinstance(content.setdefault(section, {}), dict):
             raise ValueError(f"{source}: {section} must be a section, [{section}]")
-        content[section] |= over or {}
+        content[section] |= over
     try:
         return Recipe(source=source.resolve(), **content)
     except ValidationError as error:

@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax
 
-from gateway.forge import bases, choose, data, distil, export, folders, knowledge, lineage, measure, teacher, variations
+from gateway.forge import bases, choose, data, distil, folders, graph, knowledge, lineage, measure, teacher, variations
 from gateway.forge import bundle as bundling
+from gateway.forge.bundle import Trained
 from gateway.forge.data import Data
 from gateway.forge.distil import TransferSet
 from gateway.forge.encoder import Student, from_base
@@ -24,6 +26,7 @@ from gateway.forge.knowledge import Knowledge
 from gateway.forge.recipes import BaseSection, Recipe, TeacherSection
 from gateway.forge.shape import Shape
 from gateway.forge.steps import Done, Report, Steps, is_made, key_of
+from gateway.model.bundle import TOKENIZER
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +110,32 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
             recipe,
             seen,
             forge.knowledge,
-            restore(forge, students[layers], layers),
-            base,
+            trained(recipe, restore(forge, students[layers], layers), base),
             {str(key): value for key, value in measured.items()},
             work / "export",
             out,
             console,
         )
+
+
+def trained(recipe: Recipe, student: Student, base: Path) -> Trained:
+    """A student that was distilled from the base in `base`."""
+    teachers = dict.fromkeys(f"{one.name} sha256:{one.sha256}" for one in map(recipe.base_of, recipe.teachers))
+    return Trained(
+        shape=student.shape,
+        weights=merged(student),
+        tokenizer=base / TOKENIZER,
+        logits=lambda texts: measure.outputs(student, base, texts, recipe.student.max_tokens)[0],
+        base=f"{recipe.student_base.name} sha256:{recipe.student_base.sha256}",
+        teacher=", ".join(teachers),
+        attribution=recipe.attribution,
+    )
+
+
+def merged(student: Student) -> graph.Weights:
+    """Its weights by graph name."""
+    weights = {name: value.cpu().numpy() for name, value in student.state_dict().items()}
+    return graph.merge(weights, student.shape.num_hidden_layers)
 
 
 def _check_depths(recipe: Recipe, shape: Shape) -> None:
@@ -300,7 +322,7 @@ def export_single(
     student = from_base(bases.find(recipe.student_base, cache, recipe.locate), layers, len(weights["answer.bias"]))
     student.load_state_dict(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
-    export.single(student.eval(), path, precision, layout)
+    onnx.save(graph.build(student.shape, merged(student), precision, layout), path)
 
 
 def _say_changes(recipe: Recipe, work: Path, cache: Path, layers: int, console: Console) -> None:
