@@ -23,6 +23,7 @@ from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.drift_command import drift
+from loadtest.flywheel_command import flywheel
 from loadtest.fusion_command import fusion
 from loadtest.gpu import gpu
 from loadtest.guarantee_command import guarantee
@@ -66,6 +67,7 @@ for command in (
     fusion,
     guarantee,
     drift,
+    flywheel,
     audit_cost,
 ):
     main.add_command(command)

@@ -23,6 +23,7 @@ KINDS = (
     "fusion",
     "guarantee",
     "drift",
+    "flywheel",
     "audit-cost",
 )
 

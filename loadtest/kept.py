@@ -23,6 +23,7 @@ OTHERS = (
     "fusion",
     "guarantee",
     "drift",
+    "flywheel",
     "audit-cost",
 )
 """Kinds that are one result each, with tables of their own: of the commands of those names."""

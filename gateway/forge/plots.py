@@ -24,6 +24,13 @@ COLOURS = {
     "retrieval_only": "#4f772d",
 }
 """Told apart by those who see few colours too, with the line's own label beside it."""
+OUTCOMES = {
+    "model, right": "#0b6e99",
+    "model, wrong": "#d1495b",
+    "retrieval, right": "#7fb8d1",
+    "retrieval, wrong": "#edae49",
+    "abstains": GRID,
+}
 RISK = 0.05
 DOTS = 144
 """An inch."""
@@ -75,6 +82,33 @@ def costs(figures: Figures) -> bytes:
         axes.margins(y=0.12)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
     return png()
+
+
+def turn(figures: Figures) -> bytes:
+    """What became of questions before a turn of the flywheel and after it: {when: {group: shares}}, as bars."""
+    bars = [(when, group) for group in figures["before"] if group != "all" for when in ("before", "after")]
+    parts = {when: {group: _outcomes(one) for group, one in some.items()} for when, some in figures.items()}
+    with _drawn(8.0, 0.6 + 0.55 * len(bars)) as (axes, png):
+        left = dict.fromkeys(bars, 0.0)
+        for name, colour in OUTCOMES.items():
+            widths = [100 * parts[when][group][name] for when, group in bars]
+            axes.barh(range(len(bars)), widths, left=list(left.values()), color=colour, height=0.7, label=name)
+            left = {bar: left[bar] + width for bar, width in zip(bars, widths, strict=True)}
+        axes.set_yticks(range(len(bars)), [f"{group}, {when}" for when, group in bars])
+        axes.invert_yaxis()
+        axes.set(xlim=(0, 100), xlabel="of the frozen questions, %")
+        axes.legend(frameon=False, fontsize=8, ncols=len(OUTCOMES), loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return png()
+
+
+def _outcomes(shares: Figures) -> dict[str, float]:
+    """By OUTCOMES; together they are 1."""
+    routes, right = shares["routes"], shares["right_by_route"]
+    found = {"abstains": routes.get("abstain", 0.0)}
+    for route in ("model", "retrieval"):
+        found[f"{route}, right"] = routes.get(route, 0.0) * right.get(route, 0.0)
+        found[f"{route}, wrong"] = routes.get(route, 0.0) - found[f"{route}, right"]
+    return found
 
 
 def _together(places: Mapping[str, tuple[float, float]]) -> dict[tuple[float, float], list[str]]:
