@@ -45,6 +45,10 @@ class Turn:
     def models(self) -> Path:
         return self.folder / "models" / self.world.recipe.bundle.name
 
+    @property
+    def documents(self) -> Path:
+        return self.world.recipe.locate(self.world.recipe.knowledge.collection).resolve()
+
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
         click.echo(f"{name} ...", err=True)
@@ -55,7 +59,7 @@ class Turn:
     def run(self) -> dict[str, Any]:
         """All steps. Raises flywheel.StepFailed, processes.ServerFailed, client.CallFailed."""
         first = self._first()
-        with serving(self.models, self.folder, self.drawn) as served:
+        with serving(self.models, self.documents, self.folder, self.drawn) as served:
             before = self._asked(served, "before")
             told = self._traffic(served)
             found = self._harvest(served, first) | told
@@ -130,13 +134,12 @@ class Turn:
         """After the frozen questions, and a shadow that sees all traffic for some seconds."""
         arriving = threading.Event()
         customers = threading.Thread(target=self._keep_asking, args=(served, arriving))
-        documents = self.world.recipe.locate(self.world.recipe.knowledge.collection)
         with self.step("models promote, with frozen questions and a shadow"):
             customers.start()
             try:
                 said = gateway(
                     *("models", "promote", self.models, NEXT, "--questions", self.folder / "frozen.csv"),
-                    *("--knowledge", documents, "--server", served.admin, "--timeout", "600", "--json"),
+                    *("--knowledge", self.documents, "--server", served.admin, "--timeout", "600", "--json"),
                     *("--shadow", "1.0", "--shadow-seconds", str(SHADOW_SECONDS), "--why", "flywheel"),
                     allowed=(0, REFUSED),
                 )
@@ -144,7 +147,7 @@ class Turn:
                 arriving.set()
                 customers.join()
         found = json.loads(said[: said.rindex("}") + 1])
-        return {"recorded": found["recorded"], "gates": found["gates"], "compared": self._compared(documents)}
+        return {"recorded": found["recorded"], "gates": found["gates"], "compared": self._compared()}
 
     def _keep_asking(self, served: Served, ended: threading.Event) -> None:
         while not ended.is_set():
@@ -153,11 +156,11 @@ class Turn:
                     return
                 served.ask([one], AUDITORS)
 
-    def _compared(self, documents: Path) -> dict[str, Any]:
+    def _compared(self) -> dict[str, Any]:
         versions = sorted(path for path in self.models.iterdir() if path.is_dir() and path.name != NEXT)
         said = gateway(
             *("models", "diff", versions[0], self.models / NEXT, "--questions", self.folder / "frozen.csv"),
-            *("--knowledge", documents, "--json"),
+            *("--knowledge", self.documents, "--json"),
         )
         found: dict[str, Any] = json.loads(said)["questions"]
         return found
