@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 from gateway.knowledge.changes import Batch, Create, Put
+from gateway.knowledge.merges import wants_graph
 from gateway.knowledge.segment_files import FOLDER
 from gateway.knowledge.store import Store
 from gateway.types import Document
@@ -38,15 +39,19 @@ def started(folder: Path) -> dict[str, float]:
 
 
 async def _start(folder: Path) -> dict[str, float]:
-    """Seconds to exact answers and to full speed, and the bytes of memory that are there then: the process's own beyond
-    the texts, those of mapped files, and how large those files are."""
+    """Seconds to exact answers, to full speed, which is when nothing large is scanned any more, and until there is
+    nothing to merge beside questions; and the bytes of memory that are there then: the process's own beyond the texts,
+    those of mapped files, and how large those files are."""
     texts = Texts()
     before = _memory()
     desk = Desk(folder, texts)
     started = time.perf_counter()
     desk.base.start()
-    await desk.settle()
+    while any(map(wants_graph, desk.generation.parts)) and (running := desk.merging()):
+        await asyncio.wait(running, timeout=0.01, return_when=asyncio.FIRST_COMPLETED)
     full = desk.seconds + time.perf_counter() - started
+    await desk.settle()
+    merged = desk.seconds + time.perf_counter() - started
     after = _memory()
     written = sum(
         len("".join((one.title, one.uri, one.answer, one.text)).encode()) for one in desk.generation.documents
@@ -57,6 +62,7 @@ async def _start(folder: Path) -> dict[str, float]:
     return {
         "exact_seconds": round(desk.seconds, 3),
         "full_speed_seconds": round(full, 3),
+        "merged_seconds": round(merged, 3),
         "passages": passages,
         "text_bytes": written,
         "private_bytes": after["RssAnon"] - before["RssAnon"] - written,

@@ -119,9 +119,12 @@ class Desk:
         for at in range(0, len(numbers), TOGETHER):
             await self.base.write(place, [Put(document(number)) for number in numbers[at : at + TOGETHER]])
 
+    def merging(self) -> list[asyncio.Task[None]]:
+        return [task for task in self.base.merging if not task.done()]
+
     async def settle(self) -> None:
         """Until nothing is being merged."""
-        while running := [task for task in self.base.merging if not task.done()]:
+        while running := self.merging():
             await asyncio.gather(*running)
 
     async def close(self) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from loadtest import knowledge, knowledge_command, knowledge_ends, knowledge_made
 from loadtest.__main__ import main
 
-SMALL = ("--passages", "3000", "--writes", "40", "--searches", "60", "--kills", "2", "--tenants", "3")
+SMALL = ("--passages", "6000", "--writes", "40", "--searches", "60", "--kills", "2", "--tenants", "3")
 
 
 def test_everything_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_everything_is_measured_and_kept(tmp_path: Path, monkeypatch: pytest.Mon
     assert found["acknowledged"] > 0
     assert found["recall"] > 0.95
     assert found["write_ms"]["p50"] > 0
-    assert found["start"]["passages"] == found["start_after_kill"]["passages"] == 3000
+    assert found["start"]["passages"] == found["start_after_kill"]["passages"] == 6000
     assert found["start"]["file_bytes"] > 3000 * 4 * knowledge_made.DIM
     assert "40 of 40" in result.output
 
@@ -44,7 +44,8 @@ def test_what_must_not_happen_is_said_and_fails(
     async def made(plan: knowledge.Plan, folder: Path) -> dict[str, Any]:
         taken = {"p50": 1.0, "p99": 2.0}
         sound = {"passages": 2, "writes": 40, "seen": 40, "kills": 2, "acknowledged": 9, "lost": 0, "torn": 0}
-        start = {"exact_seconds": 0.1, "full_speed_seconds": 0.2, "passages": 2, "private_bytes": 9, "file_bytes": 0}
+        start = {"exact_seconds": 0.1, "full_speed_seconds": 0.2, "merged_seconds": 2.5, "passages": 2}
+        start |= {"private_bytes": 9, "file_bytes": 0}
         more = {
             "write_ms": taken,
             "search_ms": taken,

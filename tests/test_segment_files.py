@@ -138,6 +138,22 @@ async def test_arrays_and_graphs_that_are_kept_are_used_from_there(folder: Path)
     await closed(desk)
 
 
+async def test_a_start_merges_nothing_that_was_not_due_before(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.write(Create())
+    for count in (20, 7, 3):  # one with a graph, one that is scanned, one that takes in what is new
+        start = len(desk.found()) if count < 20 else 0
+        await desk.write(*(Put(document(f"d{start + at}", WORDS[at % len(WORDS)])) for at in range(count)))
+        await settled(desk)
+    assert [part.rows for part in parts(desk)] == [40, 14, 6]
+    await closed(desk)
+    again = Desk(tmp_path)
+    again.base.start()
+    assert not again.base.merging
+    assert [part.rows for part in parts(again)] == [40, 14, 6]
+    await closed(again)
+
+
 async def test_what_changed_since_is_as_it_is_now(folder: Path, tmp_path: Path) -> None:
     desk = Desk(folder)
     await desk.write(Remove("d1"), Put(document("d2", "tax")), Put(document("d3", WORDS[3], is_secret=True)))

@@ -136,9 +136,9 @@ class KnowledgeBase:
             for place in [*there.documents]:
                 go_on()
                 parts, left = self._files.parts(place, there.documents.pop(place))
-                entries = self._backfill.entries(left, rows, go_on)
+                entries = self._backfill.entries(sorted(left, key=lambda one: one.version), rows, go_on)
                 whole = Generation(self._applied, tuple(parts), self._confidences.held(*place))
-                self._show(place, whole.changed(self._applied, entries))
+                self._show(place, whole.begun(entries))
         self._files.clean([part.segment for part in self._parts()])
 
     def _parts(self) -> Iterator[Part]:

@@ -131,8 +131,9 @@ def due(generation: Generation) -> list[Part]:
         rows += part.rows
     if len(smallest) > 1:
         return smallest
-    return next(([part] for part in sealed if part.is_worn or _wants_graph(part)), [])
+    return next(([part] for part in sealed if part.is_worn or wants_graph(part)), [])
 
 
-def _wants_graph(part: Part) -> bool:
+def wants_graph(part: Part) -> bool:
+    """Whether it is scanned, and to walk it would be faster."""
     return part.rows > GRAPH_FROM and part.segment.index.is_exact
