@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from gateway.errors import InferenceFailed, InvalidQuestion, StoreFailed, UnknownCollection, VersionConflict
-from gateway.knowledge import encoder
+from gateway.knowledge import encoder, failpoints
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.encoder import Encoder
+from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
+from gateway.knowledge.segment import Entry
 from gateway.knowledge.store import Store
+from gateway.knowledge.turns import Known
 from gateway.types import Document, Matrix, Principal
 from tests.test_generation import NOBODY, STAFF, document, embed, query
 
@@ -136,6 +139,49 @@ async def test_a_document_without_a_word_is_refused(desk: Desk) -> None:
     with pytest.raises(InvalidQuestion, match=r"^documents\[0\]: has no text"):
         await desk.write(Put(type(bare)(bare.id, bare.title, "", "", "**", "**\n")))
     assert desk.store.last() == 1
+
+
+@pytest.fixture
+def aheads(monkeypatch: pytest.MonkeyPatch) -> list[Known]:
+    """What was made while the disk was at work."""
+    made: list[Known] = []
+    ahead = Known.ahead
+
+    def noted(entries: Mapping[int, Entry], before: Generation) -> Known:
+        made.append(ahead(entries, before))
+        return made[-1]
+
+    monkeypatch.setattr(Known, "ahead", noted)
+    return made
+
+
+async def test_what_is_shown_is_made_while_the_disk_is_at_work(desk: Desk, aheads: list[Known]) -> None:
+    await desk.write(Create())
+    for at in range(3):
+        await desk.write(Put(document(f"d{at % 2}", "card")))
+        assert desk.library.generation(key(*PLACE)) is aheads[at].after
+    await desk.write(Put(document("d2", "card")), Remove("d0"))  # more than documents: it is made afterwards
+    assert len(aheads) == 3
+    assert sorted(desk.found()) == ["d1", "d2"]
+
+
+async def test_what_the_disk_did_not_take_is_not_shown(
+    desk: Desk, aheads: list[Known], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await desk.write(Create(), Put(document("d0", "card")))
+
+    def full(name: str) -> None:
+        if name == "before-commit":
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(failpoints, "reached", full)
+    with pytest.raises(StoreFailed):
+        await desk.write(Put(document("d1", "card")))
+    assert len(aheads) == 1
+    assert desk.found() == ["d0"]
+    monkeypatch.undo()
+    await desk.write(Put(document("d2", "card")))  # by the same number
+    assert desk.found() == ["d0", "d2"]
 
 
 async def test_writers_at_once_are_all_shown(desk: Desk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 import resource
@@ -25,6 +26,8 @@ from gateway.knowledge.file import FILE
 from gateway.knowledge.store import Store
 from gateway.types import Document
 
+LOG_HEADER, LOG_FRAME = 32, 24 + 4096
+"""Bytes of SQLite's write-ahead log, as its file format says."""
 KILLS = 20
 """Each costs half a second; `gateway loadtest crashes` makes hundreds."""
 
@@ -401,6 +404,16 @@ async def test_a_torn_log_leaves_a_state_that_there_was(tmp_path: Path, seed: in
     left.close()
 
 
+async def test_who_writes_hears_what_will_be_while_the_disk_is_at_work(store: Store) -> None:
+    told: list[Receipt] = []
+    batch = Batch("acme", "help", (Put(CARD),))
+    receipt = await store.write(batch, told.append)
+    assert told == [receipt]
+    with pytest.raises(VersionConflict):
+        await store.write(replace(batch, changes=(Put(CARD, expected=0),)), told.append)
+    assert told == [receipt]
+
+
 async def test_a_reader_with_a_snapshot_holds_up_no_write(store: Store, tmp_path: Path) -> None:
     reader = sqlite3.connect(tmp_path / FILE, isolation_level=None)
     reader.execute("BEGIN")
@@ -412,19 +425,31 @@ async def test_a_reader_with_a_snapshot_holds_up_no_write(store: Store, tmp_path
     reader.close()
 
 
-async def test_a_log_that_was_moved_is_emptied_beside_no_reader(
+async def test_a_log_that_was_moved_begins_anew_beside_no_reader(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.knowledge.committing.CHECKPOINT_BATCHES", 1)
-    log = tmp_path / "knowledge.db-wal"
+    log = tmp_path / f"{FILE}-wal"
+    first = log.read_bytes()[:LOG_HEADER]
     with store.moment() as rows:
         rows("SELECT count(*) FROM document")
         for at in range(3):
             await write(store, Put(document(f"a{at}")))
-        assert log.stat().st_size > 0
+        size = log.stat().st_size
+        assert log.read_bytes()[:LOG_HEADER] == first
     await write(store, Put(document("b")))
     for _ in range(100):  # it is acknowledged before the log is moved
-        if log.stat().st_size == 0:
+        if log.read_bytes()[:LOG_HEADER] != first:
             break
         await asyncio.sleep(0.05)
-    assert log.stat().st_size == 0
+    content = log.read_bytes()
+    assert content[:LOG_HEADER] != first
+    assert len(content) >= size  # and its blocks are there to be written over
+    for kept, length in ((LOG_HEADER + LOG_FRAME, len(content)), (0, 0)):
+        # Whatever becomes of pages that were moved: one that is no more covers none that is newer, nor is one missing.
+        damaged = tmp_path / f"damaged{kept}"
+        damaged.mkdir()
+        (damaged / FILE).write_bytes((tmp_path / FILE).read_bytes())
+        (damaged / log.name).write_bytes(content[:kept] + bytes(length - kept))
+        with contextlib.closing(Store(damaged)) as left:
+            assert {one.document.id for one in left.documents("acme", "help")} == {"a0", "a1", "a2", "b"}

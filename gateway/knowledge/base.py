@@ -35,7 +35,7 @@ from gateway.knowledge.merges import Merges
 from gateway.knowledge.segment import Entry
 from gateway.knowledge.segment_files import SegmentFiles
 from gateway.knowledge.store import Store
-from gateway.knowledge.turns import Turn, Turns
+from gateway.knowledge.turns import Known, Turn, Turns
 from gateway.types import Document, StoredFigures
 
 log = logging.getLogger(__name__)
@@ -177,15 +177,26 @@ class KnowledgeBase:
         divided = await self._embedded([one.document for one in changes if isinstance(one, Put)])
         by_document = {id(one.document): one for one in divided}
         given = tuple(self._with_vectors(one, by_document) for one in changes)
-        batch = Batch(*place, given, idempotency_key, writer)
-        receipt = await self._store.write(batch)
-        known = {
-            version: replace(by_document[id(one.document)], version=version)
+        known = Known()
+
+        def get_ready(receipt: Receipt) -> None:
+            nonlocal known
+            known = self._known(place, changes, receipt, by_document)
+
+        receipt = await self._store.write(Batch(*place, given, idempotency_key, writer), get_ready)
+        await self.catch_up(known)
+        return receipt
+
+    def _known(self, place: Place, changes: Sequence[Change], receipt: Receipt, divided: Mapping[int, Entry]) -> Known:
+        """What is at hand of what a batch has written. `divided`: its documents by their ids as objects."""
+        entries = {
+            version: replace(divided[id(one.document)], version=version)
             for one, version in zip(changes, receipt.versions, strict=True)
             if isinstance(one, Put)
         }
-        await self.catch_up(known)
-        return receipt
+        before = self._generation(place)
+        is_plain = len({one.document.id for one in entries.values()}) == len(changes) <= MUCH
+        return Known.ahead(entries, before) if is_plain and before is not None else Known(entries)
 
     async def record(self) -> None:
         """Write into the log that searches go by this encoder from now on. Raises as `Store.write`."""
@@ -214,28 +225,28 @@ class KnowledgeBase:
                 log.exception("the knowledge base cannot be read: what was last seen of it is served")
             self._is_lost = True
 
-    async def catch_up(self, known: Mapping[int, Entry] | None = None) -> None:
-        """Show what has been written by now, by whomever. `known`: documents by their versions that are at hand.
+    async def catch_up(self, known: Known | None = None) -> None:
+        """Show what has been written by now, by whomever.
 
         It goes on if who waits for it leaves: others wait too.
         """
-        await asyncio.shield(asyncio.create_task(self._catch_up(known or {})))
+        await asyncio.shield(asyncio.create_task(self._catch_up(known or Known())))
 
-    async def _catch_up(self, known: Mapping[int, Entry]) -> None:
+    async def _catch_up(self, known: Known) -> None:
         async with self._catching_up:
             stamp = self._store.stamp()
             while changes := self._store.changes(self._applied):
                 # Beside questions, where there is much to read, divide or index.
-                is_much = len(changes) > MUCH or any(one.seq not in known for one in changes if one.op == "put")
+                is_much = len(changes) > MUCH or any(one.seq not in known.entries for one in changes if one.op == "put")
                 of = self._turns.of
                 turns = await asyncio.to_thread(of, changes, known) if is_much else of(changes, known)
                 if any(one.op == "encoder" for one in changes):
                     self._switched = self._store.switched()
-                self._apply(turns, changes[-1].seq)
+                self._apply(turns, changes[-1].seq, known)
             await self._embed_foreign()
             self._stamp = stamp
 
-    def _apply(self, turns: Sequence[Turn], version: int) -> None:
+    def _apply(self, turns: Sequence[Turn], version: int, known: Known) -> None:
         """Show them, all at once, as a batch is seen whole. Documents that this encoder has not embedded are masked and
         noted, and come when they are embedded: nobody sees what they were."""
         shown: dict[Place, Generation | None] = {}
@@ -250,7 +261,7 @@ class KnowledgeBase:
             if before is None or turn.is_dropped:
                 shown[place] = None
                 continue
-            after = before.with_part(version, turn.part, turn.ids)
+            after = known.next(before, version, turn)
             if turn.is_calibrated:  # changed again since: that change comes too
                 after = replace(after, confidence=self._confidences.held(*place))
             shown[place] = after

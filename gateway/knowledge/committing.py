@@ -24,11 +24,20 @@ CHECKPOINT_BATCHES = 256
 """After so many the write-ahead log is moved into the file."""
 
 
+Meanwhile = Callable[[Receipt], None]
+"""What to do in the time that the disk takes. The receipt holds once it is acknowledged, and may never be."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     batch: Batch
     future: asyncio.Future[Receipt]
     loop: asyncio.AbstractEventLoop
+    meanwhile: Meanwhile | None
+
+    def soon(self, call: Callable[..., object], *given: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
+            self.loop.call_soon_threadsafe(call, *given)
 
 
 class Committer:
@@ -48,12 +57,12 @@ class Committer:
         self._thread = threading.Thread(target=self._run, name="knowledge", daemon=True)
         self._thread.start()
 
-    async def write(self, batch: Batch) -> Receipt:
+    async def write(self, batch: Batch, meanwhile: Meanwhile | None = None) -> Receipt:
         """See `Store.write`."""
         if self._is_closed:
             raise Unavailable("the knowledge base is closed")
         loop = asyncio.get_running_loop()
-        job = _Job(batch, loop.create_future(), loop)
+        job = _Job(batch, loop.create_future(), loop, meanwhile)
         self._jobs.put(job)
         # On disk or not, and whoever asked may have gone: what is done is done.
         return await asyncio.shield(job.future)
@@ -77,26 +86,27 @@ class Committer:
                 is_last = following is None
                 if following is not None:
                     jobs.append(following)
-            outcomes = self._commit([one.batch for one in jobs])
-            for one, outcome in zip(jobs, outcomes, strict=True):
-                with contextlib.suppress(RuntimeError):  # the loop was closed under us: nobody is left to be told
-                    one.loop.call_soon_threadsafe(_settle, one.future, outcome)
+            for one, outcome in zip(jobs, self._commit(jobs), strict=True):
+                one.soon(_settle, one.future, outcome)
             self._checkpoint(len(jobs))
             if is_last:
                 return
 
-    def _commit(self, batches: Sequence[Batch]) -> list[Receipt | Exception]:
+    def _commit(self, jobs: Sequence[_Job]) -> list[Receipt | Exception]:
         """In one transaction, each batch whole or not at all."""
         try:
             with self._file.alone():
                 with transaction(self._connection):
-                    outcomes = [self._writer.tried(batch) for batch in batches]
+                    outcomes = [self._writer.tried(one.batch) for one in jobs]
+                    for one, outcome in zip(jobs, outcomes, strict=True):
+                        if one.meanwhile is not None and isinstance(outcome, Receipt):
+                            one.soon(one.meanwhile, outcome)
                     failpoints.reached("before-commit")
                 failpoints.reached("after-commit")
                 if last := _last(outcomes):
                     self._noted.note(last)
         except Exception as error:  # noqa: BLE001 - the writer lives on, and every caller hears of it
-            return [error if isinstance(error, StoreFailed) else failure(self._file.path, error)] * len(batches)
+            return [error if isinstance(error, StoreFailed) else failure(self._file.path, error)] * len(jobs)
         return outcomes
 
     def _checkpoint(self, batches: int) -> None:
@@ -105,7 +115,7 @@ class Committer:
         if self._unmoved < CHECKPOINT_BATCHES:
             return
         with contextlib.suppress(OSError, sqlite3.Error, StoreFailed), self._file.alone(patience=0.0):
-            self._file.empty_log(self._connection)
+            self._file.restart_log(self._connection)
             self._unmoved = 0
             self._noted.sync()
 

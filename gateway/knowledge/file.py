@@ -85,17 +85,26 @@ class File:
         except OSError:
             return 0
 
-    def empty_log(self, connection: sqlite3.Connection) -> None:
-        """Move what is in the write-ahead log into the file, and empty it where no reader is in the way: pages of it
-        that were damaged later would cover newer ones of the file. By who holds the lock."""
+    def restart_log(self, connection: sqlite3.Connection, cuts: bool = False) -> None:
+        """Move what is in the write-ahead log into the file, and begin the log anew where no reader is in the way. By
+        who holds the lock.
+
+        The log's file stays as long as it is, unless this `cuts` it: to write over blocks that are there takes a disk a
+        fraction of the time that new ones take, which its journal has to name. A transaction that changes nothing makes
+        void what is left there: pages of it that were damaged later would cover newer ones of the file.
+        """
         failpoints.reached("before-checkpoint")
         connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         failpoints.reached("after-checkpoint")
         connection.execute("PRAGMA busy_timeout = 0")  # no write waits until the last reader is done
         try:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            is_busy, *_ = connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if cuts else 'RESTART'})").fetchone()
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+        if not (is_busy or cuts):
+            with transaction(connection):
+                version = connection.execute("PRAGMA user_version").fetchone()[0]
+                connection.execute(f"PRAGMA user_version = {version}")
 
     @contextlib.contextmanager
     def alone(self, patience: float = BUSY_SECONDS) -> Iterator[None]:

@@ -27,7 +27,7 @@ from gateway.errors import StoreFailed
 from gateway.knowledge import clearing, history, mending, schema
 from gateway.knowledge.acknowledged import Acknowledged
 from gateway.knowledge.changes import Batch, Changed, Receipt, Stored, Switched
-from gateway.knowledge.committing import Committer
+from gateway.knowledge.committing import Committer, Meanwhile
 from gateway.knowledge.file import FILE, File, transaction
 from gateway.knowledge.history import Place
 from gateway.knowledge.recovering import recover
@@ -163,7 +163,7 @@ class Store:
                 # The writer's thread moves it only where something is written.
                 if self._file.log_bytes() > KEPT_LOG_BYTES:
                     with contextlib.suppress(sqlite3.Error):
-                        self._file.empty_log(connection)
+                        self._file.restart_log(connection, cuts=True)
         except (OSError, sqlite3.Error, StoreFailed) as error:
             log.warning("%s: %d embeddings could not be kept, and are made again: %s", self.path, len(vectors), error)
             return False
@@ -206,13 +206,14 @@ class Store:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    async def write(self, batch: Batch) -> Receipt:
-        """Do all of it, and return once it is on disk. Receipts come in the order of their numbers.
+    async def write(self, batch: Batch, meanwhile: Meanwhile | None = None) -> Receipt:
+        """Do all of it, and return once it is on disk. Receipts come in the order of their numbers. `meanwhile` is
+        called in the event loop before that, with what the receipt will be if the disk takes it.
 
         Raises UnknownCollection, VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch
         is done then.
         """
-        return await self._committer.write(batch)
+        return await self._committer.write(batch, meanwhile)
 
     def close(self) -> None:
         """Write what waits, and close the file."""
@@ -239,7 +240,7 @@ class Store:
                     cleared += versions
                     time.sleep(CLEARING_PAUSE)
                 with self._file.alone():
-                    self._file.empty_log(connection)
+                    self._file.restart_log(connection)
         return cleared
 
     def compact(self, keeps_vectors: bool = False) -> dict[str, int]:
@@ -255,7 +256,7 @@ class Store:
                 clearing.clear_orphans(connection)
                 left = {} if keeps_vectors else clearing.clear_left_encoders(connection)
             connection.execute("VACUUM")
-            self._file.empty_log(connection)
+            self._file.restart_log(connection, cuts=True)
         return left
 
     def mend(self, is_tried: bool = False) -> list[str]:

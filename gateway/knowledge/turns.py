@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.knowledge.changes import Changed, Stored
 from gateway.knowledge.encoder import Encoder, entry_of
-from gateway.knowledge.generation import Part
+from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.history import Place
 from gateway.knowledge.segment import Entry
 from gateway.knowledge.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Documents that are at hand, by their versions; and what they make of a generation, where somebody has made that
+    while the disk was at work: all of them as one `part`, and the generation `after` the one `before`."""
+
+    entries: Mapping[int, Entry] = field(default_factory=dict)
+    part: Part | None = None
+    before: Generation | None = None
+    after: Generation | None = None
+
+    @staticmethod
+    def ahead(entries: Mapping[int, Entry], before: Generation) -> Known:
+        part = Part.build(list(entries.values()))
+        if part is None:
+            return Known(entries)
+        return Known(entries, part, before, before.with_part(max(entries), part, part.segment.by_id.keys()))
+
+    def part_of(self, new: Sequence[Entry]) -> Part | None:
+        """Of documents as the log has them."""
+        is_made = self.part is not None and len(new) == len(self.entries)
+        is_made = is_made and all(self.entries.get(one.version) is one for one in new)
+        return self.part if is_made else Part.build(new)
+
+    def next(self, before: Generation, version: int, turn: Turn) -> Generation:
+        """It is made already where nothing else was written in between, and nothing else with it."""
+        made, after = self.part, self.after
+        is_it = made is not None and made is turn.part and turn.ids == set(made.segment.by_id)
+        if is_it and after is not None and self.before is before and after.version == version:
+            return after
+        return before.with_part(version, turn.part, turn.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +66,8 @@ class Turns:
         self._encoder = encoder
         self._language = language
 
-    def of(self, changes: Sequence[Changed], known: Mapping[int, Entry]) -> list[Turn]:
-        """`known`: documents by their versions that are at hand. In any thread."""
+    def of(self, changes: Sequence[Changed], known: Known) -> list[Turn]:
+        """In any thread."""
         last: dict[Place, dict[str, Changed]] = {}
         calibrated: set[Place] = set()
         for one in changes:
@@ -51,12 +83,12 @@ class Turns:
                 last.setdefault(place, {})[one.document_id] = one
         return [self._turn(place, by_id, known, place in calibrated) for place, by_id in last.items()]
 
-    def _turn(self, place: Place, by_id: dict[str, Changed], known: Mapping[int, Entry], is_calibrated: bool) -> Turn:
+    def _turn(self, place: Place, by_id: dict[str, Changed], known: Known, is_calibrated: bool) -> Turn:
         whole = by_id.pop("", None)
         if whole and whole.op == "drop":
             return Turn(place, is_dropped=True)
-        new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known)
-        part = Part.build(new)
+        new, foreign = self._entries(place, [one for one in by_id.values() if one.op == "put"], known.entries)
+        part = known.part_of(new)
         return Turn(place, whole is not None, False, frozenset(by_id), part, tuple(foreign), is_calibrated)
 
     def _entries(
