@@ -54,6 +54,6 @@ def cite(document: Document, version: int, start: int, end: int, similarity: flo
         end=end,
         quote=quote,
         quote_sha256=hashlib.sha256(quote.encode()).hexdigest(),
-        similarity=round(similarity, 6),
+        similarity=similarity,
         version=version,
     )

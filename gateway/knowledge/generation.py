@@ -24,7 +24,7 @@ MOST_RANKED = 64
 """Documents in a ranking, beside those that were named: enough for everything that listens to one."""
 LEAST_LIVE = 0.75
 """Share of a segment's passages that must count for it to stay as it is: the rest costs memory and time."""
-OPEN_ROWS = 1024
+OPEN_ROWS = 512
 """Passages up to which a segment takes in what is new: it is built anew for each change."""
 
 

@@ -33,11 +33,12 @@ NOBODY: Numbers = np.empty(0, np.int64)
 @dataclass(frozen=True, slots=True)
 class Breadth:
     """Documents that each leg puts forward at least, and `each`, the passages that are looked at for each of those
-    found by meaning. Fewer of these: to walk a graph to ten passages of each is what costs most."""
+    found by meaning. Few of these: to walk a graph to ten passages of each is what costs most, and more documents that
+    say the words find more."""
 
     dense: int = 20
-    each: int = 6
-    lexical: int = 100
+    each: int = 3
+    lexical: int = 200
 
 
 SERVED = Breadth()

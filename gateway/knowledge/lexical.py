@@ -15,7 +15,7 @@ import zlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import Stemmer
@@ -42,8 +42,9 @@ LANGUAGE = "english"
 
 WORDS_VERSION = 1
 """Of the way in which texts become terms: kept ones of another one are not used."""
-SAMPLED = 2048
-"""Of the documents that have a word, if only some may be read: as many are looked at, at least."""
+SAMPLED = 512
+"""Of the documents that have a word, if only some may be read: as many are looked at, at least. Of a word that half of
+them may show, that tells how rare it is to 4 %."""
 
 _WORD = re.compile(r"[^\W_]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
@@ -113,8 +114,7 @@ def _words_of(counts: Counter[str]) -> Words:
     return Words(terms[order], often[order])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Postings:
+class Postings(NamedTuple):
     """Documents that have a term, by number, and how often."""
 
     documents: NDArray[np.int32]
@@ -196,8 +196,9 @@ class LexicalIndex:
         ends = np.searchsorted(self._terms, terms, side="right")
         if self._starts is not None:
             starts, ends = self._starts[starts], self._starts[ends]
-        found = [slice(*each) for each in zip(starts.tolist(), ends.tolist(), strict=True)]
-        return [Postings(self._documents[at], self._counts[at]) for at in found]
+        documents, counts = self._documents, self._counts
+        bounds = zip(starts.tolist(), ends.tolist(), strict=True)
+        return [Postings(documents[at:end], counts[at:end]) for at, end in bounds]
 
     def words(self) -> list[Words]:
         """Of each document, as they were put in."""
@@ -264,6 +265,8 @@ def _scored(lengths: Vector, hits: Sequence[Postings], shares: Vector, mean: flo
         return np.zeros(len(lengths), np.float32)
     documents = np.concatenate([one.documents for one in hits])
     counts = np.concatenate([one.counts for one in hits])
-    long = np.float32(SATURATION * LENGTH_SHARE / mean) * lengths + np.float32(SATURATION * (1 - LENGTH_SHARE))
-    weights = counts / (counts + long[documents]) * np.repeat(shares, [len(one.documents) for one in hits])
+    long = lengths[documents] * np.float32(SATURATION * LENGTH_SHARE / mean) + np.float32(
+        SATURATION * (1 - LENGTH_SHARE)
+    )
+    weights = counts / (counts + long) * np.repeat(shares, [len(one.documents) for one in hits])
     return np.bincount(documents, weights, len(lengths)).astype(np.float32)

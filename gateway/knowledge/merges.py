@@ -18,7 +18,7 @@ from gateway.knowledge.vectors import VectorIndex
 
 log = logging.getLogger(__name__)
 
-GRAPH_FROM = 2048
+GRAPH_FROM = 1024
 """Passages from which a segment is worth a graph: below, a scan is about as fast, and a merge takes milliseconds."""
 
 FEW = 16_384

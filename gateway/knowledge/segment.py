@@ -259,10 +259,10 @@ class Segment:
     def everything(self, prediction: Prediction, allowed: Mask | None) -> Nearest | None:
         """All documents [n] that are `allowed` with how near they are, where the index is a scan anyway, or where they
         are few; None where to look for the nearest ones takes less."""
-        if allowed is not None:
+        if allowed is not None and 2 * np.count_nonzero(allowed) < len(allowed):
             few = np.flatnonzero(allowed)
             few = few[self.lengths[few] > 0]
-            if 2 * len(few) < len(allowed) and float(self.lengths[few].sum()) <= FEW_ROWS:
+            if float(self.lengths[few].sum()) <= FEW_ROWS:
                 return few, self._gathered(prediction.embedding, few)
         scan = self.scan(prediction)
         if scan is None:
@@ -286,7 +286,7 @@ class Segment:
         count = least * each
         while True:
             rows = self.index.search(embedding, count, allowed, self.owner)
-            owners = np.unique(self.owner[rows]).astype(np.int64)
+            owners = np.array(sorted(set(self.owner[rows].tolist())), np.int64)
             if len(owners) >= least or len(rows) < count:
                 return owners
             count *= 4
@@ -311,11 +311,11 @@ class Segment:
         return np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1]), starts
 
     def cosines(self, prediction: Prediction, numbers: Sequence[int]) -> list[list[float]]:
-        """How near the passages of each document are, in their order."""
+        """How near the passages of each document are, in their order, to six places."""
         rows, starts = self._rows(np.array(numbers, np.int64))
         scan = self.scan(prediction)
         found = scan.cosines[prediction.row, rows] if scan else self.index.similarities(prediction.embedding, rows)
-        flat = found.tolist()
+        flat = found.astype(np.float64).round(6).tolist()
         return [flat[at:end] for at, end in pairwise(starts.tolist())]
 
 
