@@ -206,7 +206,7 @@ async def both_change(command: Command, folder: Path) -> None:
         async with session.post(url, json={"folder": str(folder / "2")}) as response:
             assert (response.status, (await response.json())["bundle"]) == (200, "tiny/2")
         async with session.post(url, json={"folder": str(folder)}) as response:
-            assert (response.status, "manifest.json" in (await response.json())["error"]) == (422, True)
+            assert (response.status, "none is promoted" in (await response.json())["error"]) == (422, True)
     assert {worker["bundle"] for worker in (await command.status())["workers"]} == {"tiny/2"}
 
 
@@ -239,4 +239,4 @@ async def test_wrong_settings_are_said_once(folder: Path) -> None:
         subprocess.run, [*command, "--bundle", str(folder)], capture_output=True, text=True, timeout=PATIENCE
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"Error: .*manifest\.json.*\n", done.stderr)
+    assert re.fullmatch(r"Error: .*holds versions \(1, 2\), of which none is promoted.*\n", done.stderr)
