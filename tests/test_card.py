@@ -70,3 +70,31 @@ def test_an_insufficient_certificate_is_a_warning_with_numbers(
         assert said in found
         assert f"of the confidence {name} is INSUFFICIENT" in found
         assert "24 certification questions and 0 outliers do not show that at most 5%" in found
+
+
+def test_a_card_says_what_was_found_in_the_data(manifest: Manifest, certificate: Certificate) -> None:
+    assert "## Data" not in card.write(manifest, certificate)
+    checked = {
+        "sizes": {"train": 1000, "certify": 50, "outliers_train": 20},
+        "few": {},
+        "contradictions": 2,
+        "near": {"train": {"certify": 5}},
+        "near_with_other_labels": 3,
+        "near_outliers": 1,
+        "never": {"test.csv": "0" * 64},
+        "leaks": {"same": {}, "near": {"train": 4}},
+        "noise": {"questions": 1050, "accuracy": 0.9, "suspects": 21, "most": [["red", "blue", 7]]},
+    }
+    written = card.write(manifest.model_copy(update={"metrics": manifest.metrics | {"checks": checked}}), certificate)
+    for line in (
+        "- Texts: train 1,000, certify 50, outliers train 20.",
+        "- Labels that may be wrong: 21 of 1,050, by a classifier of words that is right for 90.0%;",
+        " Most: red for blue (7).",
+        "- The same text with several labels: 2, of which the first is kept. ",
+        "Nearly the same with other labels: 3 pairs.",
+        "- Nearly the same as one that trains: certify 5 (10.0%).",
+        "- Outliers that are nearly a question of an intent: 1.",
+        "- Of the questions of test.csv, which must not train, there are the same in: no part; nearly ",
+    ):
+        assert line in written
+    assert written.index("## Data") < written.index("## Terms")

@@ -182,7 +182,7 @@ def test_a_student_becomes_a_bundle_that_answers(tmp_path: Path) -> None:
     folders = tmp_path / "work", out, console
     seen, known = made_data(20), Knowledge((), (), {})
     trained = run.trained(recipe, student.eval(), base)
-    bundle.make(recipe, seen, known, trained, {"2": {"accuracy": 0.3}}, *folders)
+    bundle.make(recipe, seen, known, trained, {"2": {"accuracy": 0.3}}, {}, *folders)
     certificate = tiny.certificate(out)
     assert (certificate.questions, certificate.outliers) == (20, 0)
     assert "INSUFFICIENT" in card.warnings(certificate)[0]

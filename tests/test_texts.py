@@ -68,7 +68,7 @@ def test_gz_is_unpacked(tmp_path: Path, name: str) -> None:
         ("a.csv", "text,category\n", "holds no questions"),
         ("a.csv", 'text\n"never closed\n', "unexpected end of data"),
         ("a.txt", " \n\n", "holds no questions"),
-        ("a.txt", b"caf\xe9\n", "UnicodeDecodeError"),
+        ("a.txt", b"one\ncaf\xe9\n", "line 2: the byte 0xE9 is not UTF-8"),
         ("a.json", '{"train": []}', r"split 'test' \(splits: train\)"),
         ("a.json", '{"test": [["only a text"]]}', "not readable as .json"),
         ("a.json", "[", "JSONDecodeError"),

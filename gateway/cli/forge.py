@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -12,6 +13,7 @@ import click
 from rich.console import Console
 
 from gateway import assembly
+from gateway.cli.evaluate import FILE_WIDTH
 from gateway.errors import ConfigInvalid
 from gateway.knowledge.documents import slug
 
@@ -94,6 +96,33 @@ def _further(
     }
     extend = {"bundle": bundle | {"parent": str(parent.absolute())}, "extend": {}} if parent is not None else {}
     return {"bundle": bundle, "data": data, **extend}
+
+
+@forge.command()
+@click.argument("recipe", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Your own CSV (text,category) instead of the recipe's.")
+@click.option("--show", default=10, show_default=True, help="Examples of each kind.")
+@click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
+def check(recipe: Path, data: Path | None, show: int, is_json: bool) -> None:
+    """Look through RECIPE's data, and train nothing: labels that may be wrong, what stands twice, what leaks.
+
+    `gateway forge run` does so too, and the bundle's card has the numbers. Exit code 1 where that would refuse it.
+    """
+    from gateway.cli import data_tables
+    from gateway.forge import data as dividing
+    from gateway.forge import data_checks
+
+    try:
+        wanted = settled(recipe, data, named_after(data), None, Console(stderr=True))
+        found = data_checks.check(wanted, dividing.load(wanted))
+    except (FileNotFoundError, ValueError) as error:
+        raise ConfigInvalid(str(error)) from None
+    if is_json:
+        click.echo(json.dumps(found.everything(), indent=1))
+    else:
+        data_tables.show(found, Console(width=None if sys.stdout.isatty() else FILE_WIDTH), show)
+    if found.problems():
+        raise click.exceptions.Exit(1)
 
 
 @forge.command()

@@ -56,14 +56,17 @@ def make(
     knowledge: Knowledge,
     trained: Trained,
     measured: dict[str, Measured],
+    checked: dict[str, Any],
     work: Path,
     out: Path,
     console: Console,
 ) -> Path:
     """Write the bundle to `out`, replacing what is there only when the new one is whole. Returns `out`.
 
-    The reference graph, too large to ship, stays in `work`. Raises ValueError if the graphs fail parity or `out` holds
-    anything else than a bundle, InferenceFailed if the bundle does not answer as it was made to.
+    `checked` is what `data_checks` found. The reference graph, too large to ship, stays in `work`.
+
+    Raises ValueError if the graphs fail parity or `out` holds anything else than a bundle, InferenceFailed if the
+    bundle does not answer as it was made to.
     """
     work.mkdir(parents=True, exist_ok=True)
     scratch = folders.scratch(out)
@@ -75,7 +78,7 @@ def make(
         shutil.move(scratch / export.REFERENCE, work / export.REFERENCE)
         runs = recalibrate.runners(scratch, export.PRECISIONS, tokenization)
         fitted = recalibrate.fit_all(scratch, runs, recipe, data, knowledge, console)
-        metrics = {"students": measured, "parity": parity, "fitted": recalibrate.accuracies(fitted)}
+        metrics = {"students": measured, "parity": parity, "fitted": recalibrate.accuracies(fitted), "checks": checked}
         answers = _golden(data, fitted, recalibrate.runner(work / export.REFERENCE, tokenization), runs)
         if not answers:
             console.print("[yellow]warning:[/] no golden answers: the precisions agree on no label's name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gateway.forge import data_lines
 from gateway.model.bundle import Manifest
 from gateway.model.certificate import Certificate, Confidence
 
@@ -10,8 +11,10 @@ NAME = "CARD.md"
 
 def write(manifest: Manifest, certificate: Certificate) -> str:
     """The card of a bundle, from what it says of itself alone."""
-    parts = [_head(manifest), _students(manifest), _fidelity(manifest), _promises(certificate), _terms(manifest)]
-    return "\n\n".join(parts) + "\n"
+    parts = [_head(manifest), _students(manifest), _fidelity(manifest), _promises(certificate)]
+    if checked := manifest.metrics.get("checks"):
+        parts.append("## Data\n\n" + "\n".join(f"- {line}" for line in data_lines.of(checked)))
+    return "\n\n".join([*parts, _terms(manifest)]) + "\n"
 
 
 def warnings(certificate: Certificate) -> list[str]:

@@ -17,6 +17,8 @@ LEAST = 4
 """Questions in each of the parts that measure or fit: fewer fit nothing. A certificate takes far more; see certify."""
 DIVIDED_FROM = 8
 """Questions of an intent: with fewer it only trains."""
+FEW = 20
+"""Questions of an intent: fewer are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +86,12 @@ def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
 
 def _harvested(recipe: Recipe, hashes: dict[str, str], known: Sequence[Labelled]) -> list[list[Labelled]]:
     """The questions of each file of `harvest`, without those that are known already, or by a file before."""
-    seen, found = {_plain(row.text) for row in known}, []
+    seen, found = {text_key(row.text) for row in known}, []
     for name in recipe.data.harvest:
         source = recipe.locate(name)
         hashes[name] = texts.sha256(source)
-        rows = [row for row in _unique(texts.read(source)) if row.category and _plain(row.text) not in seen]
-        seen |= {_plain(row.text) for row in rows}
+        rows = [row for row in _unique(texts.read(source)) if row.category and text_key(row.text) not in seen]
+        seen |= {text_key(row.text) for row in rows}
         found.append(rows)
     return found
 
@@ -98,8 +100,8 @@ def _unseen(
     rows: Sequence[Labelled], excluded: AbstractSet[str], harvested: Sequence[Sequence[Labelled]]
 ) -> tuple[Labelled, ...]:
     """Of excluded intents that no harvest teaches, and no question that one does."""
-    taught = {_plain(row.text) for some in harvested for row in some}
-    return tuple(row for row in rows if row.category in excluded and _plain(row.text) not in taught)
+    taught = {text_key(row.text) for some in harvested for row in some}
+    return tuple(row for row in rows if row.category in excluded and text_key(row.text) not in taught)
 
 
 def _all_outliers(recipe: Recipe, hashes: dict[str, str]) -> list[list[str]]:
@@ -136,11 +138,12 @@ def _unique(rows: list[Labelled]) -> list[Labelled]:
     """The first of each text, so that no question stands on both sides of a division."""
     seen: dict[str, Labelled] = {}
     for row in rows:
-        seen.setdefault(_plain(row.text), row)
+        seen.setdefault(text_key(row.text), row)
     return list(seen.values())
 
 
-def _plain(text: str) -> str:
+def text_key(text: str) -> str:
+    """The same for texts that differ in case and spaces alone: they count as one."""
     return " ".join(text.lower().split())
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 
 from gateway.forge import bundle as bundling
-from gateway.forge import data, folders, graph, incremental, knowledge, parent
+from gateway.forge import data, data_checks, folders, graph, incremental, knowledge, parent
 from gateway.forge.bundle import Trained
 from gateway.forge.data import Data
 from gateway.forge.head import Head
@@ -44,6 +44,7 @@ def run(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
             raise ValueError(f"{out} is the parent itself; name another folder or version")
         check_follows(before, recipe, seen)
         _say_sizes(before, seen, console)
+        checked = data_checks.passed(recipe, seen, console)
         read, pooled = parent.read(before), parent.pooled(before)
         console.print("fitting the last layer ...")
         head = _head(read, seen, recipe.extend, lambda texts: hidden(read.weights, pooled(texts)))
@@ -58,7 +59,7 @@ def run(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
         )
         measured = {str(read.shape.num_hidden_layers): {"accuracy": _accuracy(trained, seen)}}
         known = knowledge.of(recipe, seen)
-        return bundling.make(recipe, seen, known, trained, measured, work / "export", out, console)
+        return bundling.make(recipe, seen, known, trained, measured, checked, work / "export", out, console)
 
 
 def check_follows(before: Bundle, recipe: Recipe, seen: Data) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import zlib
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ ALIKE = 0.8
 but no other way of asking, which is what training wants."""
 BANDS, ROWS = 16, 4
 """A pair that is ALIKE has a band in common with 99.98 %, one at 0.4 with 34 %."""
-PRIME = (1 << 61) - 1
-SEED = 1997
+SURE = 0.6
+"""Of the least hashes of two texts, the share that both have, below which they are not compared: a pair that is ALIKE
+has so many with 99.99 %."""
+_FACTORS = np.random.default_rng(1997).integers(1, 1 << 63, (2, BANDS * ROWS, 1), np.uint64) | np.uint64(1)
 
 _NOT_A_WORD = re.compile(r"[\W_]+")
 _DIGITS = re.compile(r"\d+")
@@ -36,9 +39,6 @@ class Texts:
     """Texts without near duplicates, each known by the number that it was added with."""
 
     def __init__(self) -> None:
-        chance = np.random.default_rng(SEED)
-        self._factors = chance.integers(1, 1 << 28, (BANDS * ROWS, 1), np.uint64)
-        self._shifts = chance.integers(0, PRIME, (BANDS * ROWS, 1), np.uint64)
         self._runs: list[frozenset[int]] = []
         self._bands: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
 
@@ -48,7 +48,7 @@ class Texts:
     def add(self, text: str) -> int | None:
         """The number of the first that is nearly the same; None, and it is added, where there is none."""
         runs = _runs(text)
-        bands = self._banded(runs)
+        bands = _banded(_least(runs))
         others = sorted({number for band in bands for number in self._bands.get(band, ())})
         for number in others:
             if _alike(runs, self._runs[number]) >= ALIKE:
@@ -58,10 +58,32 @@ class Texts:
         self._runs.append(runs)
         return None
 
-    def _banded(self, runs: frozenset[int]) -> list[tuple[int, bytes]]:
-        each: NDArray[np.uint64] = np.fromiter(runs, np.uint64, len(runs))
-        least = ((each * self._factors + self._shifts) % np.uint64(PRIME)).min(axis=1).reshape(BANDS, ROWS)
-        return [(number, band.tobytes()) for number, band in enumerate(least)]
+
+def pairs(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
+    """The numbers of all pairs that are nearly the same, (lower, higher)."""
+    runs = [_runs(text) for text in texts]
+    least = np.stack([_least(one) for one in runs]) if runs else np.empty((0, BANDS * ROWS), np.uint64)
+    bands: defaultdict[tuple[int, bytes], list[int]] = defaultdict(list)
+    for number, one in enumerate(runs):
+        own = _banded(least[number])
+        others = np.array(sorted({other for band in own for other in bands.get(band, ())}), np.int64)
+        for other in others[(least[others] == least[number]).mean(axis=1) >= SURE].tolist():
+            if _alike(one, runs[other]) >= ALIKE:
+                yield other, number
+        for band in own:
+            bands[band].append(number)
+
+
+def _least(runs: frozenset[int]) -> NDArray[np.uint64]:
+    """[BANDS x ROWS]: the least hash of any run, by each function: a product by an odd number of 64 bits, of which the
+    high half is folded into the low one, and multiplied again, so that no two functions order the runs alike."""
+    each: NDArray[np.uint64] = np.fromiter(runs, np.uint64, len(runs)) * _FACTORS[0]
+    each ^= each >> np.uint64(32)
+    return (each * _FACTORS[1]).min(axis=1)
+
+
+def _banded(least: NDArray[np.uint64]) -> list[tuple[int, bytes]]:
+    return [(number, band.tobytes()) for number, band in enumerate(least.reshape(BANDS, ROWS))]
 
 
 def _runs(text: str) -> frozenset[int]:

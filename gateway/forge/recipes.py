@@ -71,10 +71,12 @@ class DataSection(_Section):
 
     `harvest` are more questions, and `harvest_outliers` more texts that nothing answers, as `gateway harvest` writes
     them. Each file is divided by itself: what trains, calibrates and certifies among the others stays what it was.
+    `never` are files (likewise) whose questions must not train: what the bundle is to be measured on.
     """
 
     questions: str
     exclude_intents: str = ""
+    never: tuple[str, ...] = ()
     outliers: tuple[OutlierSection, ...] = ()
     harvest: tuple[str, ...] = ()
     harvest_outliers: tuple[str, ...] = ()
@@ -229,6 +231,8 @@ class Recipe(_Section):
         if self.data.exclude_intents and not self._has(self.data.exclude_intents):
             left_out.append(f"exclude_intents {self.data.exclude_intents!r}")
             change["exclude_intents"] = ""
+        change["never"] = tuple(one for one in self.data.never if self._has(one.partition("#")[0]))
+        left_out += [f"never {one!r}" for one in self.data.never if one not in change["never"]]
         change["outliers"] = tuple(one for one in self.data.outliers if self._has(one.file))
         missing = dict.fromkeys(one.file for one in self.data.outliers if one not in change["outliers"])
         left_out += [f"outliers {name!r}" for name in missing]

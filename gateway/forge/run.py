@@ -15,7 +15,20 @@ from rich.console import Console
 from safetensors.torch import load_file, save_file
 from scipy.special import log_softmax
 
-from gateway.forge import bases, choose, data, distil, folders, graph, knowledge, lineage, measure, teacher, variations
+from gateway.forge import (
+    bases,
+    choose,
+    data,
+    data_checks,
+    distil,
+    folders,
+    graph,
+    knowledge,
+    lineage,
+    measure,
+    teacher,
+    variations,
+)
 from gateway.forge import bundle as bundling
 from gateway.forge.bundle import Trained
 from gateway.forge.data import Data
@@ -53,7 +66,9 @@ class Forge:
 
     def teacher_decides(self, section: TeacherSection) -> list[object]:
         recipe, base = self.recipe, self.recipe.base_of(section)
-        divided = recipe.data.model_dump(exclude={"attribution": True, "outliers": {"__all__": {"attribution": True}}})
+        divided = recipe.data.model_dump(
+            exclude={"attribution": True, "never": True, "outliers": {"__all__": {"attribution": True}}}
+        )
         seen = [self.data.hashes, divided, sorted(self.data.labels)]
         return [teacher.STEP_VERSION, seen, section.model_dump(), base.sha256, base.files]
 
@@ -99,6 +114,7 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
         seen = data.load(recipe)
         forge = Forge(recipe, seen, knowledge.of(recipe, seen), work, console, cache)
         _say_sizes(forge)
+        checked = data_checks.passed(recipe, seen, console)
         base = forge.base(recipe.student_base)
         _check_depths(recipe, Shape.read(base))
         lessons = _lessons(forge, [_teach(forge, number) for number in range(1, len(recipe.teachers) + 1)])
@@ -112,6 +128,7 @@ def run(recipe: Recipe, work: Path, out: Path, cache: Path, console: Console) ->
             forge.knowledge,
             trained(recipe, restore(forge, students[layers], layers), base),
             {str(key): value for key, value in measured.items()},
+            checked,
             work / "export",
             out,
             console,

@@ -38,6 +38,8 @@ def read(source: Path, split: str = "") -> list[Labelled]:
             Labelled(row.text.strip(), row.category.strip(), row.document.strip())
             for row in parse(_content(source), split)
         ]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{source}: {_not_utf8(error)}") from error
     except (ValueError, KeyError, TypeError, AttributeError, csv.Error, OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{source}: not readable as {kind or 'text'}: {error!r}") from error
     rows = [row for row in rows if row.text]
@@ -55,6 +57,14 @@ def sha256(source: Path) -> str:
 def _content(source: Path) -> str:
     data = source.read_bytes()
     return (gzip.decompress(data) if source.suffix == ".gz" else data).decode("utf-8-sig")
+
+
+def _not_utf8(error: UnicodeDecodeError) -> str:
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return (
+        f"line {line}: the byte 0x{error.object[error.start]:02X} is not UTF-8 ({error.reason}). Save the file as "
+        "UTF-8; it may be in Latin-1 or Windows-1252 now"
+    )
 
 
 def _csv(content: str, _split: str) -> Iterator[Labelled]:
