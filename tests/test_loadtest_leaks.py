@@ -104,7 +104,7 @@ def test_the_command_tells_what_it_did_and_fails_where_something_leaks(
     assert result.exit_code == 0, result.output
     told = json.loads(out.read_text())
     assert (told["kind"], told["cases"], told["leaks"], told["valid"]) == ("leaks", 300, 0, True)
-    assert generation.OPEN_ROWS == before  # as it was
+    assert before == generation.OPEN_ROWS  # as it was
     break_masks(monkeypatch)
     broken = CliRunner().invoke(main, ["leaks", "--cases", "300", "--no-dates"])
     assert broken.exit_code == 1
