@@ -14,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
 from gateway.forge import data, parity, recipes
+from gateway.forge import extend as extending
 from gateway.model import bundle as bundles
 from gateway.model.bundle import LabelPart
 from gateway.model.engine import Engine
@@ -68,6 +69,7 @@ def extend(place: Path, *more: str) -> Result:
     return CliRunner().invoke(cli, ["forge", "run", str(place / "recipe.toml"), *named, *folders, *more])
 
 
+@pytest.mark.timeout(300)
 def test_a_bundle_learns_a_label_and_keeps_the_others(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parity, "MIN_AGREEMENT", 0.9)  # random weights take rounding worse than trained ones
     result = extend(place, "--harvest-outliers", str(place / "nothing.jsonl"))
@@ -125,3 +127,17 @@ def test_a_recipe_that_extends_names_its_parent(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(MINIMAL + "[extend]\n")
     with pytest.raises(ValueError, match="which bundle"):
         recipes.load(tmp_path / "recipe.toml")
+
+
+def test_the_next_turn_names_the_harvests_of_all_before(place: Path) -> None:
+    """Wherever they lie by then."""
+    moved = shutil.move(place / "harvest.csv", place / "first.csv")
+    recipe = recipes.load(place / "recipe.toml", data={"harvest": [str(moved)]})
+    now, seen = tiny.manifest(place / "1"), data.load(recipe)
+    grown = now.model_copy(update={"data": now.data | {"/elsewhere/harvest.csv": seen.hashes[str(moved)]}})
+    tiny.rewrite(place / "1", grown)
+    before = bundles.load(place / "1")
+    extending.check_follows(before, recipe, seen)
+    alone = recipes.load(place / "recipe.toml")
+    with pytest.raises(ValueError, match=r"\(/elsewhere/harvest\.csv\)"):
+        extending.check_follows(before, alone, data.load(alone))

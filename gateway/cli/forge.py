@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from gateway.knowledge.documents import slug
 
 if TYPE_CHECKING:
     from gateway.forge.recipes import Recipe
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
 @click.group()
@@ -39,8 +41,8 @@ def forge() -> None:
 @click.option("--layers", help="Depths to try instead of the recipe's, for example 3,6.")
 @click.option("--version", help="Of the bundle, instead of the recipe's.")
 @click.option("--parent", type=click.Path(path_type=Path, exists=True), help="Give that bundle more labels: no torch.")
-@click.option("--harvest", type=click.Path(path_type=Path, exists=True), help="Questions that `gateway harvest` wrote.")
-@click.option("--harvest-outliers", type=click.Path(path_type=Path, exists=True), help="What nothing answers, of it.")
+@click.option("--harvest", type=FILE, multiple=True, help="Questions that `gateway harvest` wrote; may be repeated.")
+@click.option("--harvest-outliers", type=FILE, multiple=True, help="What nothing answers, of it; may be repeated.")
 @click.option("--json", "is_json", is_flag=True, help="Print the bundle's metrics as JSON; progress goes to stderr.")
 def run(
     recipe: Path,
@@ -51,8 +53,8 @@ def run(
     layers: str | None,
     version: str | None,
     parent: Path | None,
-    harvest: Path | None,
-    harvest_outliers: Path | None,
+    harvest: tuple[Path, ...],
+    harvest_outliers: tuple[Path, ...],
     is_json: bool,
 ) -> None:
     """Distil, export, calibrate and certify what RECIPE describes.
@@ -85,17 +87,18 @@ def _made(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
 
 
 def _further(
-    version: str | None, parent: Path | None, harvest: Path | None, harvest_outliers: Path | None
+    version: str | None, parent: Path | None, harvest: Sequence[Path], harvest_outliers: Sequence[Path]
 ) -> dict[str, dict[str, Any]]:
     """What the command line lays over the recipe's sections."""
-    bundle = {"version": version} if version else {}
-    data = {
-        key: [str(file.absolute())]
-        for key, file in (("harvest", harvest), ("harvest_outliers", harvest_outliers))
-        if file is not None
+    named = {"harvest": harvest, "harvest_outliers": harvest_outliers}
+    found: dict[str, dict[str, Any]] = {
+        "bundle": {"version": version} if version else {},
+        "data": {key: [str(file.absolute()) for file in files] for key, files in named.items() if files},
     }
-    extend = {"bundle": bundle | {"parent": str(parent.absolute())}, "extend": {}} if parent is not None else {}
-    return {"bundle": bundle, "data": data, **extend}
+    if parent is not None:
+        found["bundle"]["parent"] = str(parent.absolute())
+        found["extend"] = {}
+    return found
 
 
 @forge.command()

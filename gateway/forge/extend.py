@@ -1,8 +1,8 @@
 """`gateway forge run --parent`: a bundle with more labels, out of the one that is there; minutes, and no torch.
 
-The encoder stays as it is, so what is stored keeps its vectors, retrieval finds what it found, and a label's
-question is read as it was. Only the last layer of the answer head is fitted, on the parent's own questions and those of
-the harvest, and then everything that is fitted on a graph's outputs: confidences, thresholds, the certificate.
+The encoder stays as it is, so that retrieval finds what it found, and nothing that it told apart is lost. Only the
+last layer of the answer head is fitted, on the parent's own questions and those of the harvest, and then everything
+that is fitted on a graph's outputs: confidences, thresholds, the certificate.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def check_follows(before: Bundle, recipe: Recipe, seen: Data) -> None:
     """ValueError unless the data is the parent's, divided alike, and more beside it: else what has trained the parent
     might certify its child."""
     was, now = before.manifest.recipe.get("data", {}), recipe.data.model_dump(mode="json")
-    others = [name for name, digest in before.manifest.data.items() if seen.hashes.get(name) != digest]
+    found = {*seen.hashes.values()}  # not by name: a harvest may lie somewhere else now
+    others = [name for name, digest in before.manifest.data.items() if digest not in found]
     others += [name for name in SAME if was.get(name) != now[name]]
     if _outliers(was) != _outliers(now):
         others.append("outliers")
