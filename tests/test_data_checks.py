@@ -15,7 +15,6 @@ from gateway.forge import data_checks, data_lines
 from gateway.forge.data import load
 from gateway.forge.data_checks import Findings
 from gateway.forge.recipes import Recipe
-from gateway.forge.recipes import load as load_recipe
 from tests.test_data import recipe, texts
 from tests.test_label_noise import questions
 
@@ -45,18 +44,6 @@ def test_a_text_with_several_labels_is_reported(tmp_path: Path) -> None:
     found = checked(recipe(tmp_path, rows))
     assert found.contradictions == {"why was it declined at the shop": ["card", "transfer"]}
     assert found.problems() == []
-
-
-def test_what_nearly_trains_is_counted_where_it_measures(tmp_path: Path) -> None:
-    held = in_part(tmp_path, "certify")
-    # As the twin of a question that certifies: its label has enough questions, so it may land in any part.
-    rows = [*ROWS, *((f"{held} {word}", "card") for word in ("now", "ok", "so"))]
-    wanted = recipe(tmp_path, rows)
-    near = checked(wanted).summary()["near"]
-    divided = load(wanted)
-    others = {row.text for row in divided.train} & {text for text, _ in rows if text.startswith(held)}
-    assert others
-    assert sum(near.get("train", {}).values()) + sum(near.get("certify", {}).values()) >= 1
 
 
 def test_nearly_the_same_with_another_label_is_reported(tmp_path: Path) -> None:
@@ -133,10 +120,9 @@ def test_a_run_ends_with_what_is_refused(tmp_path: Path) -> None:
         data_checks.passed(wanted, load(wanted), Console(file=io.StringIO()))
 
 
-def test_the_files_that_must_not_train_decide_no_step(tmp_path: Path) -> None:
-    """`never` changes nothing of what is made, so it is not among what a finished step was made by."""
-    with_never = load_recipe(recipe(tmp_path, ROWS, data=measured_on(tmp_path, "x")).source)
-    assert load(with_never) == load(recipe(tmp_path, ROWS))
+def test_the_files_that_must_not_train_move_no_question(tmp_path: Path) -> None:
+    with_never = load(recipe(tmp_path, ROWS, data=measured_on(tmp_path, "x")))
+    assert with_never == load(recipe(tmp_path, ROWS))
 
 
 def run(folder: Path, *arguments: str) -> Result:

@@ -51,6 +51,13 @@ def test_what_the_base_cannot_give_is_refused(forge: Any, change: dict[str, Any]
         _check_depths(forge.recipe.model_copy(update={"student": student}), tiny.SHAPE)
 
 
+def test_the_files_that_must_not_train_decide_no_step(forge: Any) -> None:
+    section = forge.recipe.data.model_copy(update={"never": ("test.csv",)})
+    with_never = replace(forge, recipe=forge.recipe.model_copy(update={"data": section}))
+    for one in forge.recipe.teachers:
+        assert with_never.teacher_decides(one) == forge.teacher_decides(one)
+
+
 def test_steps_of_other_decisions_have_changed(forge: Any) -> None:
     from gateway.forge.steps import Done, key_of
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import assembly
+from gateway.cli import doctor
 from gateway.config import Config, KnowledgeSection, ModelSection
 from gateway.errors import BundleInvalid
 from gateway.forge import lineage
@@ -15,6 +16,8 @@ from gateway.forge.recipes import load
 from gateway.model import bundle as bundles
 from gateway.model import versions
 from gateway.registry import promotion
+from gateway.workers.fleet import Fleet
+from gateway.workers.pace import Pace
 from tests import tiny
 from tests.test_recipes import MINIMAL, written
 
@@ -55,6 +58,20 @@ async def test_the_promoted_version_serves_until_it_is_swapped(folder: Path) -> 
 async def test_nothing_promoted_is_no_bundle(folder: Path) -> None:
     with pytest.raises(BundleInvalid, match="none is promoted"):
         await assembly.build(Config(model=ModelSection(bundle=folder)))
+
+
+def test_workers_keep_the_version_that_they_were_started_with(folder: Path) -> None:
+    promote(folder, "1")
+    config = Config(model=ModelSection(bundle=folder))
+    fleet = Fleet(config, folder, ("true",), Pace.of(config.server))
+    promote(folder, "2")
+    assert fleet.bundle == (folder / "1").resolve()
+
+
+def test_the_doctor_looks_at_the_promoted_version(folder: Path) -> None:
+    assert doctor.guarded("bundle", lambda: doctor.bundle(ModelSection(bundle=folder))).level is doctor.Level.FAIL
+    promote(folder, "1")
+    assert doctor.bundle(ModelSection(bundle=folder)).level is doctor.Level.OK
 
 
 def test_a_recipe_s_parent_is_named_by_its_hash(folder: Path) -> None:

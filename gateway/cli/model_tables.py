@@ -18,6 +18,8 @@ from gateway.registry.facts import Version
 
 SHOWN = 15
 """Intents that are shown; --json has all of them."""
+SERVED, OTHERS = "variants.int8.", ("variants.fp16.", "variants.fp32.")
+"""Of the names in a certificate."""
 COLOURS = {"passed": "green", "failed": "bold red", "waived": "yellow", "skipped": "dim"}
 
 
@@ -50,7 +52,7 @@ def _cells(said: dict[str, Any]) -> list[str]:
 
 
 def show_differences(one: str, other: str, found: dict[str, Any], console: Console) -> None:
-    """What is not the same, by part."""
+    """What is not the same, by part; of certificates that of the 8-bit graph, which a CPU serves by."""
     table = _table("", one, other)
     labels = found["labels"]
     for name in ("added", "removed"):
@@ -59,7 +61,8 @@ def show_differences(one: str, other: str, found: dict[str, Any], console: Conso
     parts = {"document of": labels["documents"]} | {name: some for name, some in found.items() if name != "labels"}
     for part, pairs in parts.items():
         for name, (before, after) in pairs.items():
-            table.add_row(f"{part} {name}", _value(before), _value(after))
+            if not name.startswith(OTHERS):
+                table.add_row(f"{part} {name.removeprefix(SERVED)}", _value(before), _value(after))
         table.add_section()
     console.print(table if table.row_count else f"{one} and {other} say the same of themselves")
 
@@ -107,6 +110,8 @@ def _value(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):  # a parent
+        return f"{value['name']}/{value['version']}"
     text = str(value)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
