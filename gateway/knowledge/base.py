@@ -34,7 +34,7 @@ from gateway.knowledge.library import Library
 from gateway.knowledge.merges import Merges
 from gateway.knowledge.segment import Entry
 from gateway.knowledge.segment_files import SegmentFiles
-from gateway.knowledge.store import Store
+from gateway.knowledge.store import MOST_READ, Store
 from gateway.knowledge.turns import Known, Turn, Turns
 from gateway.types import Document, StoredFigures
 
@@ -235,7 +235,9 @@ class KnowledgeBase:
     async def _catch_up(self, known: Known) -> None:
         async with self._catching_up:
             stamp = self._store.stamp()
-            while changes := self._store.changes(self._applied):
+            is_more = True  # what is written from here on changes the stamp, or is caught up with by who writes it
+            while is_more and (changes := self._store.changes(self._applied)):
+                is_more = len(changes) == MOST_READ
                 # Beside questions, where there is much to read, divide or index.
                 is_much = len(changes) > MUCH or any(one.seq not in known.entries for one in changes if one.op == "put")
                 of = self._turns.of

@@ -46,6 +46,8 @@ SAMPLED = 512
 """Of the documents that have a word, if only some may be read: as many are looked at, at least. Of a word that half of
 them may show, that tells how rare it is to 4 %."""
 
+MOST_KNOWN = 1 << 16
+"""Words of which a language's terms are kept: some 10 MB."""
 _WORD = re.compile(r"[^\W_]+")
 _ACCENT = re.compile("[\u0300-\u036f]")
 LANGUAGES = ("none", *Stemmer.algorithms())
@@ -69,7 +71,37 @@ class Analyzer:
     def __init__(self, language: str = LANGUAGE) -> None:
         self.language = language
         self._own = threading.local()  # a stemmer for each thread: one is not made for two
-        self._unsaid = frozenset(self._stems(sorted(STOPWORDS.get(language, ()))))
+        self._known: dict[str, int] = {}
+        self._unsaid = frozenset(self._hashed(sorted(STOPWORDS.get(language, ()))))
+
+    def document(self, document: Document) -> Words:
+        """What it says, its title TITLE_WEIGHT times."""
+        counts = Counter(self._terms(document.text))
+        for term in self._terms(document.title):
+            counts[term] += TITLE_WEIGHT
+        return _words_of(counts)
+
+    def question(self, text: str) -> Hashes:
+        """The terms to look for: without words that people put around any question, unless there are no others. A
+        collection of articles does not have them, so that they would count as rare ones."""
+        terms = set(self._terms(text))
+        return np.array(sorted(terms - self._unsaid or terms), np.uint32)
+
+    def _terms(self, text: str) -> list[int]:
+        """Of each word, in their order."""
+        return self._hashed(
+            _WORD.findall(text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower())
+        )
+
+    def _hashed(self, words: list[str]) -> list[int]:
+        """Those of words that were seen lately are kept: most are of a few thousand, and to stem is what takes long."""
+        known = self._known
+        if new := [word for word in dict.fromkeys(words) if word not in known]:
+            if len(known) > MOST_KNOWN:
+                known = self._known = {}
+                new = list(dict.fromkeys(words))
+            known.update(zip(new, map(_hash, self._stems(new)), strict=True))
+        return [known[word] for word in words]
 
     def _stems(self, words: list[str]) -> list[str]:
         if self.language == "none":
@@ -78,25 +110,10 @@ class Analyzer:
             self._own.stemmer = Stemmer.Stemmer(self.language)
         return list(self._own.stemmer.stemWords(words))
 
-    def document(self, document: Document) -> Words:
-        """What it says, its title TITLE_WEIGHT times."""
-        counts = Counter(self._words(document.text))
-        for word in self._words(document.title):
-            counts[word] += TITLE_WEIGHT
-        return _words_of(counts)
 
-    def question(self, text: str) -> Hashes:
-        """The terms to look for: without words that people put around any question, unless there are no others. A
-        collection of articles does not have them, so that they would count as rare ones."""
-        words = set(self._words(text))
-        return np.array(sorted([zlib.crc32(word.encode()) for word in words - self._unsaid or words]), np.uint32)
-
-    def _words(self, text: str) -> list[str]:
-        # Stemmers know accents; who types a question often leaves them out.
-        words = self._stems(
-            _WORD.findall(text.lower() if text.isascii() else unicodedata.normalize("NFKC", text).lower())
-        )
-        return words if text.isascii() else [_ACCENT.sub("", unicodedata.normalize("NFKD", word)) for word in words]
+def _hash(stem: str) -> int:
+    """Stemmers know accents; who types a question often leaves them out."""
+    return zlib.crc32((stem if stem.isascii() else _ACCENT.sub("", unicodedata.normalize("NFKD", stem))).encode())
 
 
 @functools.cache
@@ -107,8 +124,8 @@ def analyzer(language: str) -> Analyzer:
     return Analyzer(language)
 
 
-def _words_of(counts: Counter[str]) -> Words:
-    terms = np.array([zlib.crc32(word.encode()) for word in counts], np.uint32)
+def _words_of(counts: Counter[int]) -> Words:
+    terms = np.fromiter(counts, np.uint32, len(counts))
     often = np.minimum(np.fromiter(counts.values(), np.int64, len(counts)), 255).astype(np.uint8)
     order = np.argsort(terms, kind="stable")
     return Words(terms[order], often[order])

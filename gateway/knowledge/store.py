@@ -44,6 +44,8 @@ COPIED_AT_ONCE = 1024
 """Pages, between which a snapshot says how far it is."""
 PREPARING_SECONDS = 600.0
 """For so long others wait where one process makes the tables of this version of those of an earlier one."""
+MOST_READ = 10_000
+"""Changes of the log that are read together."""
 
 
 class Store:
@@ -92,7 +94,7 @@ class Store:
         """Of those that there are."""
         return history.places(self._rows)
 
-    def changes(self, after: int, most: int = 10_000) -> list[Changed]:
+    def changes(self, after: int, most: int = MOST_READ) -> list[Changed]:
         """The log after that number, in order."""
         return history.changes(self._rows, after, most)
 
