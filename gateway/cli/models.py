@@ -16,14 +16,14 @@ from rich.console import Console
 
 from gateway.cli import model_tables, pairing, rollout
 from gateway.cli.evaluate import FILE_WIDTH
-from gateway.cli.main import Failure, Refused
+from gateway.cli.main import Failure, NotReached, Refused
 from gateway.errors import BundleInvalid, ConfigInvalid, Unavailable
 from gateway.forge.paired import Comparison
 from gateway.model import bundle as bundles
 from gateway.model import versions
 from gateway.model.bundle import Bundle
 from gateway.model.versions import Event, Gate, Registry
-from gateway.registry import differences, facts, gates, promotion
+from gateway.registry import differences, facts, gates, mlflow, promotion
 
 MARGIN = 0.01
 FORCE = "--force promotes it all the same, which is recorded"
@@ -179,6 +179,28 @@ def rollback(name: str, root: Path, why: str, server: str | None, timeout: float
             "rollback", before.version, before.manifest_sha256, why=why, server=server or "", gates=found
         )
         _decided(folder, event, registry, server, timeout, is_json)
+
+
+@models.command()
+@click.argument("name")
+@click.option("--mlflow", "uri", required=True, metavar="URI", help="Its tracking server: http://HOST:PORT.")
+@click.option("--experiment", default="cascade-gateway", show_default=True, help="Made where there is none.")
+@ROOT
+def log(name: str, uri: str, experiment: str, root: Path) -> None:
+    """Write what NAME (NAME/VERSION, or the promoted one) says of itself into MLflow, as a run.
+
+    A token in MLFLOW_TRACKING_TOKEN goes with it. Files stay here.
+    """
+    bundle = bundles.load(versions.serving(_folder(root, name)))
+    try:
+        tracking = mlflow.Tracking(uri, os.environ.get("MLFLOW_TRACKING_TOKEN", ""))
+    except ValueError as error:
+        raise ConfigInvalid(f"--mlflow {error}") from None
+    try:
+        run_id = tracking.log(experiment, bundle.id, facts.of(bundle))
+    except Unavailable as error:
+        raise NotReached(str(error)) from None
+    click.echo(f"{bundle.id} is run {run_id} of {experiment}")
 
 
 def _examined(
