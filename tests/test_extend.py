@@ -85,7 +85,9 @@ def test_a_bundle_learns_a_label_and_keeps_the_others(place: Path, monkeypatch: 
     assert (was.argmax(axis=1) == now.argmax(axis=1)).mean() > 0.85
     assert np.allclose(sense, sense_now, atol=1e-4), "the encoder stays"
     assert (Engine(after, "cpu").outputs(FRESH[::3])[0].argmax(axis=1) == 3).mean() > 0.5
-    assert "with the encoder of tiny/1 as it is" in (place / "2" / "CARD.md").read_text()
+    card = (place / "2" / "CARD.md").read_text()
+    assert "with the encoder of tiny/1 as it is" in card
+    assert "## The student" in card
 
 
 @pytest.mark.parametrize(

@@ -148,13 +148,13 @@ def export(
     layers: str | None,
 ) -> None:
     """Write a finished run's student as one ONNX file, in the layout and precision that another server wants."""
-    from gateway.forge import bases, run
+    from gateway.forge import bases, single
 
     console = Console(stderr=True)
     try:
         wanted = settled(recipe, data, name or named_after(data), layers, console)
         folder = work or default_work(wanted)
-        run.export_single(wanted, folder, assembly.cache_folder() / "bases", path, precision, layout, console)
+        single.export(wanted, folder, assembly.cache_folder() / "bases", path, precision, layout, console)
     except (FileNotFoundError, ValueError, bases.BaseMissing) as error:
         raise ConfigInvalid(str(error)) from None
     click.echo(f"{path}: {layout}, {precision}")

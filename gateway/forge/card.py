@@ -71,6 +71,9 @@ def _students(manifest: Manifest) -> str:
         cells = [f"{one[name]:.1%}" if one.get(name, 2) <= 1 else f"{one.get(name, 0):,.0f}" for name in names]
         mark = " (this one)" if int(layers) == manifest.layers else ""
         rows.append(f"| {layers}{mark} | " + " | ".join(cells) + " |")
+    if manifest.recipe.get("extend"):  # there was nothing to choose from
+        share = measured[str(manifest.layers)]["accuracy"]
+        return f"## The student\n\nAccuracy on the development questions, which trained nothing: {share:.1%}."
     return (
         "## Which student\n\n" + "\n".join(rows) + "\n\n"
         "Accuracy on the development questions, which trained nothing. Retrieval: the right document comes first, by "

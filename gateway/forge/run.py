@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from rich.console import Console
 from safetensors.torch import load_file, save_file
@@ -34,7 +33,6 @@ from gateway.forge.bundle import Trained
 from gateway.forge.data import Data
 from gateway.forge.distil import TransferSet
 from gateway.forge.encoder import Student, from_base
-from gateway.forge.graph import Layout, Precision
 from gateway.forge.knowledge import Knowledge
 from gateway.forge.recipes import BaseSection, Recipe, TeacherSection
 from gateway.forge.shape import Shape
@@ -320,38 +318,3 @@ def _measure(forge: Forge, done: Done, layers: int) -> choose.Measured:
     made = forge.steps.run(f"measure-{layers}", forge.measure_decides(done.key), make)
     found: choose.Measured = json.loads((made.folder / "measured.json").read_text())
     return found
-
-
-def export_single(
-    recipe: Recipe, work: Path, cache: Path, path: Path, precision: Precision, layout: Layout, console: Console
-) -> None:
-    """Write the chosen student of a finished run as one graph. FileNotFoundError if the run has not got that far.
-
-    Says so where the run was made from another recipe, data or code than they are now.
-    """
-    measured = {layers: work / f"measure-{layers}" / "measured.json" for layers in recipe.student.layers}
-    missing = [str(file) for file in measured.values() if not file.is_file()]
-    if missing:
-        raise FileNotFoundError(f"no finished run in {work} ({missing[0]} is not there): gateway forge run first")
-    layers = choose.best({layers: json.loads(file.read_text()) for layers, file in measured.items()})
-    _say_changes(recipe, work, cache, layers, console)
-    weights = load_file(work / f"student-{layers}" / "student.safetensors")
-    student = from_base(bases.find(recipe.student_base, cache, recipe.locate), layers, len(weights["answer.bias"]))
-    student.load_state_dict(weights)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph.build(student.shape, merged(student), precision, layout), path)
-
-
-def _say_changes(recipe: Recipe, work: Path, cache: Path, layers: int, console: Console) -> None:
-    try:
-        seen = data.load(recipe)
-        changed = Forge(recipe, seen, knowledge.of(recipe, seen), work, console, cache).changed(layers)
-    except (FileNotFoundError, ValueError) as error:
-        console.print(f"[yellow]warning:[/] not compared with the recipe as it is now: {error}", highlight=False)
-        return
-    if changed:
-        console.print(
-            f"[yellow]warning:[/] {work} was made from another recipe, data or code than they are now "
-            f"({', '.join(changed)}); this is the student of that run",
-            highlight=False,
-        )
