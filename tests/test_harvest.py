@@ -92,6 +92,13 @@ def test_what_says_nothing_or_has_no_text_is_left_out_and_counted() -> None:
     assert [(one.text, one.source) for one in more.candidates] == [("not drawn", Source.UNJUDGED)]
 
 
+def test_an_abstention_that_was_not_drawn_is_harvested_with_what_came_nearest_where_that_is_asked_for() -> None:
+    records = [record(1, "how do I close it", route="abstain", document="", drawn=False)]
+    assert harvest(records, {}, {}).candidates == []
+    (found,) = harvest(records, {}, {}, has_unjudged=True).candidates
+    assert (found.source, found.proposed.document) == (Source.UNJUDGED, records[0]["citations"][0][0])
+
+
 def test_of_nearly_the_same_questions_the_best_founded_is_kept() -> None:
     records = [
         record(1, "The cash machine kept my card!"),

@@ -28,7 +28,7 @@ from gateway.model import versions
 @click.option("--tenant", "tenants", multiple=True, help="Only of that tenant; may be repeated.")
 @click.option("--bundle", type=click.Path(path_type=Path), help="Whose labels are proposed.  [model.bundle]")
 @click.option("--not-in", "known", multiple=True, metavar="FILE", help="Questions to leave out, as test files.")
-@click.option("--unjudged", is_flag=True, help="Also fallbacks that were not drawn, as retrieval answered them.")
+@click.option("--unjudged", is_flag=True, help="Also fallbacks and abstentions that were not drawn.")
 @click.option(
     "--reviewed",
     "file",

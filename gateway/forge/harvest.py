@@ -35,7 +35,8 @@ _PRIVATE = (
 
 class Source(StrEnum):
     """What a proposal rests on, the best first: somebody's word; what retrieval answered, where chance has drawn it to
-    be judged; the document that came nearest, where nothing was answered; what retrieval answered otherwise."""
+    be judged; the document that came nearest, where nothing was answered; either of them of answers that were not
+    drawn."""
 
     VERDICT = "verdict"
     RETRIEVAL = "retrieval"
@@ -129,12 +130,10 @@ def _usable(
 def _source(record: Record, verdict: Verdict | None, has_unjudged: bool) -> Source | None:
     if verdict is not None:
         return Source.VERDICT
-    if record["drawn"] and record["route"] == Route.ABSTAIN:
-        return Source.NEAREST
-    if record["route"] != Route.RETRIEVAL:
+    if record["route"] not in (Route.RETRIEVAL, Route.ABSTAIN):
         return None  # the model's own word teaches it nothing
     if record["drawn"]:
-        return Source.RETRIEVAL
+        return Source.RETRIEVAL if record["route"] == Route.RETRIEVAL else Source.NEAREST
     return Source.UNJUDGED if has_unjudged else None
 
 
