@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar, cast
+from typing import TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -257,9 +257,10 @@ class Standing(enum.StrEnum):
     FORBIDDEN = "forbidden"
 
 
-class Citation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Citation:
     """A passage shown as evidence; `quote` is `document.text[start:end]`, verified. `version`: the stored document's, 0
-    for one from a folder. `similarity`: to six places. A tuple, since a search makes dozens."""
+    for one from a folder. `similarity`: to six places."""
 
     document_id: str
     title: str

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigInvalid
-from gateway.knowledge.lexical import RARITY_POWER, LexicalIndex, Words, analyzer, coverage
+from gateway.knowledge.lexical import RARITY_POWER, SAMPLED, LexicalIndex, Words, analyzer, coverage
 from gateway.types import Document
 
 WORDS = ("card", "fee", "pin", "loan", "post", "limit", "app", "tax")
@@ -110,6 +110,14 @@ def test_a_word_is_counted_up_to_255_times() -> None:
 def test_an_unknown_language_names_those_that_are_known() -> None:
     with pytest.raises(ConfigInvalid, match=r"klingon.*english"):
         analyzer("klingon")
+
+
+@pytest.mark.parametrize("every", [2, 3, 4, 5])
+def test_a_word_is_found_whatever_rights_alternate(every: int) -> None:
+    count = 5 * SAMPLED
+    may = np.arange(count) % every == 1
+    (found,) = coverage([LexicalIndex([words("card")] * count, is_compact=True)], words("card").terms, [may])
+    assert ((found > 0) == may).all()
 
 
 def test_an_empty_collection_says_nothing() -> None:

@@ -154,6 +154,24 @@ async def test_a_start_merges_nothing_that_was_not_due_before(tmp_path: Path) ->
     await closed(again)
 
 
+async def test_few_that_are_in_no_kept_segment_do_not_take_in_what_is_new(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    await desk.write(Create())
+    for count in (20, 2, 2):
+        start = len(desk.found())
+        await desk.write(*(Put(document(f"d{start + at}", WORDS[at % len(WORDS)])) for at in range(count)))
+        await settled(desk)
+    assert [part.rows for part in parts(desk)] == [40, 8]  # which is full
+    await closed(desk)
+    again = Desk(tmp_path)
+    again.base.start()
+    assert not again.base.merging
+    assert [part.rows for part in parts(again)] == [40, 2, 6]
+    await again.write(Put(document("new", WORDS[0])))
+    assert [part.rows for part in parts(again)] == [40, 2, 8]
+    await closed(again)
+
+
 async def test_what_changed_since_is_as_it_is_now(folder: Path, tmp_path: Path) -> None:
     desk = Desk(folder)
     await desk.write(Remove("d1"), Put(document("d2", "tax")), Put(document("d3", WORDS[3], is_secret=True)))

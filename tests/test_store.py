@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import math
 import random
 import resource
@@ -11,6 +12,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -412,6 +414,38 @@ async def test_who_writes_hears_what_will_be_while_the_disk_is_at_work(store: St
     with pytest.raises(VersionConflict):
         await store.write(replace(batch, changes=(Put(CARD, expected=0),)), told.append)
     assert told == [receipt]
+
+
+async def test_who_is_written_with_others_hears_nothing_before(store: Store) -> None:
+    told: list[Receipt] = []
+    with store._file.alone():
+        first = asyncio.create_task(store.write(Batch("acme", "help", (Put(CARD),)), told.append))
+        await asyncio.sleep(0.05)  # the writing thread has it, and waits
+        more = [
+            asyncio.create_task(store.write(Batch("acme", "help", (Put(document(name)),)), told.append))
+            for name in "ab"
+        ]
+        await asyncio.sleep(0.05)
+    receipt = await first
+    await asyncio.gather(*more)
+    assert told == [receipt]
+
+
+async def test_what_was_told_is_not_kept(store: Store) -> None:
+    class Told:
+        def __call__(self, receipt: Receipt) -> None:
+            pass
+
+    told = Told()
+    there = weakref.ref(told)
+    await store.write(Batch("acme", "help", (Put(CARD),)), told)
+    del told
+    for _ in range(100):
+        gc.collect()
+        if there() is None:
+            break
+        await asyncio.sleep(0.02)
+    assert there() is None
 
 
 async def test_a_reader_with_a_snapshot_holds_up_no_write(store: Store, tmp_path: Path) -> None:

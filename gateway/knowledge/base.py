@@ -177,26 +177,34 @@ class KnowledgeBase:
         divided = await self._embedded([one.document for one in changes if isinstance(one, Put)])
         by_document = {id(one.document): one for one in divided}
         given = tuple(self._with_vectors(one, by_document) for one in changes)
-        known = Known()
+        ahead: Known | None = None
+
+        def entries(receipt: Receipt) -> dict[int, Entry]:
+            return {
+                version: replace(by_document[id(one.document)], version=version)
+                for one, version in zip(changes, receipt.versions, strict=True)
+                if isinstance(one, Put)
+            }
 
         def get_ready(receipt: Receipt) -> None:
-            nonlocal known
-            known = self._known(place, changes, receipt, by_document)
+            nonlocal ahead
+            ahead = self._ahead(place, entries(receipt), len(changes))
 
         receipt = await self._store.write(Batch(*place, given, idempotency_key, writer), get_ready)
-        await self.catch_up(known)
+        await self.catch_up(ahead or Known(entries(receipt)))
         return receipt
 
-    def _known(self, place: Place, changes: Sequence[Change], receipt: Receipt, divided: Mapping[int, Entry]) -> Known:
-        """What is at hand of what a batch has written. `divided`: its documents by their ids as objects."""
-        entries = {
-            version: replace(divided[id(one.document)], version=version)
-            for one, version in zip(changes, receipt.versions, strict=True)
-            if isinstance(one, Put)
-        }
+    def _ahead(self, place: Place, entries: Mapping[int, Entry], changes: int) -> Known | None:
+        """What a batch of so many changes makes of the collection, where it is of few documents and nothing else."""
         before = self._generation(place)
-        is_plain = len({one.document.id for one in entries.values()}) == len(changes) <= MUCH
-        return Known.ahead(entries, before) if is_plain and before is not None else Known(entries)
+        is_plain = len({one.document.id for one in entries.values()}) == changes <= MUCH
+        if before is None or not is_plain:
+            return None
+        try:
+            return Known.ahead(entries, before)
+        except Exception:  # it is on disk soon, and made again from there
+            log.exception("%s: what is being written could not be got ready", "/".join(place))
+            return None
 
     async def record(self) -> None:
         """Write into the log that searches go by this encoder from now on. Raises as `Store.write`."""

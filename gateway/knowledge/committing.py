@@ -76,21 +76,30 @@ class Committer:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
-            jobs = [job]
-            is_last = False
-            while len(jobs) < MOST_AT_ONCE and not is_last:
-                try:
-                    following = self._jobs.get_nowait()
-                except queue.Empty:
-                    break
-                is_last = following is None
-                if following is not None:
-                    jobs.append(following)
-            for one, outcome in zip(jobs, self._commit(jobs), strict=True):
-                one.soon(_settle, one.future, outcome)
-            self._checkpoint(len(jobs))
+            jobs, is_last = self._waiting(job)
+            del job  # while nothing comes, this holds nothing of what came last
+            self._do(jobs)
+            del jobs
             if is_last:
                 return
+
+    def _waiting(self, job: _Job) -> tuple[list[_Job], bool]:
+        """That one and what else waits, MOST_AT_ONCE at most; and whether nothing comes after that."""
+        jobs = [job]
+        while len(jobs) < MOST_AT_ONCE:
+            try:
+                following = self._jobs.get_nowait()
+            except queue.Empty:
+                break
+            if following is None:
+                return jobs, True
+            jobs.append(following)
+        return jobs, False
+
+    def _do(self, jobs: Sequence[_Job]) -> None:
+        for one, outcome in zip(jobs, self._commit(jobs), strict=True):
+            one.soon(_settle, one.future, outcome)
+        self._checkpoint(len(jobs))
 
     def _commit(self, jobs: Sequence[_Job]) -> list[Receipt | Exception]:
         """In one transaction, each batch whole or not at all."""
@@ -98,9 +107,8 @@ class Committer:
             with self._file.alone():
                 with transaction(self._connection):
                     outcomes = [self._writer.tried(one.batch) for one in jobs]
-                    for one, outcome in zip(jobs, outcomes, strict=True):
-                        if one.meanwhile is not None and isinstance(outcome, Receipt):
-                            one.soon(one.meanwhile, outcome)
+                    if len(jobs) == 1:  # else what each makes of what was there before is nothing that will be there
+                        _tell(jobs[0], outcomes[0])
                     failpoints.reached("before-commit")
                 failpoints.reached("after-commit")
                 if last := _last(outcomes):
@@ -124,6 +132,11 @@ def _last(outcomes: Sequence[Receipt | Exception]) -> int:
     """The last change that was made; 0 if none was."""
     receipts = [one for one in outcomes if isinstance(one, Receipt) and not one.is_repeat]
     return max((version for one in receipts for version in one.versions), default=0)
+
+
+def _tell(job: _Job, outcome: Receipt | Exception) -> None:
+    if job.meanwhile is not None and isinstance(outcome, Receipt) and not outcome.is_repeat:
+        job.soon(job.meanwhile, outcome)
 
 
 def _settle(future: asyncio.Future[Receipt], outcome: Receipt | Exception) -> None:

@@ -10,6 +10,7 @@ NAMES = (
     "after-commit",
     "before-checkpoint",
     "after-checkpoint",
+    "after-restart",
     "while-merging",
     "before-merge-shown",
     "after-merge-shown",

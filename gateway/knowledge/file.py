@@ -101,6 +101,7 @@ class File:
             is_busy, *_ = connection.execute(f"PRAGMA wal_checkpoint({'TRUNCATE' if cuts else 'RESTART'})").fetchone()
         finally:
             connection.execute(f"PRAGMA busy_timeout = {round(1000 * BUSY_SECONDS)}")
+        failpoints.reached("after-restart")
         if not (is_busy or cuts):
             with transaction(connection):
                 version = connection.execute("PRAGMA user_version").fetchone()[0]

@@ -154,10 +154,12 @@ class Generation:
 
     def begun(self, entries: Sequence[Entry]) -> Generation:
         """With these too, oldest first, as a start finds them beside segments: the newest still take in what is new, as
-        they did before. All in one they would be more than the next larger segments bear without a merge."""
+        they did before, and the others do not. All in one they would be more than the next larger segments bear without
+        a merge."""
         rows = np.cumsum([len(one.spans) for one in reversed(entries)])
         at = len(entries) - int(np.searchsorted(rows, OPEN_ROWS))
-        return self.changed(self.version, entries[:at]).changed(self.version, entries[at:])
+        parts = [part for some in (entries[:at], entries[at:]) if (part := Part.build(some)) is not None]
+        return replace(self, parts=(*self.parts, *parts))
 
     def with_part(self, version: int, new: Part | None, gone: Set[str]) -> Generation:
         """The next one, with those documents and without `gone`, among which are the earlier ones of the same ids."""

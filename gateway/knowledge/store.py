@@ -210,7 +210,8 @@ class Store:
 
     async def write(self, batch: Batch, meanwhile: Meanwhile | None = None) -> Receipt:
         """Do all of it, and return once it is on disk. Receipts come in the order of their numbers. `meanwhile` is
-        called in the event loop before that, with what the receipt will be if the disk takes it.
+        called in the event loop before that, with what the receipt will be if the disk takes it; not where others are
+        written together with it, nor for a repeat.
 
         Raises UnknownCollection, VersionConflict, KeyReused, StoreFull, StoreFailed, Unavailable; nothing of the batch
         is done then.
