@@ -196,6 +196,13 @@ def test_what_is_known_is_not_harvested_again(tmp_path: Path) -> None:
     assert sum(row.text.lower() == "question 1 about card?" for part in PARTS for row in getattr(found, part)) == 1
 
 
+def test_what_a_bundle_is_measured_on_is_not_harvested(tmp_path: Path) -> None:
+    (tmp_path / "test.csv").write_text("text,category\nHarvested  LOAN 3,loan\n")
+    rows = [(f"Harvested loan {number}", "loan") for number in range(30)]
+    found = load(recipe(tmp_path, data=f'harvest = ["{harvest(tmp_path, rows)}"]\nnever = ["test.csv"]'))
+    assert {text for text, _ in rows} - {text for part in PARTS for text in texts(found, part)} == {"Harvested loan 3"}
+
+
 def test_a_harvest_of_outliers_is_divided_by_itself(tmp_path: Path) -> None:
     (tmp_path / "far.txt").write_text("".join(f"far {number}\n" for number in range(40)))
     (tmp_path / "more.jsonl").write_text("".join(f'{{"text": "far {number}"}}\n' for number in range(30, 60)))
