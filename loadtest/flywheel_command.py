@@ -87,8 +87,7 @@ def flywheel(
 
 
 def _texts(recipe: Path, spec: str) -> list[str]:
-    name, _, split = spec.partition("#")
-    return [row.text for row in texts.read(recipes.load(recipe).locate(name), split)]
+    return [row.text for row in texts.read(*recipes.load(recipe).located(spec))]
 
 
 def faults(found: dict[str, Any]) -> list[str]:

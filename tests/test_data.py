@@ -203,6 +203,11 @@ def test_what_a_bundle_is_measured_on_is_not_harvested(tmp_path: Path) -> None:
     assert {text for text, _ in rows} - {text for part in PARTS for text in texts(found, part)} == {"Harvested loan 3"}
 
 
+def test_what_a_bundle_is_measured_on_need_not_be_there_where_nothing_is_harvested(tmp_path: Path) -> None:
+    found = load(recipe(tmp_path, data='never = ["test.csv"]'))
+    assert found.labels == ("card", "fees", "loan")
+
+
 def test_a_harvest_of_outliers_is_divided_by_itself(tmp_path: Path) -> None:
     (tmp_path / "far.txt").write_text("".join(f"far {number}\n" for number in range(40)))
     (tmp_path / "more.jsonl").write_text("".join(f'{{"text": "far {number}"}}\n' for number in range(30, 60)))

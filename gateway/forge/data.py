@@ -46,7 +46,7 @@ class Data:
 
 def load(recipe: Recipe) -> Data:
     """Read and divide, by the recipe's seed. ValueError, with numbers, where there is too little to divide."""
-    source, split = _located(recipe, recipe.data.questions)
+    source, split = recipe.located(recipe.data.questions)
     hashes = {recipe.data.questions: texts.sha256(source)}
     rows = [row for row in _unique(texts.read(source, split)) if row.category]
     excluded = _excluded(recipe, hashes)
@@ -76,12 +76,6 @@ def load(recipe: Recipe) -> Data:
     )
 
 
-def _located(recipe: Recipe, spec: str) -> tuple[Path, str]:
-    """A file and the split of it that is meant, "" for all."""
-    name, _, split = spec.partition("#")
-    return recipe.locate(name), split
-
-
 def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
     found: dict[str, list[Labelled]] = defaultdict(list)
     for row in rows:
@@ -92,8 +86,10 @@ def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
 def _harvested(recipe: Recipe, hashes: dict[str, str], known: Sequence[Labelled]) -> list[list[Labelled]]:
     """The questions of each file of `harvest`, without those that are known already, or by a file before; and without
     those of `never`: what people ask may be what a test asks."""
-    never = (row.text for spec in recipe.data.never for row in texts.read(*_located(recipe, spec)))
-    seen, found = {text_key(text) for text in (*never, *(row.text for row in known))}, []
+    if not recipe.data.harvest:
+        return []
+    never = (row for spec in recipe.data.never for row in texts.read(*recipe.located(spec)))
+    seen, found = {text_key(row.text) for row in (*known, *never)}, []
     for name in recipe.data.harvest:
         source = recipe.locate(name)
         hashes[name] = texts.sha256(source)

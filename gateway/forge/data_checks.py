@@ -131,8 +131,7 @@ def _as_it_lies(recipe: Recipe) -> list[Labelled]:
     """The labelled questions before any is left out."""
     found = []
     for spec in (recipe.data.questions, *recipe.data.harvest):
-        name, _, split = spec.partition("#")
-        found += [row for row in texts.read(recipe.locate(name), split) if row.category]
+        found += [row for row in texts.read(*recipe.located(spec)) if row.category]
     return found
 
 
@@ -140,8 +139,7 @@ def _never(recipe: Recipe) -> tuple[dict[str, str], list[Placed]]:
     """The hashes and the questions of the files that must not be learnt from."""
     hashes, found = {}, []
     for spec in recipe.data.never:
-        name, _, split = spec.partition("#")
-        source = recipe.locate(name)
+        source, split = recipe.located(spec)
         hashes[spec] = texts.sha256(source)
         found += [Placed(NEVER + spec, row.text, row.category) for row in texts.read(source, split)]
     return hashes, found

@@ -221,6 +221,11 @@ class Recipe(_Section):
         parts = [self.bundle.attribution, *data, self.student_base.attribution, self.teacher_base.attribution]
         return tuple(dict.fromkeys(one for part in parts for one in part))
 
+    def located(self, spec: str) -> tuple[Path, str]:
+        """The file of FILE or FILE#SPLIT, as `locate` finds it, and the split that is meant, "" for all of it."""
+        name, _, split = spec.partition("#")
+        return self.locate(name), split
+
     def with_questions(self, questions: str) -> tuple[Recipe, list[str]]:
         """(this recipe for other questions, what of its data was left out because it is not there).
 
