@@ -1,0 +1,28 @@
+"""The settings: their names, defaults and bounds. `load` is the one place that reads them."""
+
+from gateway.config.answering import AdmissionSection, CascadeSection
+from gateway.config.knowledge import KnowledgeSection
+from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
+from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
+from gateway.config.server import ServerSection
+from gateway.config.trust import AuditSection, DriftMode, DriftSection
+
+__all__ = [
+    "FILE_VARIABLE",
+    "LEAST_BATCH_TOKENS",
+    "PREFIX",
+    "AdmissionSection",
+    "AuditSection",
+    "CascadeSection",
+    "Config",
+    "Device",
+    "DriftMode",
+    "DriftSection",
+    "Fallback",
+    "KnowledgeSection",
+    "ModelSection",
+    "Precision",
+    "ServerSection",
+    "Uncertified",
+    "load",
+]
