@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "gateway"
 
-LEAVES = {"types", "errors", "deadline"}
+LEAVES = {"types", "errors", "deadline", "disk"}
 ENGINES = {"audit", "model", "knowledge", "telemetry"}
 OFFLINE = {"forge", "registry"}
 
@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "deadline": {"errors", "types"},
+    "disk": set(),
     "cascade": LEAVES,
     **{engine: LEAVES | {"cascade"} for engine in ENGINES},
     "forge": LEAVES | {"cascade"} | ENGINES,

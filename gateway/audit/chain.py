@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from gateway import disk
 from gateway.audit import segments as files
 from gateway.audit.records import Head, Kind, sealed, stamp
 from gateway.audit.segments import Segment
@@ -161,7 +162,7 @@ class _Appended:
         tail = os.pread(self._descriptor, files.TAIL, max(0, self.size - files.TAIL))
         self.cut(self.size - len(tail) + tail.rfind(b"\n") + 1)
         if is_new:
-            files.sync_folder(path.parent)
+            disk.sync(path.parent)
 
     def append(self, data: bytes) -> None:
         """All of it, or nothing: half of a record must not be in the way of the next. Raises OSError."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateway import disk
 from gateway.audit.records import Head, Kind, sha256_of
 
 SUFFIX, TEXTS_SUFFIX = ".jsonl", ".texts.jsonl"
@@ -117,13 +118,4 @@ def anchor(folder: Path, head: Head) -> None:
         file.flush()
         os.fsync(file.fileno())
     begun.replace(folder / ANCHOR)
-    sync_folder(folder)
-
-
-def sync_folder(folder: Path) -> None:
-    """Names of files are on disk only once their folder is."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    disk.sync(folder)

@@ -287,9 +287,9 @@ def _names(compared: Comparison) -> list[str]:
 
 
 def _folder(root: Path, name: str) -> Path:
-    """NAME, NAME/VERSION or a folder."""
-    found = root / name
-    return Path(os.path.abspath(found if found.exists() else name))  # noqa: PTH100  # links stay as they are called
+    """NAME, NAME/VERSION or a folder. What is neither is named as it would be below --models."""
+    is_elsewhere = Path(name).exists() and not (root / name).exists()
+    return Path(os.path.abspath(name if is_elsewhere else root / name))  # noqa: PTH100  # links stay as they are called
 
 
 def _version(root: Path, name: str, version: str | None) -> Path:

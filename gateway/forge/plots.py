@@ -11,6 +11,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from gateway.forge.report import plain
+
 mpl.use("agg")
 
 INK, MUTED, GRID = "#1f2933", "#8792a2", "#e4e7eb"
@@ -46,7 +48,7 @@ def risk_coverage(figures: Figures) -> bytes:
         for name, colour in COLOURS.items():
             points = figures["policies"][name]["curve"]
             across, up = [100 * one for one, _ in points], [100 * one for _, one in points]
-            axes.plot(across, up, color=colour, linewidth=2.4 if name == "cascade" else 1.6, label=_plain(name))
+            axes.plot(across, up, color=colour, linewidth=2.4 if name == "cascade" else 1.6, label=plain(name))
         axes.axhline(100 * RISK, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         axes.text(1, 100 * RISK, "5 % risk", color=MUTED, fontsize=8, va="bottom")
         axes.set(xlim=(0, 100), ylim=(0, 40), xlabel="answered, % of all questions", ylabel="of those wrong, %")
@@ -58,7 +60,7 @@ def risk_coverage(figures: Figures) -> bytes:
 def leads(figures: Figures) -> bytes:
     """Every policy's AUGRC beside the textbook cascade's, with the interval of the paired difference."""
     names = [name for name in COLOURS if name != "threshold"]
-    rows = [(_plain(name), figures["policies"][name]["less_augrc"], COLOURS[name]) for name in names]
+    rows = [(plain(name), figures["policies"][name]["less_augrc"], COLOURS[name]) for name in names]
     with _drawn(8.0, 3.2) as (axes, png):
         _intervals(axes, rows, 100)
         axes.axvline(0, color=INK, linewidth=0.8)
@@ -75,7 +77,7 @@ def costs(figures: Figures) -> bytes:
             size = 8 if name in COLOURS else 5
             axes.plot(*place, "o", color=COLOURS.get(name, COLOURS["routing"]), markersize=size)
         for place, names in _together(at).items():
-            label = ", ".join(map(_plain, names))
+            label = ", ".join(map(plain, names))
             axes.annotate(label, place, (-9, -13), textcoords="offset points", fontsize=8, ha="right")
         axes.set(xlabel="searches, % of all questions", ylabel="gain: right minus wrong, %")
         axes.set(xlim=(-25, 105), xticks=range(0, 101, 20))
@@ -151,10 +153,6 @@ def _intervals(axes: Axes, rows: Sequence[tuple[str, Mapping[str, float], str]],
         axes.plot([scale * one["value"]], [at], "o", color=colour, markersize=6)
     axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
     axes.set_ylim(len(rows) - 0.5, -0.5)
-
-
-def _plain(name: str) -> str:
-    return name.replace("_", " ")
 
 
 @contextmanager

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from gateway.model.certificate import wrong_in
+
 DATA_ROOT_VARIABLE = "GATEWAY_DATA"
 
 
@@ -276,5 +278,4 @@ def load(
     try:
         return Recipe(source=source.resolve(), **content)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise ValueError(f"{source}: {wrong}") from error
+        raise ValueError(f"{source}: {wrong_in(error, most=None)}") from error

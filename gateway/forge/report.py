@@ -66,7 +66,7 @@ def _policies(figures: Figures, pictures: Mapping[str, bytes]) -> list[str]:
     heads += ["gain, %", "more", "searched, %", "ms: mean, p50, p99"]
     rows = [
         [
-            name,
+            plain(name),
             f"{100 * one['augrc']['value']:.2f}",
             _difference(one["less_augrc"], 100, 2),
             _interval(one["coverage"]),
@@ -80,7 +80,7 @@ def _policies(figures: Figures, pictures: Mapping[str, bytes]) -> list[str]:
     ]
     groups = list(next(iter(figures["by_group"].values())))
     by_group = [
-        [name, *(f"{100 * of[group]['right']:.1f}, {100 * of[group]['wrong']:.1f}" for group in groups)]
+        [plain(name), *(f"{100 * of[group]['right']:.1f}, {100 * of[group]['wrong']:.1f}" for group in groups)]
         for name, of in figures["by_group"].items()
     ]
     mix = ", ".join(f"{name} {share:.1%}" for name, share in figures["shares"].items())
@@ -118,6 +118,11 @@ def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], marked: set[str]
     lines = [f"<tr>{cells('th', heads)}</tr>"]
     lines += [f"<tr{' class=served' if row[0] in marked else ''}>{cells('td', row)}</tr>" for row in rows]
     return f'<div class="wide"><table>{"".join(lines)}</table></div>'
+
+
+def plain(name: str) -> str:
+    """A policy's name as people read it."""
+    return name.replace("_", " ")
 
 
 def _interval(one: Mapping[str, float]) -> str:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway import disk
 from gateway.errors import StoreFailed
 from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.file import BESIDE, FILE, File
@@ -67,12 +68,12 @@ def snapshot(store: Store, to: Path, progress: Progress) -> Manifest:
     unfinished = to.with_name(f".{to.name}.{os.getpid()}")
     try:
         last = store.snapshot(unfinished, progress)
-        _sync(unfinished)
+        disk.sync(unfinished)
         _check(unfinished, unfinished, SCHEMA)
         found = Manifest(SCHEMA, last, _sha256(unfinished), datetime.now(UTC).isoformat(timespec="seconds"))
         unfinished.rename(to)
         _write(Manifest.path(to), json.dumps(asdict(found), indent=2) + "\n")
-        _sync(to.parent)
+        disk.sync(to.parent)
     finally:
         unfinished.unlink(missing_ok=True)
     return found
@@ -105,7 +106,7 @@ def restore(snapshot: Path, folder: Path, progress: Progress) -> Manifest:
             if (folder / SEGMENTS).exists():
                 shutil.rmtree(folder / SEGMENTS)
             unfinished.rename(folder / FILE)
-            _sync(folder)
+            disk.sync(folder)
         finally:
             unfinished.unlink(missing_ok=True)
     return manifest
@@ -146,14 +147,5 @@ def _sha256(path: Path) -> str:
 def _write(path: Path, text: str) -> None:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.write_text(text, encoding="utf-8")
-    _sync(unfinished)
+    disk.sync(unfinished)
     unfinished.rename(path)
-
-
-def _sync(path: Path) -> None:
-    """On disk from now on; of a folder, the names in it."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

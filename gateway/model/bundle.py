@@ -23,7 +23,7 @@ from gateway.cascade.policy import Thresholds
 from gateway.cascade.standing import Promise, Terms
 from gateway.errors import BundleInvalid
 from gateway.model import certificate as certificates
-from gateway.model.certificate import Certificate, Hashes, digest, threshold
+from gateway.model.certificate import Certificate, Hashes, digest, threshold, wrong_in
 from gateway.model.certificate import Part as _Part
 from gateway.types import Matrix
 
@@ -303,8 +303,7 @@ def _manifest(folder: Path) -> tuple[Manifest, str]:
     except OSError as error:
         raise BundleInvalid(f"{path}: {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-        raise BundleInvalid(f"{path}: not a manifest of format {FORMAT}: {wrong}") from error
+        raise BundleInvalid(f"{path}: not a manifest of format {FORMAT}: {wrong_in(error)}") from error
 
 
 def _check_file(folder: Path, name: str, expected: str) -> None:

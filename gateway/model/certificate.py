@@ -157,6 +157,12 @@ class Certificate(Part):
         return ""
 
 
+def wrong_in(error: ValidationError, most: int | None = 5) -> str:
+    """What is wrong, and where, in one line; of the first `most` places."""
+    said = ((".".join(map(str, one["loc"])), one["msg"]) for one in error.errors()[:most])
+    return "; ".join(f"{where}: {what}" if where else what for where, what in said)
+
+
 def read(folder: Path) -> Certificate:
     """Raises BundleInvalid."""
     path = folder / NAME
@@ -165,9 +171,9 @@ def read(folder: Path) -> Certificate:
     except OSError as error:
         raise BundleInvalid(f"{path}: {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
         raise BundleInvalid(
-            f"{path}: not a certificate of format {FORMAT}: {wrong}. Certify the bundle again: gateway certify {folder}"
+            f"{path}: not a certificate of format {FORMAT}: {wrong_in(error)}. Certify the bundle again: "
+            f"gateway certify {folder}"
         ) from error
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from gateway.errors import BundleInvalid
 from gateway.model import bundle as bundles
 from gateway.model.bundle import MANIFEST, Bundle
-from gateway.model.certificate import Part
+from gateway.model.certificate import Part, wrong_in
 
 FORMAT: Literal[1] = 1
 NAME = "registry.json"
@@ -87,10 +87,9 @@ def read(folder: Path) -> Registry | None:
     except OSError as error:
         raise BundleInvalid(f"{path}: {error}") from error
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
         raise BundleInvalid(
-            f"{path}: not a registry of format {FORMAT}: {wrong}. Put back a copy, or delete it and promote what is "
-            f"to serve: gateway models promote {folder}/VERSION"
+            f"{path}: not a registry of format {FORMAT}: {wrong_in(error)}. Put back a copy, or delete it and promote "
+            f"what is to serve: gateway models promote {folder}/VERSION"
         ) from error
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway import disk
 from gateway.errors import Unavailable
 from gateway.model import versions
 from gateway.model.versions import Action, Event, Gate, Registry
@@ -70,17 +71,8 @@ def record(folder: Path, new: Event) -> Registry:
         except BaseException:
             made.unlink(missing_ok=True)
             raise
-    _sync(folder)
+    disk.sync(folder)
     return after
-
-
-def _sync(folder: Path) -> None:
-    """A rename is on disk when its folder is."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _somebody() -> str:
