@@ -77,6 +77,19 @@ class Criticality(enum.StrEnum):
     SHEDDABLE = "sheddable"
 
 
+class Denial(enum.StrEnum):
+    """Why a call was not let in. MISSING to INVALID: nobody knows who calls. SCOPE to GROUP: it is known, and may not
+    do this, or not for that tenant, or not as a member of that group."""
+
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+    INVALID = "invalid"
+    SCOPE = "scope"
+    TENANT = "tenant"
+    GROUP = "group"
+
+
 class CertificateStatus(enum.StrEnum):
     """Whether the threshold's guarantee holds: VALID, no longer sure (STALE), or never had (INSUFFICIENT)."""
 

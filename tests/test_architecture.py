@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent / "gateway"
 
 LEAVES = {"types", "errors", "deadline", "disk"}
-ENGINES = {"audit", "model", "knowledge", "telemetry"}
+ENGINES = {"access", "audit", "model", "knowledge", "telemetry"}
 OFFLINE = {"forge", "registry"}
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -50,6 +50,8 @@ HOMES: dict[str, set[str]] = {
     "hnswlib": {"knowledge"},
     "faiss": {"knowledge"},
     "sqlite3": {"audit", "knowledge"},
+    "cryptography": {"access"},
+    "jwt": {"access"},
     "prometheus_client": {"telemetry"},
     "uvloop": {"cli.replica"},
     "pypdf": {"knowledge.reading.pdf"},

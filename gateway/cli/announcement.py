@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from gateway.config import Config
 from gateway.rpc.binding import in_url
 from gateway.rpc.service import Description
 from gateway.types import CertificateStatus
@@ -19,21 +20,30 @@ STYLES = {CertificateStatus.VALID: "green", CertificateStatus.STALE: "yellow", C
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """Where it listens, after any 0 was replaced."""
+    """Where it listens, after any 0 was replaced: `grpc` and `admin` are host and port. `needs`: the options that
+    `gateway ask` takes there."""
 
-    host: str
-    grpc: int
-    admin: int
+    grpc: str
+    admin: str
+    needs: str = ""
+
+    @classmethod
+    def of(cls, config: Config, grpc: int, admin: int) -> Addresses:
+        """On those ports."""
+        server = config.server
+        needs = " --tls" if config.tls.is_on else ""
+        if config.tls.client_ca:
+            needs += " --client-certificate FILE --client-key FILE"
+        return cls(f"{in_url(server.host)}:{grpc}", f"{in_url(server.admin_host)}:{admin}", needs)
 
 
 def announce(console: Console, at: Addresses, now: Description, workers: int = 1) -> None:
     """Print where to ask and what is served; how many workers do so if there are several."""
-    host = in_url(at.host)
     lines = Table.grid(padding=(0, 2))
-    lines.add_row("gRPC", f"{host}:{at.grpc}")
-    lines.add_row("metrics", f"http://{host}:{at.admin}/metrics")
-    lines.add_row("health", f"http://{host}:{at.admin}/readyz")
-    lines.add_row("status", f"http://{host}:{at.admin}/status")
+    lines.add_row("gRPC", at.grpc)
+    lines.add_row("metrics", f"http://{at.admin}/metrics")
+    lines.add_row("health", f"http://{at.admin}/readyz")
+    lines.add_row("status", f"http://{at.admin}/status")
     if workers > 1:
         lines.add_row("workers", str(workers))
     lines.add_row("bundle", f"{now.bundle} ({now.bundle_sha256[:12]}), {now.precision} on {now.provider}")
@@ -53,7 +63,7 @@ def announce(console: Console, at: Addresses, now: Description, workers: int = 1
     console.print(lines, soft_wrap=True, highlight=False)
     console.print("\nAsk it something:", highlight=False)
     console.print(
-        f'  {_command()} ask --target {host}:{at.grpc} "When will my card arrive?"',
+        f'  {_command()} ask --target {at.grpc}{at.needs} "When will my card arrive?"',
         soft_wrap=True,
         highlight=False,
         markup=False,

@@ -12,7 +12,10 @@ from pathlib import Path
 import click
 
 from gateway.config import Config, Device, load
+from gateway.rpc.binding import check_exposure, exposures
 from gateway.types import Policy
+
+log = logging.getLogger(__name__)
 
 LOG_FORMAT = "%(asctime)s %(levelname)s {worker}%(name)s: %(message)s"
 
@@ -22,6 +25,7 @@ LOG_FORMAT = "%(asctime)s %(levelname)s {worker}%(name)s: %(message)s"
 @click.option("--host", help="Address to listen on.  [127.0.0.1]")
 @click.option("--port", help="Port for gRPC; 0 takes any free one.  [50051]")
 @click.option("--admin-port", help="Port for metrics and health; 0 takes any free one.  [9464]")
+@click.option("--insecure", is_flag=True, help="Serve other addresses than loopback without TLS.")
 @click.option("--workers", help="Whole replicas on the port, each a process; 1 is this process.  [1]")
 @click.option("--bundle", help="Folder of the model bundle.  [models/banking/1]")
 @click.option("--device", type=click.Choice([device.value for device in Device]), help="Where the model runs.  [auto]")
@@ -33,6 +37,7 @@ def serve(
     host: str | None,
     port: str | None,
     admin_port: str | None,
+    insecure: bool,
     workers: str | None,
     bundle: str | None,
     device: str | None,
@@ -51,6 +56,7 @@ def serve(
         "server.host": host,
         "server.port": port,
         "server.admin_port": admin_port,
+        "server.insecure": insecure or None,
         "server.workers": workers,
         "model.bundle": bundle,
         "model.device": device,
@@ -58,7 +64,10 @@ def serve(
         "cascade.default_policy": policy,
     }
     config = load(file, os.environ, flags)
+    check_exposure(config)
     _configure_logging()
+    for exposure in exposures(config):
+        log.warning(exposure)
     if config.server.workers == 1:
         _serve_alone(config)
     else:
@@ -81,7 +90,7 @@ def _serve_alone(config: Config) -> None:
     from gateway.cli.announcement import Addresses, announce
 
     console = Console()
-    replica.run(config, lambda at, now: announce(console, Addresses(at.host, at.grpc, at.admin), now))
+    replica.run(config, lambda at, now: announce(console, Addresses.of(config, at.grpc, at.admin), now))
 
 
 def _serve_as_worker() -> None:
@@ -102,10 +111,12 @@ def _serve_with_workers(config: Config) -> None:
     from gateway.workers.fleet import WRONG_SETTINGS, SettingsRefused
 
     console = Console()
-    count, host = config.server.workers, config.server.host
+    count = config.server.workers
     try:
         asyncio.run(
-            serving.serve(config, lambda grpc, admin, now: announce(console, Addresses(host, grpc, admin), now, count))
+            serving.serve(
+                config, lambda grpc, admin, now: announce(console, Addresses.of(config, grpc, admin), now, count)
+            )
         )
     except SettingsRefused:  # the worker has said what is wrong
         raise click.exceptions.Exit(WRONG_SETTINGS) from None

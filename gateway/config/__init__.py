@@ -5,6 +5,7 @@ from gateway.config.knowledge import KnowledgeSection
 from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
 from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
 from gateway.config.server import ServerSection
+from gateway.config.transport import TlsSection
 from gateway.config.trust import AuditSection, DriftMode, DriftSection
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ModelSection",
     "Precision",
     "ServerSection",
+    "TlsSection",
     "Uncertified",
     "load",
 ]

@@ -15,6 +15,7 @@ from gateway.config.knowledge import KnowledgeSection
 from gateway.config.model import ModelSection
 from gateway.config.section import Section
 from gateway.config.server import ServerSection
+from gateway.config.transport import TlsSection
 from gateway.config.trust import AuditSection, DriftSection
 from gateway.errors import ConfigInvalid
 
@@ -26,6 +27,7 @@ class Config(Section):
     """Everything that can be set, checked and frozen."""
 
     server: ServerSection = ServerSection()
+    tls: TlsSection = TlsSection()
     model: ModelSection = ModelSection()
     knowledge: KnowledgeSection = KnowledgeSection()
     cascade: CascadeSection = CascadeSection()

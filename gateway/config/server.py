@@ -13,11 +13,17 @@ class ServerSection(Section):
     """The two ports, and what a request may ask of the process."""
 
     host: str = "127.0.0.1"
-    """Anything but loopback shows an API without authentication to that network."""
+    """Of the gRPC port. Anything but loopback needs TLS ([tls]), or `insecure`."""
+    insecure: bool = False
+    """Serve other addresses than loopback without TLS: whoever is on the way reads questions, answers and keys, and may
+    change them. For networks that encrypt by themselves."""
     port: Port = 50051
     """gRPC. 0 takes any free port."""
     admin_port: Port = 9464
     """Metrics, health and status over HTTP. 0 takes any free port."""
+    admin_host: str = "127.0.0.1"
+    """Of the admin port, which has no TLS. On any other address than loopback everyone there may read it; changes it
+    takes from this machine alone."""
     default_timeout_ms: Annotated[int, Field(ge=1)] = 200
     """For calls that state no deadline. A batch gets so much for each item, up to max_timeout_ms."""
     max_timeout_ms: Annotated[int, Field(ge=1)] = 10_000

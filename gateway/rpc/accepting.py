@@ -9,7 +9,7 @@ with a third of its core idle. The kernel spreads connections over the servers, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import grpc
 import grpc.aio
@@ -27,10 +27,15 @@ class Servers:
         for server in self.each:
             server.add_generic_rpc_handlers(handlers)
 
-    def add_insecure_port(self, host: str, port: int) -> int:
-        """Bind all to one port; 0 lets the first one choose. Raises RuntimeError where it is taken."""
+    def add_port(self, host: str, port: int, credentials: Callable[[], grpc.ServerCredentials] | None = None) -> int:
+        """Bind all to one port; 0 lets the first one choose. `credentials` for each of them; None: without TLS. Raises
+        RuntimeError where it is taken."""
         for server in self.each:
-            port = server.add_insecure_port(f"{host}:{port}")
+            address = f"{host}:{port}"
+            if credentials is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, credentials())
         return port
 
     async def start(self) -> None:

@@ -5,9 +5,11 @@ Imports no gRPC.
 
 from __future__ import annotations
 
+import ipaddress
 import socket
+from collections.abc import Iterator
 
-from gateway.config import ServerSection
+from gateway.config import Config, ServerSection
 from gateway.errors import ConfigInvalid
 
 LAST_REPLIES = 2.0
@@ -25,6 +27,38 @@ def in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def is_loopback(host: str) -> bool:
+    """Whether nobody but this machine reaches `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def check_exposure(config: Config) -> None:
+    """Raise ConfigInvalid where the network would read questions and answers, and nobody has said that it may."""
+    server = config.server
+    if not (is_loopback(server.host) or config.tls.is_on or server.insecure):
+        raise ConfigInvalid(
+            f"server.host = {server.host!r}: whoever is on that network would read questions, answers and keys; set "
+            "tls.certificate and tls.key, or stay on 127.0.0.1, or accept that with server.insecure = true (--insecure)"
+        )
+
+
+def exposures(config: Config) -> Iterator[str]:
+    """What others on the network can do, as the settings allow: to be told at every start."""
+    server = config.server
+    if not is_loopback(server.admin_host):
+        yield (
+            f"server.admin_host = {server.admin_host}: metrics, health and status are read without TLS by whoever "
+            "reaches that port; changes are taken from this machine alone"
+        )
+    if is_loopback(server.host):
+        return
+    if not config.tls.is_on:
+        yield f"server.host = {server.host} without TLS (server.insecure): questions, answers and keys go in the clear"
+
+
 def check_free(server: ServerSection) -> None:
     """Raise ConfigInvalid if the gRPC port is taken, shared ports included, or the host is not ours.
 
@@ -40,7 +74,8 @@ def check_free(server: ServerSection) -> None:
 def not_bound(key: str, port: int, server: ServerSection, why: str) -> ConfigInvalid:
     """What to say when `port`, the setting `key`, cannot be bound; `why` may be empty."""
     flag = key.replace("_", "-")
+    host = server.admin_host if key == "admin_port" else server.host
     return ConfigInvalid(
-        f"server.{key} = {port}: cannot listen on {server.host}:{port} ({why or 'refused'}); "
+        f"server.{key} = {port}: cannot listen on {host}:{port} ({why or 'refused'}); "
         f"stop what listens there, or take another port with --{flag} (0: any free one)"
     )

@@ -16,13 +16,14 @@ from aiohttp import web
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from gateway.access.watched import keep_looking
 from gateway.audit.log import AuditLog
 from gateway.config import Config
 from gateway.knowledge.watching import Watching
 from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
-from gateway.rpc.binding import LAST_REPLIES, check_free, in_url, not_bound
+from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound
 from gateway.rpc.editing import Editing
 from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
@@ -32,6 +33,7 @@ from gateway.rpc.reading import Reading
 from gateway.rpc.service import Edited, Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
+from gateway.rpc.tls import Tls
 from gateway.rpc.validate import Rules
 from gateway.telemetry.metrics import Metrics
 
@@ -98,6 +100,7 @@ class Server:
         edited: Edited | None = None,
         audit: AuditLog | None = None,
     ) -> None:
+        check_exposure(config)
         self._audit = audit
         self._place = place
         self._edited = edited
@@ -109,9 +112,10 @@ class Server:
         self._is_open = False
         self._health = health.aio.HealthServicer()
         self._servers = Servers(OPTIONS)
+        self._tls = Tls(config.tls, metrics.access) if config.tls.is_on else None
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
         self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
-        self._watching: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
         metrics.watch_shed_level(self._admission.level)
@@ -170,7 +174,8 @@ class Server:
         await self._servers.start()
         await self._set_health(is_serving=True)
         self._is_open = True
-        self._watching = asyncio.create_task(self._watch())
+        files = [self._tls.watched] if self._tls else []
+        self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(keep_looking(files))]
         return Ports(self._config.host, port, 0 if self._place else int(self._admin.addresses[0][1]))
 
     def _is_ready(self) -> bool:
@@ -179,13 +184,14 @@ class Server:
     def _admin_site(self) -> web.BaseSite:
         if self._place is not None:
             return web.UnixSite(self._admin, str(self._place.admin_socket))
-        return web.TCPSite(self._admin, self._config.host, self._config.admin_port)
+        return web.TCPSite(self._admin, self._config.admin_host, self._config.admin_port)
 
     def _bind_grpc(self) -> int:
         if self._place is None:
             check_free(self._config)
         try:
-            return self._servers.add_insecure_port(in_url(self._config.host), self._config.port)
+            credentials = self._tls.credentials if self._tls else None
+            return self._servers.add_port(in_url(self._config.host), self._config.port, credentials)
         except RuntimeError:
             raise not_bound("port", self._config.port, self._config, "") from None
 
@@ -203,8 +209,8 @@ class Server:
         """Close everything now; calls still in flight are cut off. Also right after a failed start."""
         self._is_open = False
         self._settle()
-        if self._watching is not None:
-            self._watching.cancel()
+        for task in self._watching:
+            task.cancel()
         # The last responses are written by then, but perhaps not sent.
         await self._servers.stop(0.5 if self._admission.is_closed else None)
         await self._admin.cleanup()

@@ -74,6 +74,8 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_audit_error_ratio": Rule.MAX,
     "gateway_audit_error_lower_ratio": Rule.MAX,
     "gateway_audit_error_upper_ratio": Rule.MAX,
+    "gateway_tls_not_after_timestamp_seconds": Rule.MIN,
+    "gateway_jwks_fetched_timestamp_seconds": Rule.MIN,
     "gateway_workers": Rule.SUM,
     "gateway_workers_ready": Rule.SUM,
     "process_virtual_memory_bytes": Rule.SUM,

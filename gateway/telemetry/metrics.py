@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from gateway.telemetry.access import AccessMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.types import (
     Agreement,
@@ -87,6 +88,8 @@ class Code(enum.StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     NOT_FOUND = "NotFound"
     ALREADY_EXISTS = "AlreadyExists"
+    PERMISSION_DENIED = "PermissionDenied"
+    UNAUTHENTICATED = "Unauthenticated"
     ABORTED = "Aborted"
     RESOURCE_EXHAUSTED = "ResourceExhausted"
     FAILED_PRECONDITION = "FailedPrecondition"
@@ -144,6 +147,7 @@ class Metrics:
         self._knowledge()
         self._audit()
         self._drift = DriftMetrics(self.registry)
+        self.access = AccessMetrics(self.registry)
 
     def _rpc(self) -> None:
         labels = ("grpc_type", "grpc_service", "grpc_method")

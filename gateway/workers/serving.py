@@ -153,7 +153,7 @@ async def _listening(admin: Admin, server: ServerSection) -> AsyncIterator[int]:
     await runner.setup()
     try:
         try:
-            await web.TCPSite(runner, server.host, server.admin_port).start()
+            await web.TCPSite(runner, server.admin_host, server.admin_port).start()
         except OSError as error:
             raise not_bound("admin_port", server.admin_port, server, error.strerror or "") from None
         yield int(runner.addresses[0][1])
