@@ -22,7 +22,7 @@ from gateway.cascade.cascade import Cascade
 from gateway.cascade.standing import CertificateStanding
 from gateway.config import Config, DriftMode, Fallback, KnowledgeSection, ModelSection, Precision, Uncertified
 from gateway.deadline import Deadline
-from gateway.drifting import Watcher
+from gateway.drifting import UNWATCHED, Monitoring, Watch
 from gateway.errors import BundleInvalid, Unavailable
 from gateway.knowledge import documents
 from gateway.knowledge.backfill import Progress
@@ -91,11 +91,11 @@ class Side:
         session: Session,
         library: Library,
         standing: CertificateStanding,
-        watcher: Watcher,
+        watch: Watch,
         price: float,
     ) -> Side:
         cascade = Cascade(engine, library, engine.bundle.profile(session.precision), standing=standing, price=price)
-        return cls(session, library, cascade, watcher(engine.bundle, session.precision, standing))
+        return cls(session, library, cascade, watch(engine.bundle, session.precision, standing))
 
     def decide(self, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
         """Which is watched."""
@@ -120,8 +120,8 @@ class Assembled:
 
     A library without collections is no knowledge base: `default_collection` is then empty. `spare_library` holds the
     same documents for the engine's spare session, where it has one. `base`: of stored collections, which are in both.
-    `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it. `watcher`
-    makes what watches a session's questions for drift. `price`: see `Cascade`.
+    `standing` is of the bundle's certificate, for whoever watches what comes in: both sessions go by it.
+    `monitoring`: of each session's questions, for drift. `price`: see `Cascade`.
     """
 
     def __init__(
@@ -133,20 +133,21 @@ class Assembled:
         spare_library: Library | None = None,
         base: KnowledgeBase | None = None,
         probe: Probe | None = None,
-        watcher: Watcher = drifting.nothing,
+        monitoring: Monitoring = UNWATCHED,
         price: float = 0.0,
     ) -> None:
         self.engine = engine
         self._probe = probe or Probe(0)
+        self._monitoring = monitoring
         self._base = base
         self._cache = cache
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
         self.standing = CertificateStanding()
-        self._first = Side.of(engine, engine.session, library, self.standing, watcher, price)
+        self._first = Side.of(engine, engine.session, library, self.standing, monitoring.watch, price)
         self._spare = None
         if engine.spare and spare_library:
-            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, watcher, price)
+            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, monitoring.watch, price)
         self._loaded = time.time()
         for side in self._sides():
             side.rehearse(engine, default_collection)
@@ -316,7 +317,7 @@ class Assembled:
     def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
         """See `rpc.service.Preparable`."""
         for alarm in alarms:
-            drifting.mark(self.standing, alarm)
+            self._monitoring.act(self.standing, alarm)
 
     async def close(self) -> None:
         self._probe.close()
@@ -378,8 +379,8 @@ def assemble(
     cache = AnswerCache(config.cascade.cached_answers) if config.cascade.cached_answers else None
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language, go_on, progress, share) if store else None
-    watcher, price = drifting.watcher(config.drift), 1e3 * config.cascade.price_per_ms
-    return Assembled(engine, library, default, cache, spare_library, base, probe, watcher, price)
+    monitoring, price = drifting.monitoring(config.drift), 1e3 * config.cascade.price_per_ms
+    return Assembled(engine, library, default, cache, spare_library, base, probe, monitoring, price)
 
 
 def load_base(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from gateway.cascade.standing import CertificateStanding, Part
 from gateway.config import DriftMode, DriftSection
@@ -24,27 +25,36 @@ SEEN = {
     DriftMonitor.EMBEDDING: "where questions lie has changed",
 }
 
-Watcher = Callable[[Bundle, Precision, CertificateStanding], DriftWatch | None]
-"""Makes what watches one precision of a bundle; None where nothing is watched."""
+Watch = Callable[[Bundle, Precision, CertificateStanding], DriftWatch | None]
+Act = Callable[[CertificateStanding, DriftAlarm], None]
 
 
-def nothing(bundle: Bundle, precision: Precision, standing: CertificateStanding) -> None:
-    """Watches nothing."""
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """`watch` makes what watches one precision of a bundle, None where nothing is watched. `act` is what an alarm does,
+    whoever has raised it: this process or another worker."""
+
+    watch: Watch = lambda bundle, precision, standing: None
+    act: Act = lambda standing, alarm: None
 
 
-def watcher(drift: DriftSection) -> Watcher:
+UNWATCHED = Monitoring()
+
+
+def monitoring(drift: DriftSection) -> Monitoring:
     """By the settings."""
+    if drift.mode is DriftMode.OFF:
+        return UNWATCHED
+    act = mark if drift.mode is DriftMode.ACT else tell
 
     def watch(bundle: Bundle, precision: Precision, standing: CertificateStanding) -> DriftWatch | None:
         reference = reference_of(bundle, precision)
         if reference is None:
             return None
         model = bundle.profile(precision).model
-        act = mark if drift.mode is DriftMode.ACT else tell
-
         return DriftWatch(reference, model, drift.false_alarms, drift.parts, lambda alarm: act(standing, alarm))
 
-    return nothing if drift.mode is DriftMode.OFF else watch
+    return Monitoring(watch, act)
 
 
 def reference_of(bundle: Bundle, precision: Precision) -> Reference | None:
@@ -60,7 +70,7 @@ def reference_of(bundle: Bundle, precision: Precision) -> Reference | None:
 
 
 def mark(standing: CertificateStanding, alarm: DriftAlarm) -> None:
-    """What an alarm does, whoever has raised it."""
+    """Where it is to change something."""
     standing.mark_stale(told(alarm), BY, part_of(alarm))
 
 

@@ -182,6 +182,8 @@ async def test_who_observes_is_told_and_answers_stay_as_they_are(
         assert now.drift.alarms
         assert now.certificate is VALID
         assert "as drift.mode is observe" in caplog.text
+        await gateway.hear_drift(now.drift.alarms, now.manifest_sha256)  # as other workers are told
+        assert gateway.describe().certificate is VALID
     finally:
         await gateway.close()
 
