@@ -70,7 +70,7 @@ def search(
     found: Ranked = []
     for part, may, said, numbers in zip(generation.parts, allowed, coverage, saying, strict=True):
         most = 0 if ranker is Ranker.LEXICAL else max(limit, breadth.dense)
-        numbers, near = _near(part, prediction, may, numbers, most, breadth.each)
+        numbers, near = _near(part, prediction, may, numbers, said, most, breadth.each, limit)
         if len(numbers):
             found += _ranked(part, numbers, near, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.
@@ -78,31 +78,51 @@ def search(
 
 
 def _near(
-    part: Part, prediction: Prediction, allowed: Mask | None, saying: Numbers, most: int, each: int
+    part: Part,
+    prediction: Prediction,
+    allowed: Mask | None,
+    saying: Numbers,
+    coverage: Vector | None,
+    most: int,
+    each: int,
+    limit: int,
 ) -> tuple[Numbers, Vector]:
-    """Documents with how near they are: those that say what was asked, and at least the `most` nearest ones."""
+    """Documents with how near they are: at least the `most` nearest ones, and of those that say what was asked all that
+    can be among the `limit` best."""
     if not most:
         return saying, dense(part, prediction, saying)
     if (everything := part.segment.everything(prediction, allowed)) is not None:
         numbers, scores = everything
         return numbers, _with_titles(part, prediction, numbers, scores)
-    numbers, scores = part.segment.nearest(prediction, allowed, most, each=each)
+    numbers, scores, beyond = part.segment.walked(prediction, allowed, most, each)
     best = _best(scores, each * most)  # titles count too, and have not been looked at yet
     numbers, scores = numbers[best], scores[best]
+    near = _with_titles(part, prediction, numbers, scores)
+    if coverage is None:
+        return numbers, near
     is_other = np.ones(len(part.segment.documents), bool)
     is_other[numbers] = False
     others = saying[is_other[saying]]
-    scores = np.concatenate([scores, part.segment.scores(prediction, others)])
-    numbers = np.concatenate([numbers, others])
-    return numbers, _with_titles(part, prediction, numbers, scores)
+    titles = part.segment.titles[others] @ prediction.embedding
+    # As near as they can be, for no passage that the walk has not come to is nearer than its last one: to look at the
+    # passages of all of them takes as long as the walk, and few get so far.
+    most_near = (titles + np.float32(max(beyond, float(scores.min(initial=1.0))))) / np.float32(2)
+    could = _together(most_near, coverage[others]) >= _last(_together(near, coverage[numbers]), limit)
+    others, titles = others[could], titles[could]
+    more = (part.segment.scores(prediction, others) + titles) / np.float32(2)
+    return np.concatenate([numbers, others]), np.concatenate([near, more])
 
 
 def _ranked(part: Part, numbers: Numbers, near: Vector, coverage: Vector | None, limit: int, ranker: Ranker) -> Ranked:
     said = np.zeros(len(numbers), np.float32) if coverage is None else coverage[numbers]
-    scores = {Ranker.DENSE: near, Ranker.LEXICAL: said}.get(ranker, near + np.float32(LEXICAL_SHARE) * said)
-    best = np.argsort(-scores, kind="stable")[:limit]
+    scores = said if ranker is Ranker.LEXICAL else _together(near, said)
+    best = np.flatnonzero(scores >= _last(scores, limit))  # all that are as good as the last: ids are what decides
     each = zip(numbers[best].tolist(), scores[best].tolist(), near[best].tolist(), strict=True)
     return [(part, *one) for one in each]
+
+
+def _together(near: Vector, said: Vector) -> Vector:
+    return near + np.float32(LEXICAL_SHARE) * said
 
 
 def dense(part: Part, prediction: Prediction, numbers: Numbers) -> Vector:
@@ -138,6 +158,11 @@ def _saying(
         kept = part.segment.lengths[its] > 0
         found.append(its[kept if mask is None else np.logical_and(kept, mask[its])])
     return found
+
+
+def _last(scores: Vector, limit: int) -> float:
+    """Of the `limit` best ones the least; where there are fewer, any is enough."""
+    return float(np.partition(scores, -limit)[-limit]) if len(scores) >= limit else -np.inf
 
 
 def _best(scores: Vector, most: int) -> Numbers:

@@ -210,8 +210,8 @@ class LexicalIndex:
 
     def postings(self, terms: Hashes) -> list[Postings]:
         """Of each term."""
-        starts = np.searchsorted(self._terms, terms)
-        ends = np.searchsorted(self._terms, terms, side="right")
+        starts = self._terms.searchsorted(terms)
+        ends = self._terms.searchsorted(terms, side="right")
         if self._starts is not None:
             starts, ends = self._starts[starts], self._starts[ends]
         documents, counts = self._documents, self._counts
@@ -268,17 +268,18 @@ def _sizes(indexes: Sequence[LexicalIndex], allowed: Sequence[NDArray[np.bool_] 
 
 def _frequencies(found: Sequence[Postings], allowed: NDArray[np.bool_] | None) -> NDArray[np.float64]:
     """[terms]: how many allowed documents have each; of a very frequent term about how many, which tells as much."""
-    sizes = np.array([len(one.documents) for one in found], np.int64)
-    if allowed is None or not len(found):
-        return sizes.astype(np.float64)
-    looked_at = [_sampled(one.documents) for one in found]
-    ends = np.cumsum([0, *map(len, looked_at)])
-    kept = np.cumsum(np.concatenate([[False], allowed[np.concatenate(looked_at)]]))[ends]
-    return np.asarray(sizes * np.diff(kept) / np.maximum(1, np.diff(ends)), np.float64)
+    if allowed is None:
+        return np.array([len(one.documents) for one in found], np.float64)
+    return np.array([_frequency(one.documents, allowed) for one in found], np.float64)
 
 
-def _sampled(documents: NDArray[np.int32]) -> NDArray[np.int32]:
-    return documents if len(documents) <= 2 * SAMPLED else documents[(PLACES * len(documents)).astype(np.int64)]
+def _frequency(documents: NDArray[np.int32], allowed: NDArray[np.bool_]) -> float:
+    """How many of these are allowed; of many about how many."""
+    count = len(documents)
+    if count <= 2 * SAMPLED:
+        return float(np.count_nonzero(allowed.take(documents)))
+    sampled = documents.take((PLACES * count).astype(np.int64))
+    return float(np.count_nonzero(allowed.take(sampled))) * count / SAMPLED
 
 
 def _scored(lengths: Vector, hits: Sequence[Postings], shares: Vector, mean: float) -> Vector:
@@ -287,7 +288,7 @@ def _scored(lengths: Vector, hits: Sequence[Postings], shares: Vector, mean: flo
         return np.zeros(len(lengths), np.float32)
     documents = np.concatenate([one.documents for one in hits])
     counts = np.concatenate([one.counts for one in hits])
-    long = lengths[documents] * np.float32(SATURATION * LENGTH_SHARE / mean) + np.float32(
+    long = lengths.take(documents) * np.float32(SATURATION * LENGTH_SHARE / mean) + np.float32(
         SATURATION * (1 - LENGTH_SHARE)
     )
     weights = counts / (counts + long) * np.repeat(shares, [len(one.documents) for one in hits])

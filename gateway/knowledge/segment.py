@@ -251,10 +251,19 @@ class Segment:
         `named`; `everything` where there is that. `each`: passages to look at for each of `least`."""
         if (everything := self.everything(prediction, allowed)) is not None:
             return everything
-        numbers = self._by_index(prediction.embedding, allowed, least, each)
+        numbers, _ = self._by_index(prediction.embedding, allowed, least, each)
         if named:
             numbers = np.union1d(numbers, np.array(named, np.int64))
         return numbers, self._gathered(prediction.embedding, numbers)
+
+    def walked(
+        self, prediction: Prediction, allowed: Mask | None, least: int, each: int
+    ) -> tuple[NDArray[np.int64], Vector, float]:
+        """As `nearest` by index, with a cosine that no passage of another document exceeds, as far as the index is
+        right."""
+        numbers, last = self._by_index(prediction.embedding, allowed, least, each)
+        beyond = self.index.similarities(prediction.embedding, last).max(initial=-1.0)
+        return numbers, self._gathered(prediction.embedding, numbers), float(beyond)
 
     def everything(self, prediction: Prediction, allowed: Mask | None) -> Nearest | None:
         """All documents [n] that are `allowed` with how near they are, where the index is a scan anyway, or where they
@@ -281,14 +290,17 @@ class Segment:
         cosines = self.index.cosines(forward.embeddings)
         return Scan(cosines, scores_of(cosines, self.first_passage[self.filled], self.lengths[self.filled]))
 
-    def _by_index(self, embedding: Vector, allowed: Mask | None, least: int, each: int) -> NDArray[np.int64]:
-        """Numbers of the documents of the nearest passages: of more of them where a long document has most."""
+    def _by_index(
+        self, embedding: Vector, allowed: Mask | None, least: int, each: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Numbers of the documents of the nearest passages, and the row of the last of these: of more of them where a
+        long document has most."""
         count = least * each
         while True:
             rows = self.index.search(embedding, count, allowed, self.owner)
             owners = np.array(sorted(set(self.owner[rows].tolist())), np.int64)
             if len(owners) >= least or len(rows) < count:
-                return owners
+                return owners, rows[-1:]
             count *= 4
 
     def scores(self, prediction: Prediction, numbers: NDArray[np.int64]) -> Vector:
@@ -307,8 +319,9 @@ class Segment:
         """The passages of documents, end to end, and where those of each begin and the last ones end."""
         firsts = self.first_passage[numbers]
         lengths = self.first_passage[numbers + 1] - firsts
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        return np.repeat(firsts - starts[:-1], lengths) + np.arange(starts[-1]), starts
+        starts = np.zeros(len(numbers) + 1, np.int64)
+        np.cumsum(lengths, out=starts[1:])
+        return np.arange(starts[-1]) + np.repeat(firsts - starts[:-1], lengths), starts
 
     def cosines(self, prediction: Prediction, numbers: Sequence[int]) -> list[list[float]]:
         """How near the passages of each document are, in their order, to six places."""
