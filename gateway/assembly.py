@@ -15,7 +15,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway import drifting
+from gateway import doubts, drifting
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
@@ -50,6 +50,7 @@ from gateway.swapping import Swapping, note_other
 from gateway.telemetry.drift.watch import DriftWatch
 from gateway.types import (
     Answer,
+    Doubter,
     DriftAlarm,
     Evidence,
     Forecast,
@@ -135,6 +136,7 @@ class Assembled:
         probe: Probe | None = None,
         monitoring: Monitoring = UNWATCHED,
         price: float = 0.0,
+        standing: CertificateStanding | None = None,
     ) -> None:
         self.engine = engine
         self._probe = probe or Probe(0)
@@ -143,7 +145,7 @@ class Assembled:
         self._cache = cache
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
-        self.standing = CertificateStanding()
+        self.standing = standing or CertificateStanding()
         self._first = Side.of(engine, engine.session, library, self.standing, monitoring.watch, price)
         self._spare = None
         if engine.spare and spare_library:
@@ -299,7 +301,7 @@ class Assembled:
             found = replace(found, confidence=held.fitted, is_confidence_used=held.calibration is not None)
         return replace(found, scored_by=self._base.scored_by)
 
-    def doubt(self, reason: str, by: str) -> None:
+    def doubt(self, reason: str, by: Doubter) -> None:
         self.standing.mark_stale(reason, by)
 
     def reset_drift(self) -> None:
@@ -312,7 +314,7 @@ class Assembled:
             )
         for watch in watches:
             watch.restart()
-        self.standing.renew(drifting.BY)
+        self.standing.renew(Doubter.DRIFT)
 
     def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
         """See `rpc.service.Preparable`."""
@@ -324,6 +326,7 @@ class Assembled:
         for side in self._sides():
             if side.watch is not None:
                 side.watch.close()
+        await asyncio.to_thread(self.standing.settle)
         if self._base is not None:
             await self._base.close()
         await self.engine.stop()
@@ -380,7 +383,8 @@ def assemble(
     default = config.knowledge.default if collections else ""
     base = load_base(engine, store, library, spare_library, language, go_on, progress, share) if store else None
     monitoring, price = drifting.monitoring(config.drift), 1e3 * config.cascade.price_per_ms
-    return Assembled(engine, library, default, cache, spare_library, base, probe, monitoring, price)
+    standing = CertificateStanding(doubts.of(config, engine.bundle.manifest_sha256))
+    return Assembled(engine, library, default, cache, spare_library, base, probe, monitoring, price, standing)
 
 
 def load_base(

@@ -14,12 +14,10 @@ from gateway.audit.rates import rates
 from gateway.config import AuditSection
 from gateway.errors import ConfigInvalid, StoreFailed
 from gateway.rpc.service import Description
-from gateway.types import ErrorRate, Route
+from gateway.types import Doubter, ErrorRate, Route
 
 log = logging.getLogger(__name__)
 
-BY = "feedback"
-"""Who marks a certificate."""
 PERIOD = 5.0
 """Seconds between two looks at what was judged: by whom, all workers see."""
 
@@ -31,7 +29,7 @@ class Doubtable(Protocol):
 
     def describe(self) -> Description: ...
 
-    def doubt(self, manifest_sha256: str, reason: str, by: str) -> None: ...
+    def doubt(self, manifest_sha256: str, reason: str, by: Doubter) -> None: ...
 
 
 def audit_log(audit: AuditSection, worker: int) -> AuditLog | None:
@@ -71,7 +69,7 @@ async def look(audit: AuditLog, gateway: Doubtable, on_rates: OnRates, tightens:
     on_rates(found)
     reason = doubt_of(found, now.certified_risk)
     if tightens and reason:
-        gateway.doubt(now.manifest_sha256, reason, BY)
+        gateway.doubt(now.manifest_sha256, reason, Doubter.FEEDBACK)
 
 
 def doubt_of(found: Sequence[ErrorRate], promised: float) -> str:

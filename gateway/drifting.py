@@ -12,12 +12,10 @@ from gateway.errors import BundleInvalid
 from gateway.model.bundle import Bundle, Precision
 from gateway.telemetry.drift.reference import Reference, file_name
 from gateway.telemetry.drift.watch import DriftWatch
-from gateway.types import DriftAlarm, DriftMonitor, DriftScope
+from gateway.types import Doubter, DriftAlarm, DriftMonitor, DriftScope
 
 log = logging.getLogger(__name__)
 
-BY = "drift"
-"""Who marks a certificate stale."""
 SEEN = {
     DriftMonitor.CONFIDENCE: "how sure the model is of questions has changed",
     DriftMonitor.DISTANCE: "how near questions are to what the model knows has changed",
@@ -71,7 +69,7 @@ def reference_of(bundle: Bundle, precision: Precision) -> Reference | None:
 
 def mark(standing: CertificateStanding, alarm: DriftAlarm) -> None:
     """Where it is to change something."""
-    standing.mark_stale(told(alarm), BY, part_of(alarm))
+    standing.mark_stale(told(alarm), Doubter.DRIFT, part_of(alarm))
 
 
 def tell(_: CertificateStanding, alarm: DriftAlarm) -> None:

@@ -25,7 +25,7 @@ from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import CollectionDescription, Description, Heard, Startable
 from gateway.shadow import Observe, Shadow
-from gateway.types import Answer, DriftAlarm, Evidence, Forecast, Principal, Question, Ranker, Workload
+from gateway.types import Answer, Doubter, DriftAlarm, Evidence, Forecast, Principal, Question, Ranker, Workload
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ class Swapping:
         if shadow is not None:
             await shadow.close()
 
-    def doubt(self, manifest_sha256: str, reason: str, by: str) -> None:
+    def doubt(self, manifest_sha256: str, reason: str, by: Doubter) -> None:
         """Mark the certificate of that bundle stale, if it is what serves; see `CertificateStanding`."""
         if self._current.origin.sha256 == manifest_sha256:
             self._current.gateway.doubt(reason, by)

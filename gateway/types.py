@@ -90,6 +90,13 @@ class Denial(enum.StrEnum):
     GROUP = "group"
 
 
+class Doubter(enum.StrEnum):
+    """What may mark a certificate stale while it serves: the monitors of drift, or what was said of answers."""
+
+    DRIFT = "drift"
+    FEEDBACK = "feedback"
+
+
 class CertificateStatus(enum.StrEnum):
     """Whether the threshold's guarantee holds: VALID, no longer sure (STALE), or never had (INSUFFICIENT)."""
 

@@ -33,8 +33,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shadow": LEAVES | {"rpc", "following"},
     "loading": LEAVES | {"rpc"},
     "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
+    "doubts": LEAVES | {"cascade", "config"},
     "drifting": LEAVES | {"cascade", "config", "model", "telemetry"},
-    "assembly": LEAVES | {"cascade", "config", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
+    "assembly": LEAVES | {"cascade", "config", "doubts", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
     "auditing": LEAVES | {"audit", "config", "rpc"},
     "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "auditing", "workers"} | ENGINES | OFFLINE,
 }

@@ -13,12 +13,12 @@ import pytest
 from gateway.audit.cases import Cases, Verdict
 from gateway.audit.log import AuditLog, Terms
 from gateway.audit.marks import Marker
-from gateway.auditing import BY, doubt_of, look, watch
+from gateway.auditing import doubt_of, look, watch
 from gateway.errors import StoreFull
 from gateway.rpc.service import Description
 from gateway.swapping import Swapping
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Answer, ErrorRate, Question, Route
+from gateway.types import Answer, Doubter, ErrorRate, Question, Route
 from tests.fakes import ANSWER, FakeGateway
 
 PROMISED = 0.05
@@ -72,7 +72,7 @@ async def test_the_certificate_is_doubted_where_the_model_is_for_sure_wrong_too_
     assert (found.route, found.drawn, found.judged, found.wrong) == ("model", 60, 60, 20)
     assert found.lower_since > PROMISED
     manifest, reason, by = serving.doubts[-1]
-    assert (manifest, by) == (serving.description.manifest_sha256, BY)
+    assert (manifest, by) == (serving.description.manifest_sha256, Doubter.FEEDBACK)
     assert "of 60 of the model's answers" in reason
     assert "5 % are promised" in reason
 
@@ -152,10 +152,10 @@ def test_a_lower_bound_above_the_promise_is_what_counts() -> None:
 async def test_only_the_bundle_that_serves_is_doubted(tmp_path: Path) -> None:
     gateway = FakeGateway()
     swapping = Swapping(gateway, tmp_path, lambda *_: FakeGateway(), lambda *_: None)
-    swapping.doubt("another", "too many errors", BY)
+    swapping.doubt("another", "too many errors", Doubter.FEEDBACK)
     assert gateway.doubts == []
-    swapping.doubt(gateway.describe().manifest_sha256, "too many errors", BY)
-    assert gateway.doubts == [("too many errors", BY)]
+    swapping.doubt(gateway.describe().manifest_sha256, "too many errors", Doubter.FEEDBACK)
+    assert gateway.doubts == [("too many errors", Doubter.FEEDBACK)]
     await swapping.close()
 
 

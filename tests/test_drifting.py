@@ -100,6 +100,24 @@ async def test_the_same_question_over_and_over_makes_the_certificate_stale(gatew
     assert (now.certificate, now.certificate_reason, (await ask(gateway, "word1")).certificate) == (VALID, "", VALID)
 
 
+async def test_neither_a_start_nor_a_swap_takes_it_back_but_an_operator_does(watched: Path, tmp_path: Path) -> None:
+    config = settings(watched, marks=tmp_path / "stale.json")
+    gateway = await assembly.build(config)
+    await repeat(gateway, 10 * BATCH)
+    await gateway.close()
+    gateway = await assembly.build(config)
+    try:
+        now = gateway.describe()
+        assert (now.certificate, (await ask(gateway, "word1")).certificate) == (STALE, STALE)
+        assert "drift: " in now.certificate_reason
+        assert "since" in now.certificate_reason
+        assert (await gateway.swap(watched)).certificate is STALE
+        assert (await gateway.reset_drift()).certificate is VALID
+        assert (await gateway.swap(watched)).certificate is VALID
+    finally:
+        await gateway.close()
+
+
 async def test_the_command_tells_and_resets(gateway: Swapping, ports: Ports) -> None:
     await repeat(gateway, 10 * BATCH)
 
@@ -111,6 +129,7 @@ async def test_the_command_tells_and_resets(gateway: Swapping, ports: Ports) -> 
 
     said = await run("status")
     assert "tiny/1: the certificate is stale" in said
+    assert "  because   drift: " in said
     assert "ALARM     embedding of all questions, after" in said
     assert "distance_stability" in said
     assert json.loads(await run("status", "--json"))["drift"]["reference"] == 40

@@ -12,7 +12,7 @@ from gateway.cascade.policy import NEVER, ModelSays, RetrievalSays, Thresholds, 
 from gateway.cascade.standing import POOLED, CertificateStanding, Part, Promise, Terms
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
-from gateway.types import CertificateStatus, Policy, Principal, Question, Reason, Route, Standing
+from gateway.types import CertificateStatus, Doubter, Policy, Principal, Question, Reason, Route, Standing
 from tests import tiny
 from tests.test_cascade import PROFILE, Room
 
@@ -42,7 +42,7 @@ def test_the_first_reason_stays(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_part_is_stale_by_itself() -> None:
     standing = CertificateStanding()
     for part in (Part(tenant="acme"), Part(collection="law")):
-        standing.mark_stale("it moved", "drift", part)
+        standing.mark_stale("it moved", Doubter.DRIFT, part)
     asked = [("acme", "bank"), ("other", "law"), ("other", "bank"), ("law", "acme"), ("", "")]
     found = [standing.is_stale_for(Question("?", collection, Principal(tenant))) for tenant, collection in asked]
     assert found == [True, True, False, False, False]
@@ -54,20 +54,20 @@ async def test_only_the_part_goes_by_the_stricter_threshold() -> None:
     """The room's questions are of tenant acme."""
     for tenant, status in (("acme", STALE), ("other", VALID)):
         room = Room()
-        room.cascade.standing.mark_stale("it moved", "drift", Part(tenant=tenant))
+        room.cascade.standing.mark_stale("it moved", Doubter.DRIFT, Part(tenant=tenant))
         assert (await room.ask()).certificate is status
 
 
 def test_an_operator_takes_back_what_one_monitor_has_found() -> None:
     standing = CertificateStanding()
-    standing.mark_stale("it moved", "drift")
-    standing.mark_stale("a tenant moved", "drift", Part(tenant="acme"))
-    standing.mark_stale("too many errors", "feedback")
-    standing.renew("drift")
+    standing.mark_stale("it moved", Doubter.DRIFT)
+    standing.mark_stale("a tenant moved", Doubter.DRIFT, Part(tenant="acme"))
+    standing.mark_stale("too many errors", Doubter.FEEDBACK)
+    standing.renew(Doubter.DRIFT)
     assert (standing.is_stale, standing.reason, standing.parts) == (True, "too many errors", {})
-    standing.renew("feedback")
+    standing.renew(Doubter.FEEDBACK)
     assert (standing.is_stale, standing.reason) == (False, "")
-    standing.mark_stale("it moved again", "drift")
+    standing.mark_stale("it moved again", Doubter.DRIFT)
     assert standing.reason == "it moved again"
 
 

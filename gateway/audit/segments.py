@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,10 +111,4 @@ def anchored(folder: Path) -> Head | None:
 
 def anchor(folder: Path, head: Head) -> None:
     """Say that all up to that record is removed, before it is: at once, and on disk."""
-    begun = folder / f"{ANCHOR}.new"
-    with begun.open("w", encoding="utf-8") as file:
-        json.dump(head._asdict(), file)
-        file.flush()
-        os.fsync(file.fileno())
-    begun.replace(folder / ANCHOR)
-    disk.sync(folder)
+    disk.put(folder / ANCHOR, json.dumps(head._asdict()))

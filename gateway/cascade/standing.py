@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from gateway.cascade.policy import Thresholds
-from gateway.types import CertificateStatus, Question
+from gateway.types import CertificateStatus, Doubter, Question
 
 log = logging.getLogger(__name__)
 
@@ -20,46 +22,85 @@ class Part:
     collection: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """`by` whom, of what `part` of the questions (None: of all), and a `reason` for people: what has moved, and where
+    it was seen."""
+
+    by: Doubter
+    part: Part | None
+    reason: str
+
+
+class Keeper(Protocol):
+    """Where doubts about one bundle's certificate outlive the process. From any thread."""
+
+    def kept(self) -> Sequence[Doubt]: ...
+
+    def keep(self, doubt: Doubt) -> None:
+        """Without waiting for the disk."""
+        ...
+
+    def drop(self, by: Doubter) -> None: ...
+
+    def settle(self) -> None:
+        """Wait until all are kept."""
+        ...
+
+
 class CertificateStanding:
     """Of one loaded bundle. It is fresh until a monitor marks it stale, for all questions or for a part of them.
 
     The next decision already goes by the stricter thresholds that were certified beforehand. Tightening is safe to do
-    by itself; loosening takes a new certificate, so the way back is another load: a swap or a start. Or the word of an
-    operator who has looked at what a monitor found, and renews what that one has marked. Reading costs a question one
-    attribute. Any thread may mark and read.
+    by itself; loosening takes a new certificate, or the word of an operator who has looked at what a monitor found, and
+    renews what that one has marked. With a `keeper` no other load of the same bundle takes a mark back; without one, a
+    start and a swap do. Reading costs a question one attribute. Any thread may mark and read.
     """
 
-    __slots__ = ("_lock", "_marks", "is_stale", "parts", "reason")
+    __slots__ = ("_keeper", "_lock", "_marks", "is_stale", "parts", "reason")
 
-    def __init__(self) -> None:
+    def __init__(self, keeper: Keeper | None = None) -> None:
         self.is_stale = False
         """For all questions."""
         self.parts: dict[Part, str] = {}
         """Of the questions for which it is stale, with the reasons."""
         self.reason = ""
-        self._marks: dict[tuple[str, Part | None], str] = {}
+        self._keeper = keeper
         self._lock = threading.Lock()
+        kept = keeper.kept() if keeper else ()
+        self._marks = {(one.by, one.part): one.reason for one in kept}
+        self._update()
+        for one in kept:
+            log.warning("the certificate was stale before this start, and is%s: %s", _of(one.part), one.reason)
 
-    def mark_stale(self, reason: str, by: str = "", part: Part | None = None) -> None:
-        """`reason` is for people: what has moved, and where it was seen. The first one of each monitor, `by`, stays.
-        None: all questions."""
+    def mark_stale(self, reason: str, by: Doubter = Doubter.DRIFT, part: Part | None = None) -> None:
+        """See `Doubt`. The first reason of each monitor stays."""
         with self._lock:
             if (by, part) in self._marks:
                 return
             self._marks[by, part] = reason
             self._update()
-        where = (
-            "" if part is None else f" for {'tenant' if part.tenant else 'collection'} {part.tenant or part.collection}"
-        )
         log.warning(
-            "the certificate is stale%s, and the model answers by its stricter threshold from now on: %s", where, reason
+            "the certificate is stale%s, and the model answers by its stricter threshold from now on: %s",
+            _of(part),
+            reason,
         )
+        if self._keeper:
+            self._keeper.keep(Doubt(by, part, reason))
 
-    def renew(self, by: str) -> None:
-        """Take back what that monitor has marked; what others have stays."""
+    def renew(self, by: Doubter) -> None:
+        """Take back what that monitor has marked; what others have stays. Raises StoreFailed: then nothing has
+        changed."""
+        if self._keeper:
+            self._keeper.drop(by)
         with self._lock:
             self._marks = {key: reason for key, reason in self._marks.items() if key[0] != by}
             self._update()
+
+    def settle(self) -> None:
+        """Wait until what is marked is kept, as far as it can be."""
+        if self._keeper:
+            self._keeper.settle()
 
     def is_stale_for(self, question: Question) -> bool:
         return self.is_stale or bool(self.parts and self._is_in_part(question))
@@ -73,6 +114,12 @@ class CertificateStanding:
         self.parts = {part: reason for (_, part), reason in self._marks.items() if part is not None}
         self.reason = whole[0] if whole else ""  # first: whoever sees that it is stale finds out why
         self.is_stale = bool(whole)
+
+
+def _of(part: Part | None) -> str:
+    if part is None:
+        return ""
+    return f" for tenant {part.tenant}" if part.tenant else f" for collection {part.collection}"
 
 
 POOLED = "pooled"

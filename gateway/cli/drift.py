@@ -50,6 +50,8 @@ def _told(now: dict[str, Any]) -> Iterator[str]:
         yield "no worker is ready"
         return
     yield f"{now['bundle']}: the certificate is {now['certificate']}"
+    if now["certificate_reason"]:
+        yield f"  because   {now['certificate_reason']}"
     if found is None:
         yield UNWATCHED
         return

@@ -30,6 +30,10 @@ class DriftSection(Section):
     ten times as many, about a tenth."""
     parts: Annotated[int, Field(ge=0, le=4096)] = 16
     """So many tenants are watched on their own, and as many collections; who has not asked for longest makes room."""
+    marks: Path | None = None
+    """File in which it is kept that a certificate is stale, by drift or by feedback, so that a start does not take it
+    back: an operator's `gateway drift reset` does, or a new certificate. None: `stale.json` in `audit.folder`; where
+    that is none either, a start is trusted again. It names tenants that have changed."""
 
 
 class AuditSection(Section):

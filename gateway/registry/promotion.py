@@ -7,7 +7,6 @@ import fcntl
 import getpass
 import os
 import socket
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ from gateway.model import versions
 from gateway.model.versions import Action, Event, Gate, Registry
 
 LOCK = ".registry.lock"
+READABLE = 0o644
 
 
 @contextmanager
@@ -60,18 +60,7 @@ def record(folder: Path, new: Event) -> Registry:
     one, and what this returns from is on disk. Raises BundleInvalid for a file that is damaged, OSError."""
     before = versions.read(folder)
     after = before.followed_by(new) if before else Registry(current=new.version, history=(new,))
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=f".{versions.NAME}-", delete=False) as file:
-        made = Path(file.name)
-        try:
-            file.write(after.model_dump_json(indent=1) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-            made.chmod(0o644)
-            made.replace(folder / versions.NAME)
-        except BaseException:
-            made.unlink(missing_ok=True)
-            raise
-    disk.sync(folder)
+    disk.put(folder / versions.NAME, after.model_dump_json(indent=1) + "\n", READABLE)
     return after
 
 

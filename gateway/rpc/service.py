@@ -14,6 +14,7 @@ from gateway.types import (
     Answer,
     CertificateStatus,
     Degradation,
+    Doubter,
     DriftAlarm,
     DriftFigures,
     Evidence,
@@ -157,7 +158,7 @@ class Gateway(Protocol):
 class Startable(Gateway, Protocol):
     """A gateway that is loaded and checked, and takes questions once it was started."""
 
-    def doubt(self, reason: str, by: str) -> None:
+    def doubt(self, reason: str, by: Doubter) -> None:
         """Mark its certificate stale; see `cascade.standing.CertificateStanding`."""
         ...
 
