@@ -55,7 +55,9 @@ def test_a_profile_is_what_the_manifest_says(whole: Path) -> None:
     assert [label.name for label in profile.labels] == ["red", "green", "blue"]
     assert (profile.labels[0].document_id, profile.labels[1].text) == ("red", "It is green.")
     assert (profile.thresholds.answer, profile.thresholds.evidence) == (0.8, 0.5)
-    assert profile.certificate == Promise(CertificateStatus.VALID, 0.05, 0.12, ("warm", POOLED, POOLED))
+    assert profile.certificate == Promise(
+        CertificateStatus.VALID, 0.05, 0.12, ("warm", POOLED, POOLED), (0.11, 0.12, 0.12)
+    )
     assert profile.informed_certificate.status is CertificateStatus.VALID
     assert profile.thresholds.informed == 0.75
     assert profile.informed

@@ -223,6 +223,21 @@ def test_a_group_that_is_wrong_too_often_is_only_pooled() -> None:
     assert given.stale_promise(2).groups == (POOLED, POOLED)
 
 
+def test_a_group_of_its_own_is_promised_no_more_outliers_than_it_was_certified_with() -> None:
+    """All outliers that are accepted look like zeros: of these alone they are a larger share than of all answers."""
+    some = made(1000, 0, 2000)
+    outliers = np.flatnonzero(some.rows["label"] == NO_LABEL)
+    some.rows["predicted"][outliers], some.rows["alone"][outliers[::50]] = 0, 0.9
+    given = certificates.confidence(some, "alone", ASKED, ("zeros", "ones"))
+    zeros, ones = (given.groups[name].certified_up_to_oos_share for name in ("zeros", "ones"))
+    pooled = given.operating.certified_up_to_oos_share
+    assert ASKED.oos_share <= zeros < pooled < ones
+    promise = given.promise(("zeros", "ones", ""))
+    assert promise.group_oos_shares == (zeros, ones, pooled)
+    assert [promise.group_oos_share(label) for label in range(3)] == [zeros, ones, pooled]
+    assert given.stale_promise(3).group_oos_share(0) == given.back_off.certified_up_to_oos_share
+
+
 def test_groups_share_the_error_probability() -> None:
     """121 questions of a group without an error would do alone, and not beside another group."""
     count = 2 * 121

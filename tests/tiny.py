@@ -256,7 +256,16 @@ def _promised(value: float, stricter: float, accepted: int, wrong: int) -> Confi
         operating=threshold(value, 0.05),
         back_off=threshold(stricter, 0.025),
         risk_by_oos_share=((0.0, 0.03), (0.1, 0.0391)),
-        groups={"warm": Group(is_certified=True, accepted=120, wrong=0, outliers_accepted=0, upper_bound=0.03)},
+        groups={
+            "warm": Group(
+                is_certified=True,
+                certified_up_to_oos_share=0.11,
+                accepted=120,
+                wrong=0,
+                outliers_accepted=0,
+                upper_bound=0.03,
+            )
+        },
         needed=400,
     )
 

@@ -189,7 +189,7 @@ class Cascade:
             certificate=promise.status,
             certificate_group=promise.group(self._best(prediction)),
             certified_risk=promise.risk,
-            certified_oos_share=promise.oos_share,
+            certified_oos_share=promise.group_oos_share(self._best(prediction)),
             knowledge_version=ranking.knowledge_version if ranking else 0,
             bundle=self.profile.bundle,
             batch_size=prediction.batch_size,

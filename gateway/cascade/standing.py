@@ -129,16 +129,22 @@ POOLED = "pooled"
 class Promise:
     """What is promised of a threshold: at most `risk` of the model's answers are wrong, at an out-of-scope share of up
     to `oos_share`. `groups` [labels] says for which answers together: those of a label group that has a certificate of
-    its own, by its name, or all of them, POOLED. Nothing is promised where the status is INSUFFICIENT."""
+    its own, by its name, or all of them, POOLED; `group_oos_shares` [labels] up to which share out of scope that is.
+    Nothing is promised where the status is INSUFFICIENT."""
 
     status: CertificateStatus = CertificateStatus.INSUFFICIENT
     risk: float = 0.0
     oos_share: float = 0.0
     groups: tuple[str, ...] = ()
+    group_oos_shares: tuple[float, ...] = ()
 
     def group(self, label: int) -> str:
         """Of a label's number."""
         return self.groups[label] if self.groups else ""
+
+    def group_oos_share(self, label: int) -> float:
+        """Of what is promised of its group."""
+        return self.group_oos_shares[label] if self.group_oos_shares else self.oos_share
 
     def stale(self) -> Promise:
         """What never held cannot become stale."""

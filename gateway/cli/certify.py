@@ -181,10 +181,11 @@ def _show_shares(rows: Mapping[str, Confidence], console: Console) -> None:
 def _show_groups(rows: Mapping[str, Confidence], console: Console) -> None:
     if not any(one.groups for one in rows.values()):
         return
-    table = _table("group of labels", "", "certificate", "answers", "wrong", "risk <=")
+    table = _table("group of labels", "", "", "answers", "wrong", "risk <=", "OOS <=")
     for name, one in rows.items():
         for group, found in one.groups.items():
             own = "its own" if found.is_certified else "pooled"
-            table.add_row(group, name, own, str(found.accepted), str(found.wrong), f"{found.upper_bound:.2%}")
+            share = f"{found.certified_up_to_oos_share:.1%}" if found.is_certified else ""
+            table.add_row(group, name, own, str(found.accepted), str(found.wrong), f"{found.upper_bound:.2%}", share)
         table.add_section()
     console.print(table)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gateway.cascade.bounds import GRID
 from gateway.forge import card
 from gateway.forge import certify as certifying
 from gateway.forge.certify import Asked, Certified, Known, Sample
@@ -103,11 +104,12 @@ def _groups(
     outcomes: Outcomes, sample: Sample, operating: Certified, start: float, groups: Sequence[str]
 ) -> dict[str, Group]:
     """Each by the sequence of the pool, with its part of the error probability: it is certified at the pool's threshold
-    if its own sequence gets as far."""
+    if its own sequence gets as far, up to the share out of scope at which all passes that it tried."""
     names = sorted({*groups} - {""})
     if not operating.holds or not names:
         return {}
     asked = replace(operating.asked, assurance=1 - operating.asked.level / len(names))
+    tried = tuple(threshold for threshold in GRID if threshold >= operating.threshold)
     of_label = np.array(groups)
     inside, outside = (
         of_label[outcomes.inside(Part.CERTIFY)["predicted"]],
@@ -117,8 +119,11 @@ def _groups(
     for name in names:
         part = sample.part(inside == name, outside == name)
         counts = part.counts(operating.threshold)
+        own = certifying.certify(part, asked, start, tried)
+        is_certified = own.threshold == operating.threshold
         found[name] = Group(
-            is_certified=certifying.certify(part, asked, start).threshold <= operating.threshold,
+            is_certified=is_certified,
+            certified_up_to_oos_share=own.oos_share if is_certified else 0.0,
             accepted=int(counts.accepted),
             wrong=int(counts.wrong),
             outliers_accepted=int(counts.outliers_accepted),

@@ -72,9 +72,11 @@ class Threshold(Part):
 
 class Group(Part):
     """The model's answers with a label of this group, at the same threshold. `is_certified`: they have enough questions
-    for a certificate of their own; else they are only part of the pool, and nothing is promised of them alone."""
+    for a certificate of their own, up to a share out of scope of `certified_up_to_oos_share`, which need not be that of
+    all answers; else they are only part of the pool, and nothing is promised of them alone."""
 
     is_certified: bool
+    certified_up_to_oos_share: Share = 0.0
     accepted: int
     wrong: int
     outliers_accepted: int
@@ -102,9 +104,11 @@ class Confidence(Part):
         """At the operating threshold; `groups` are of the labels."""
         if not self.operating.holds:
             return Promise()
-        certified = {name for name, group in self.groups.items() if group.is_certified}
-        named = tuple(group if group in certified else POOLED for group in groups)
-        return Promise(self.status, self.operating.risk, self.operating.certified_up_to_oos_share, named)
+        pooled = self.operating.certified_up_to_oos_share
+        shares = {name: one.certified_up_to_oos_share for name, one in self.groups.items() if one.is_certified}
+        named = tuple(group if group in shares else POOLED for group in groups)
+        own = tuple(shares.get(group, pooled) for group in groups)
+        return Promise(self.status, self.operating.risk, pooled, named, own)
 
     def stale_promise(self, labels: int) -> Promise:
         """At the stricter one, which was certified for all of the model's answers together."""
