@@ -2,6 +2,9 @@
 
 GatewayError
 ├── expected: the caller or the load, counted and answered
+│   ├── AccessDenied          a call is not let in
+│   │   ├── Unauthenticated       nobody knows who makes it
+│   │   └── PermissionDenied      who makes it may not
 │   ├── InvalidQuestion       a field is wrong; names it
 │   ├── UnknownCollection     no such collection
 │   ├── UnknownDocument       no such document, or not for this caller
@@ -37,6 +40,27 @@ from __future__ import annotations
 
 class GatewayError(Exception):
     """The root; its text may be shown to whoever caused it, and never holds a question's text."""
+
+
+class AccessDenied(GatewayError):
+    """A call is not let in. `reason` is a value of types.Denial."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class Unauthenticated(AccessDenied):
+    """Nobody knows who calls. The caller hears no more than that: what is nearly right must not be found out."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            reason, "credentials are needed, and hold: an API key or a token as `authorization: Bearer ...`"
+        )
+
+
+class PermissionDenied(AccessDenied):
+    """It is known who calls, and that caller may not do this."""
 
 
 class InvalidQuestion(GatewayError):

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "v1": set(),
     "config": LEAVES,
     "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,
-    "workers": LEAVES | {"config", "rpc", "telemetry"},
+    "workers": LEAVES | {"access", "config", "rpc", "telemetry"},
     "client": LEAVES | {"rpc", "v1"},
     "__main__": {"cli"},
     "following": LEAVES | {"rpc"},

@@ -12,8 +12,8 @@ from gateway.client import AsyncClient, CallFailed, Client, as_json
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
 from gateway.rpc.admission import Caller
+from gateway.rpc.callers import caller_of
 from gateway.rpc.server import Ports
-from gateway.rpc.validate import caller_of
 from gateway.types import Answer, Found, Policy, Principal, Question, Ranker
 from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
 
@@ -64,7 +64,7 @@ def claims(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
         seen.append(dict(metadata))
         return caller_of(metadata)
 
-    monkeypatch.setattr("gateway.rpc.handler.caller_of", noted)
+    monkeypatch.setattr("gateway.rpc.callers.caller_of", noted)
     return seen
 
 

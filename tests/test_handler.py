@@ -10,6 +10,7 @@ import pytest
 
 from gateway.errors import Unavailable
 from gateway.rpc.admission import Admission, Terms
+from gateway.rpc.callers import Callers
 from gateway.rpc.handler import Call, Door, Limits, Method, only_the_caller_cancels, unary_handler
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb
@@ -58,8 +59,9 @@ def asked() -> Asked:
 
 def opened(asked: Asked, metrics: Metrics) -> Any:
     admission = Admission(Terms(permits=1), FakeGateway().forecast)
-    door = Door(metrics, admission, Limits(default_timeout=0.2, max_timeout=10.0), clock=lambda: 100.0)
-    method: Method[Any, Any] = Method("test.Service", "Ask", pb.SearchRequest, asked)
+    limits = Limits(default_timeout=0.2, max_timeout=10.0)
+    door = Door(metrics, Callers(None, metrics.access), admission, limits, clock=lambda: 100.0)
+    method: Method[Any, Any] = Method("gateway.v1.Knowledge", "Search", pb.SearchRequest, asked)
     return cast("Any", unary_handler(method, door)).unary_unary
 
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import InvalidQuestion, UnknownCollection
-from gateway.rpc.validate import Rules, caller_of, items_of, lookup_of, question_of
+from gateway.rpc.callers import caller_of
+from gateway.rpc.validate import Rules, items_of, lookup_of, question_of
 from gateway.types import Criticality, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
 

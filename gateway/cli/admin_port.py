@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import urllib.error
 import urllib.request
 from typing import Any
 
 import click
 
+from gateway.cli.credentials import KEY_VARIABLE
 from gateway.cli.main import NotReached, Refused
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -24,7 +26,10 @@ def asked(url: str, body: dict[str, object] | None, timeout: float, late: str = 
     """The answer to a GET, or to a POST of `body`. Raises Refused with the server's words, NotReached; `late` is what
     to do where no answer comes within `timeout` seconds."""
     data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})  # noqa: S310  # of our making
+    headers = {"Content-Type": "application/json"}
+    if body is not None and (key := os.environ.get(KEY_VARIABLE)):
+        headers["Authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, data, headers)  # noqa: S310  # of our making
     try:
         with DIRECT.open(request, timeout=timeout) as response:
             found: dict[str, Any] = json.load(response)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 from rich.console import Console, Group
@@ -11,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gateway.cli.main import Failure, NotReached, Refused
+from gateway.cli.target import connection, explained, given
 from gateway.client import CallFailed, Client, as_json
-from gateway.types import Answer, Criticality, Policy, Principal, Route
+from gateway.types import Answer, Criticality, Policy, Route
 
 STYLES = {Route.MODEL: "green", Route.RETRIEVAL: "cyan", Route.ENSEMBLE: "blue", Route.ABSTAIN: "yellow"}
 BAR = 24  # characters of the longest stage
@@ -21,12 +22,8 @@ BAR = 24  # characters of the longest stage
 
 @click.command()
 @click.argument("question")
-@click.option("--target", default="127.0.0.1:50051", show_default=True, metavar="HOST:PORT")
 @click.option("--collection", default="", help="Where to look.  [the server's default]")
 @click.option("--policy", type=click.Choice([policy.value for policy in Policy]), help="[the server's default]")
-@click.option("--timeout-ms", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--tenant", default="default", show_default=True, help="Who asks.")
-@click.option("--group", "groups", multiple=True, help="A group that the asker is in; may be repeated.")
 @click.option(
     "--criticality", type=click.Choice([one.value for one in Criticality]), help="How much it matters.  [critical]"
 )
@@ -35,22 +32,20 @@ BAR = 24  # characters of the longest stage
     "--min-knowledge-version", type=click.IntRange(min=0), default=0, help="Of a write that the answer has to see."
 )
 @click.option("--json", "is_json", is_flag=True, help="Print the answer, or the error, with the keys of the API.")
+@given(timeout_ms=1000)
 def ask(
     question: str,
-    target: str,
     collection: str,
     policy: str | None,
-    timeout_ms: int,
-    tenant: str,
-    groups: tuple[str, ...],
     criticality: str | None,
     request_id: str,
     min_knowledge_version: int,
     is_json: bool,
+    **where: Any,
 ) -> None:
     """Ask a running gateway QUESTION. An abstention is an answer, and ends with exit code 0."""
     matters = Criticality(criticality) if criticality else None
-    with Client(target, Principal(tenant, frozenset(groups)), timeout_ms / 1000, matters) as client:
+    with Client(**connection(**where), criticality=matters) as client:
         try:
             answer = client.answer(
                 question,
@@ -60,7 +55,7 @@ def ask(
                 min_knowledge_version=min_knowledge_version,
             )
         except CallFailed as error:
-            failure = explained(error, target)
+            failure = explained(error, where["target"])
             if not is_json:
                 raise failure from None
             shown = {"code": error.code, "message": error.message, "reason": error.reason}
@@ -101,13 +96,3 @@ def timings(answer: Answer) -> Table:
     for stage, seconds in answer.timings.items():
         table.add_row(stage, f"{seconds * 1000:8.3f} ms", Text("━" * round(BAR * seconds / longest), "cyan"))
     return table
-
-
-def explained(error: CallFailed, target: str) -> Failure:
-    if error.code == "UNAVAILABLE" and not error.reason:
-        return NotReached(f"nothing answers at {target}: start one with `gateway serve`, or name it with --target")
-    if error.code == "UNAVAILABLE":
-        return NotReached(f"{target}: {error}; ask again in a moment")
-    if error.code == "DEADLINE_EXCEEDED":
-        return NotReached(f"{target}: {error}; allow more time with --timeout-ms")
-    return Refused(f"{target}: {error}")

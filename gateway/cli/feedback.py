@@ -29,7 +29,7 @@ KEYS = frozenset({"id", "tenant", "verdict", "label", "document", "no_answer", "
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Verdicts as JSON lines instead: id and verdict, and tenant, label, document, no_answer, comment.",
 )
-@given
+@given()
 def feedback(
     audit_id: str | None,
     verdict: str | None,

@@ -44,7 +44,7 @@ for each in (calibrate, search, stats, watch, verify, mend, snapshot, restore, c
 @click.option("--group-all", "all_groups", multiple=True, help="Who may read what names no groups; may be repeated.")
 @click.option("--prune", is_flag=True, help="Delete what the collection has and the PATHs have not.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do none of it.")
-@given
+@given()
 def import_(
     paths: tuple[Path, ...], collection: str, all_groups: tuple[str, ...], prune: bool, dry_run: bool, **where: Any
 ) -> None:
@@ -93,7 +93,7 @@ def import_(
 
 @knowledge.command()
 @click.option("--collection", required=True)
-@given
+@given()
 def export(collection: str, **where: Any) -> None:
     """Print a collection as JSON, one document a line: what the caller may read, whatever its dates."""
     from gateway.cli.exporting import exported
@@ -108,7 +108,7 @@ def export(collection: str, **where: Any) -> None:
 
 @knowledge.command()
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-@given
+@given()
 def collections(is_json: bool, **where: Any) -> None:
     """The collections that can be asked, and what they hold."""
     with _editor(**where) as editor:
@@ -132,7 +132,7 @@ def collections(is_json: bool, **where: Any) -> None:
 @knowledge.command()
 @click.argument("ids", nargs=-1, required=True)
 @click.option("--collection", required=True)
-@given
+@given()
 def delete(ids: tuple[str, ...], collection: str, **where: Any) -> None:
     """Delete documents by their IDS."""
     with _editor(**where) as editor:
@@ -143,7 +143,7 @@ def delete(ids: tuple[str, ...], collection: str, **where: Any) -> None:
 @knowledge.command()
 @click.argument("collection")
 @click.confirmation_option(prompt="All of its documents are deleted. Go on?")
-@given
+@given()
 def drop(collection: str, **where: Any) -> None:
     """End a COLLECTION."""
     with _editor(**where) as editor:

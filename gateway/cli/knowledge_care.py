@@ -31,7 +31,7 @@ QUOTE = 200
 )
 @click.option("--min-knowledge-version", type=click.IntRange(min=0), default=0, help="Of a write that must be seen.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-@given
+@given()
 def search(
     text: str,
     collection: str,
@@ -64,7 +64,7 @@ def search(
 @click.command()
 @click.argument("collection")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-@given
+@given()
 def stats(collection: str, is_json: bool, **where: Any) -> None:
     """What a stored COLLECTION holds, and takes on disk: all of it, whatever the caller may read."""
     with editor_at(**where) as editor:
@@ -104,7 +104,7 @@ def threshold_of(confidence: SearchConfidence | None, is_used: bool) -> str:
 @click.argument("collection")
 @click.option("--after", type=click.IntRange(min=0), default=0, help="A knowledge version; 0: all that there is.")
 @click.option("--json", "is_json", is_flag=True, help="Print each change as JSON.")
-@given
+@given()
 def watch(collection: str, after: int, is_json: bool, **where: Any) -> None:
     """Print each change of a stored COLLECTION as it comes, until it ends or Ctrl-C: the knowledge version, what, and
     of which document, or by which encoder all is searched from then on. "seen": all up to that version was printed."""

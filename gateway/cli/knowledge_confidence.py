@@ -26,7 +26,7 @@ from gateway.cli.target import client_at, editor_at, given
 @click.option("--dry-run", is_flag=True, help="Show what would come of it, and set nothing.")
 @click.option("--clear", "is_clearing", is_flag=True, help="Take the collection's confidence away.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
-@given
+@given()
 def calibrate(
     questions: Path | None,
     collection: str,

@@ -70,10 +70,15 @@ class Connected:
         self.close()
 
 
-def metadata_of(principal: Principal, criticality: Criticality | None) -> Sequence[tuple[str, str]]:
-    groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal.groups else []
+def metadata_of(
+    principal: Principal | None, criticality: Criticality | None, api_key: str = ""
+) -> Sequence[tuple[str, str]]:
+    """What is not named is not said: then it is what the credentials say, or the default."""
+    tenant = [("x-tenant", principal.tenant)] if principal and principal.tenant else []
+    groups = [("x-groups", ",".join(sorted(principal.groups)))] if principal and principal.groups else []
     matters = [("x-criticality", criticality.value)] if criticality else []
-    return (("x-tenant", principal.tenant), *groups, *matters)
+    shown = [("authorization", f"Bearer {api_key}")] if api_key else []
+    return (*tenant, *groups, *matters, *shown)
 
 
 def within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -14,7 +14,6 @@ from google.protobuf.json_format import MessageToDict
 
 from gateway.client.asked import Asked
 from gateway.client.calls import (
-    OPTIONS,
     CallFailed,
     Connected,
     checked,
@@ -24,6 +23,7 @@ from gateway.client.calls import (
     there,
     within,
 )
+from gateway.client.connecting import Tls, aio_channel_to, channel_to
 from gateway.rpc.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
 from gateway.types import Answer, Criticality, Found, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
@@ -49,12 +49,17 @@ class AsyncClient:
         principal: Principal | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         criticality: Criticality | None = None,
+        *,
+        tls: Tls | None = None,
+        api_key: str = "",
     ) -> None:
-        """`criticality` of all that is asked here: what is refused last to first when too much is. None: critical."""
-        self._channel = grpc.aio.insecure_channel(target, options=OPTIONS)
+        """`criticality` of all that is asked here: what is refused last to first when too much is. None: critical.
+        `principal` None, or an empty tenant of it: whoever the credentials are for. `tls` None: none is spoken.
+        `api_key`: of the gateway, or a token of whom it trusts. Raises OSError for a file of `tls`."""
+        self._channel = aio_channel_to(target, tls)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = metadata_of(principal or Principal(), criticality)
+        self._metadata = metadata_of(principal, criticality, api_key)
         self._timeout = timeout
 
     async def answer(
@@ -203,12 +208,15 @@ class Client(Connected):
         principal: Principal | None = None,
         timeout: float = DEFAULT_TIMEOUT,
         criticality: Criticality | None = None,
+        *,
+        tls: Tls | None = None,
+        api_key: str = "",
     ) -> None:
-        """`criticality` of all that is asked here: what is refused last to first when too much is. None: critical."""
-        self._channel = grpc.insecure_channel(target, options=OPTIONS)
+        """As `AsyncClient`."""
+        self._channel = channel_to(target, tls)
         self._answers = gateway_pb2_grpc.AnswersStub(self._channel)
         self._knowledge = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = metadata_of(principal or Principal(), criticality)
+        self._metadata = metadata_of(principal, criticality, api_key)
         self._timeout = timeout
 
     def answer(

@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 
-from gateway.client.calls import OPTIONS, CallFailed, Connected, failure, failure_of, metadata_of, within
+from gateway.client.calls import CallFailed, Connected, failure, failure_of, metadata_of, within
+from gateway.client.connecting import Tls, channel_to
 from gateway.client.streamed import fed, sent
 from gateway.rpc.convert import (
     STATE_FROM_PROTO,
@@ -118,10 +119,19 @@ class Editor(Connected):
     """Safe to share between threads. All methods raise CallFailed; `timeout` is in seconds, of each call; streams have
     none."""
 
-    def __init__(self, target: str, principal: Principal | None = None, timeout: float = DEFAULT_TIMEOUT) -> None:
-        self._channel = grpc.insecure_channel(target, options=OPTIONS)
+    def __init__(
+        self,
+        target: str,
+        principal: Principal | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        *,
+        tls: Tls | None = None,
+        api_key: str = "",
+    ) -> None:
+        """As `AsyncClient`."""
+        self._channel = channel_to(target, tls)
         self._stub = gateway_pb2_grpc.KnowledgeStub(self._channel)
-        self._metadata = metadata_of(principal or Principal(), None)
+        self._metadata = metadata_of(principal, None, api_key)
         self._timeout = timeout
 
     def upsert(

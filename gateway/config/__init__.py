@@ -5,13 +5,14 @@ from gateway.config.knowledge import KnowledgeSection
 from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
 from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
 from gateway.config.server import ServerSection
-from gateway.config.transport import TlsSection
+from gateway.config.transport import AccessSection, TlsSection
 from gateway.config.trust import AuditSection, DriftMode, DriftSection
 
 __all__ = [
     "FILE_VARIABLE",
     "LEAST_BATCH_TOKENS",
     "PREFIX",
+    "AccessSection",
     "AdmissionSection",
     "AuditSection",
     "CascadeSection",

@@ -15,7 +15,7 @@ from gateway.config.knowledge import KnowledgeSection
 from gateway.config.model import ModelSection
 from gateway.config.section import Section
 from gateway.config.server import ServerSection
-from gateway.config.transport import TlsSection
+from gateway.config.transport import AccessSection, TlsSection
 from gateway.config.trust import AuditSection, DriftSection
 from gateway.errors import ConfigInvalid
 
@@ -28,6 +28,7 @@ class Config(Section):
 
     server: ServerSection = ServerSection()
     tls: TlsSection = TlsSection()
+    access: AccessSection = AccessSection()
     model: ModelSection = ModelSection()
     knowledge: KnowledgeSection = KnowledgeSection()
     cascade: CascadeSection = CascadeSection()

@@ -55,6 +55,8 @@ class Caller:
     """Seconds that a call had when it was made, as its caller says."""
     pending: float = 0.0
     waited: float | None = None
+    recheck: Callable[[], None] | None = None
+    """Of a stream, before each of its questions: raises AccessDenied where its credentials hold no more."""
 
 
 class Admission:

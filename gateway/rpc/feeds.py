@@ -19,6 +19,7 @@ from gateway.errors import Draining, Unavailable
 from gateway.rpc import streams
 from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Door, Malformed, check_form, deserializer, only_the_caller_cancels
+from gateway.rpc.permissions import need
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -37,13 +38,15 @@ class FeedMethod(Generic[Request, Response]):
 def feed_handler(method: FeedMethod[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
     """Registered by hand, as `unary_handler`."""
     metrics = door.metrics.method(method.service, method.name, "server_stream")
+    scope = need(method.service, method.name)
 
     async def handle(request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await streams.served(
             door,
             metrics,
+            scope,
             context,
-            lambda caller: _Feed(door, context).run(method.behaviour(check_form(request), caller)),
+            lambda caller: _Feed(door, caller, context).run(method.behaviour(check_form(request), caller)),
         )
 
     return grpc.unary_stream_rpc_method_handler(
@@ -56,8 +59,9 @@ def feed_handler(method: FeedMethod[Any, Any], door: Door) -> grpc.RpcMethodHand
 class _Feed:
     """What one caller is told: one message at a time, the next when it has taken the last."""
 
-    def __init__(self, door: Door, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    def __init__(self, door: Door, caller: Caller, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         self._door = door
+        self._recheck = caller.recheck
         self._context = context
         self._writing_since: float | None = None
         self._is_ending = False
@@ -88,6 +92,8 @@ class _Feed:
         async with aclosing(messages):
             with only_the_caller_cancels():
                 async for message in messages:
+                    if self._recheck:  # a stream may last longer than its credentials
+                        self._recheck()
                     self._writing_since = self._door.clock()
                     await self._context.write(message)
                     self._writing_since = None

@@ -13,12 +13,14 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError, Message
 
+from gateway.access.grants import Scope
 from gateway.deadline import Clock, Deadline
 from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InvalidQuestion, Unavailable
 from gateway.rpc.admission import Admission, Caller
+from gateway.rpc.callers import Callers
 from gateway.rpc.malformed import not_utf8
+from gateway.rpc.permissions import need
 from gateway.rpc.status import Refusal, refusal_of, rejection_of
-from gateway.rpc.validate import caller_of
 from gateway.telemetry.metrics import Code, MethodMetrics, Metrics
 from gateway.types import Criticality
 
@@ -56,6 +58,7 @@ class Door:
     """What all methods share."""
 
     metrics: Metrics
+    callers: Callers
     admission: Admission
     limits: Limits
     clock: Clock = time.monotonic
@@ -96,9 +99,10 @@ def unary_handler(method: Method[Any, Any], door: Door) -> grpc.RpcMethodHandler
     """Registered by hand, since the generated function lets gRPC decode: malformed bytes then reach the caller as
     UNKNOWN with the names of Python classes (grpcio 1.80)."""
     metrics = door.metrics.method(method.service, method.name)
+    scope = need(method.service, method.name)
 
     async def handle(request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]) -> Message:
-        return await _handle(method, door, metrics, request, context)
+        return await _handle(method, door, metrics, scope, request, context)
 
     return grpc.unary_unary_rpc_method_handler(
         handle,
@@ -133,6 +137,7 @@ async def _handle(
     method: Method[Any, Any],
     door: Door,
     metrics: MethodMetrics,
+    scope: Scope,
     request: Message | Malformed,
     context: grpc.aio.ServicerContext[Any, Any],
 ) -> Message:
@@ -141,9 +146,8 @@ async def _handle(
     code = Code.CANCELLED
     caller: Caller | None = None
     try:
-        request = check_form(request)
-        caller = caller_of(context.invocation_metadata() or ())
-        response = await _admitted(method, door, request, caller, context)
+        caller = door.callers.of(scope, context)
+        response = await _admitted(method, door, check_form(request), caller, context)
         code = Code.OK
         return response
     except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller

@@ -24,9 +24,11 @@ from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound
+from gateway.rpc.callers import Callers
 from gateway.rpc.editing import Editing
 from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
+from gateway.rpc.guard import Guard, authority_of
 from gateway.rpc.handler import Door, Limits, unary_handler
 from gateway.rpc.reach import Reach
 from gateway.rpc.reading import Reading
@@ -35,6 +37,7 @@ from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.tls import Tls
 from gateway.rpc.validate import Rules
+from gateway.telemetry.access import Reloaded
 from gateway.telemetry.metrics import Metrics
 
 WATCH_PERIOD = 0.25
@@ -113,8 +116,11 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._servers = Servers(OPTIONS)
         self._tls = Tls(config.tls, metrics.access) if config.tls.is_on else None
+        self._authority = authority_of(config, lambda is_in_use: metrics.access.reloaded(Reloaded.KEYS, is_in_use))
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
-        self._admin = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
+        self._admin = web.AppRunner(
+            Guard(self._authority).over(admin.application()), access_log=None, shutdown_timeout=LAST_REPLIES
+        )
         self._watching: list[asyncio.Task[None]] = []
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
@@ -130,7 +136,7 @@ class Server:
             stored=self._edited.stored if self._edited else lambda tenant, name: "",
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
-        door = Door(self._metrics, self._admission, limits)
+        door = Door(self._metrics, Callers(self._authority, self._metrics.access), self._admission, limits)
         answers = Answers(gateway, rules, self._admission, self._metrics, audit=self._audit)
         feedback = Feedback(self._audit, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
@@ -174,7 +180,7 @@ class Server:
         await self._servers.start()
         await self._set_health(is_serving=True)
         self._is_open = True
-        files = [self._tls.watched] if self._tls else []
+        files = [*([self._tls.watched] if self._tls else []), *(self._authority.watched if self._authority else [])]
         self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(keep_looking(files))]
         return Ports(self._config.host, port, 0 if self._place else int(self._admin.addresses[0][1]))
 

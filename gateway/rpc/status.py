@@ -48,6 +48,9 @@ class Row:
 
 
 TABLE: dict[type[errors.GatewayError], Row] = {
+    errors.AccessDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", shown=True),
+    errors.Unauthenticated: Row(grpc.StatusCode.UNAUTHENTICATED, "UNAUTHENTICATED", shown=True),
+    errors.PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", shown=True),
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
     errors.VersionConflict: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),

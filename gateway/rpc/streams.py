@@ -14,12 +14,13 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
+from gateway.access.grants import Scope
 from gateway.deadline import Deadline
 from gateway.errors import Draining, Unavailable
 from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
+from gateway.rpc.permissions import need
 from gateway.rpc.status import Refusal
-from gateway.rpc.validate import caller_of
 from gateway.telemetry.metrics import Code, MethodMetrics
 
 Request = TypeVar("Request", bound=Message)
@@ -56,9 +57,12 @@ class StreamMethod(Generic[Request, Response]):
 def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethodHandler[Any, Any]:
     """Registered by hand, as `unary_handler`."""
     metrics = door.metrics.method(method.service, method.name, "bidi_stream")
+    scope = need(method.service, method.name)
 
     async def handle(requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]) -> None:
-        await served(door, metrics, context, lambda caller: _Stream(method, door, caller).run(aiter(requests), context))
+        await served(
+            door, metrics, scope, context, lambda caller: _Stream(method, door, caller).run(aiter(requests), context)
+        )
 
     return grpc.stream_stream_rpc_method_handler(
         handle,
@@ -70,6 +74,7 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
 async def served(
     door: Door,
     metrics: MethodMetrics,
+    scope: Scope,
     context: grpc.aio.ServicerContext[Any, Any],
     serve: Callable[[Caller], Awaitable[None]],
 ) -> None:
@@ -79,7 +84,7 @@ async def served(
     code = Code.CANCELLED
     caller: Caller | None = None
     try:
-        caller = caller_of(context.invocation_metadata() or ())
+        caller = door.callers.of(scope, context)
         with door.admission.stream():
             # Now, and not with the first answer: a stream that ends without one would never end for its caller.
             await context.send_initial_metadata(())
@@ -151,6 +156,8 @@ class _Stream:
         seconds = door.limits.default_timeout if wanted is None else min(wanted, door.limits.max_timeout)
         deadline = Deadline.after(seconds, door.clock)
         try:
+            if self._caller.recheck:  # a stream may last longer than its credentials
+                self._caller.recheck()
             with door.admission.permit(self._caller.principal.tenant, self._method.questions(request), is_due=True):
                 call = Call(self._caller, deadline, number)
                 response = await in_time(self._method.behaviour(request, call), deadline)

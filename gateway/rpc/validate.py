@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
-from gateway.rpc.admission import Caller
 from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, RANKER_FROM_PROTO, TIMEOUT
 from gateway.types import Criticality, Policy, Principal, Question, Ranker
 from gateway.v1 import gateway_pb2 as pb
@@ -23,7 +22,8 @@ MAX_NAME = 63
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
 RANKERS: Mapping[int, Ranker] = {pb.RANKER_UNSPECIFIED: Ranker.HYBRID, **RANKER_FROM_PROTO}
-CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED})
+AUTHORIZATION = "authorization"
+CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED, AUTHORIZATION})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
@@ -42,34 +42,41 @@ class Rules:
     """Tenant and name -> what the library knows that tenant's stored collection by; empty if there is none."""
 
 
-def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
-    """Who asks and how much it matters, as the metadata claims: nothing here is proof, so only a trusted proxy may set
-    it. Raises InvalidQuestion for what is malformed or repeated."""
+def claims_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
+    """What the caller says of itself. Raises InvalidQuestion for what is repeated: two might be believed by two."""
     claims: dict[str, str] = {}
     for key, value in metadata:
         if key in CLAIMS:
             if key in claims:
                 raise InvalidQuestion(key, "is given twice")
             claims[key] = value if isinstance(value, str) else value.decode("ascii", "replace")
-    criticality = _criticality(claims.get("x-criticality", Criticality.CRITICAL.value))
-    return Caller(_principal(claims), criticality, _timeout(claims))
+    return claims
 
 
-def _principal(claims: Mapping[str, str]) -> Principal:
-    tenant = claims.get("x-tenant", "default")
-    if not NAME.fullmatch(tenant):
+def tenant_of(claims: Mapping[str, str]) -> str | None:
+    """None where it names none. Raises InvalidQuestion."""
+    tenant = claims.get("x-tenant")
+    if tenant is not None and not NAME.fullmatch(tenant):
         raise InvalidQuestion("x-tenant", f"must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
-    groups = (
-        frozenset(name.strip() for name in claims["x-groups"].split(",")) if claims.get("x-groups") else frozenset()
-    )
+    return tenant
+
+
+def groups_of(claims: Mapping[str, str]) -> frozenset[str] | None:
+    """As `tenant_of`."""
+    given = claims.get("x-groups")
+    if given is None:
+        return None
+    groups = frozenset(name.strip() for name in given.split(",")) if given else frozenset()
     if len(groups) > MAX_GROUPS:
         raise InvalidQuestion("x-groups", f"has {len(groups)} groups, limit {MAX_GROUPS}")
     if not all(NAME.fullmatch(name) for name in groups):
         raise InvalidQuestion("x-groups", f"each must be 1 to {MAX_NAME} letters, digits, '.', '_' or '-'")
-    return Principal(tenant, groups)
+    return groups
 
 
-def _criticality(name: str) -> Criticality:
+def criticality_of(claims: Mapping[str, str]) -> Criticality:
+    """Raises InvalidQuestion."""
+    name = claims.get("x-criticality", Criticality.CRITICAL.value)
     try:
         return Criticality(name)
     except ValueError:
@@ -78,7 +85,8 @@ def _criticality(name: str) -> Criticality:
         raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}") from None
 
 
-def _timeout(claims: Mapping[str, str]) -> float | None:
+def timeout_of(claims: Mapping[str, str]) -> float | None:
+    """Seconds that the call had when it was made; None where it does not say. Raises InvalidQuestion."""
     milliseconds = claims.get(TIMEOUT)
     if milliseconds is None or RETRIED in claims:
         return None

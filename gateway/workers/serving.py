@@ -19,8 +19,11 @@ from pathlib import Path
 
 from aiohttp import web
 
+from gateway.access.authority import Authority
+from gateway.access.watched import keep_looking
 from gateway.config import Config, ServerSection
 from gateway.rpc.binding import LAST_REPLIES, check_free, family, not_bound
+from gateway.rpc.guard import Guard, authority_of
 from gateway.rpc.service import Description
 from gateway.workers.admin import Admin
 from gateway.workers.bundles import DESCRIPTION
@@ -46,7 +49,9 @@ async def serve(config: Config, announce: Announce, command: Sequence[str] = COM
         on_port = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
         fleet = Fleet(on_port, folder, command, pace or Pace.of(config.server))
         admin = Admin(fleet, config.server)
-        async with _listening(admin, config.server) as admin_port:
+        authority = authority_of(config)
+        application = Guard(authority).over(admin.application())
+        async with _listening(application, config.server) as admin_port, _looking(authority):
 
             async def announced() -> None:
                 now = await _description(fleet, admin)
@@ -147,9 +152,19 @@ def _signals() -> Iterator[asyncio.Queue[int]]:
 
 
 @asynccontextmanager
-async def _listening(admin: Admin, server: ServerSection) -> AsyncIterator[int]:
+async def _looking(authority: Authority | None) -> AsyncIterator[None]:
+    """At what decides who may change something here."""
+    looking = asyncio.create_task(keep_looking(authority.watched if authority else []))
+    try:
+        yield
+    finally:
+        looking.cancel()
+
+
+@asynccontextmanager
+async def _listening(application: web.Application, server: ServerSection) -> AsyncIterator[int]:
     """The admin port, open from before the first worker is ready until after the last one has ended."""
-    runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=LAST_REPLIES)
+    runner = web.AppRunner(application, access_log=None, shutdown_timeout=LAST_REPLIES)
     await runner.setup()
     try:
         try:
