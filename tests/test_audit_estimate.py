@@ -98,10 +98,10 @@ def test_what_goes_wrong_now_is_not_hidden_by_what_went_well() -> None:
     good, bad = judged(3_000, 60), judged(300, 45)
     together = judged(3_300, 105)
     assert interval(together).lower < 0.05
-    assert lower_bound([together, bad]) > 0.05
-    assert lower_bound([together]) < 0.05
-    assert lower_bound([good]) < 0.05
-    assert lower_bound([]) == 0.0
+    assert lower_bound({1: together, 2: bad}) > 0.05
+    assert lower_bound({1: together}) < 0.05
+    assert lower_bound({1: good}) < 0.05
+    assert lower_bound({}) == 0.0
 
 
 def test_starting_again_every_day_raises_no_false_alarm() -> None:
@@ -110,7 +110,7 @@ def test_starting_again_every_day_raises_no_false_alarm() -> None:
     for _ in range(RUNS):
         daily = [judged(40, int(generator.binomial(40, 0.05)))[0] for _ in range(12)]
         for day in range(1, 13):
-            since = [added(daily[start:day]) for start in range(day)]
+            since = {start + 1: added(daily[start:day]) for start in range(day)}
             if log_capital_since(since, 0.05) >= wanted:
                 alarms += 1
                 break
@@ -124,12 +124,23 @@ def test_routes_have_rates_of_their_own() -> None:
         Tally("banking/1", "retrieval", 1, Stratum(0.01, 10, 0, 0)),
     ]
     model, retrieval = rates(tallies)
-    days = [added(one.stratum for one in tallies[start:2]) for start in range(2)]
+    days = {start + 1: added(one.stratum for one in tallies[start:2]) for start in range(2)}
     assert model.lower_since == lower_bound(days)
     assert (model.route, model.drawn, model.judged, model.wrong) == ("model", 200, 100, 4)
     assert model.estimate == pytest.approx(0.04)
     assert model.lower < 0.04 < model.upper
     assert (retrieval.route, retrieval.judged, math.isnan(retrieval.estimate)) == ("retrieval", 0, True)
+
+
+def test_a_day_keeps_its_part_of_the_capital_as_it_grows_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else old days would be given more and more of it, and in some years a false alarm would be sure to come."""
+    tallies = [Tally("banking/1", "model", day, Stratum(0.01, 40, 40, 2)) for day in range(6)]
+    tallies += [Tally("banking/1", "model", 6, Stratum(0.01, 40, 40, 12))]
+    monkeypatch.setattr("gateway.audit.rates.MOST_DAYS", 2)
+    last = {number: added(one.stratum for one in tallies[number - 1 :]) for number in (1, 6, 7)}
+    assert rates(tallies)[0].lower_since == lower_bound(last)
+    promoted = dict(enumerate(last.values(), 1))
+    assert lower_bound(promoted) > lower_bound(last) > lower_bound({1: last[1]})
 
 
 def test_a_plan_tells_what_the_estimate_will() -> None:

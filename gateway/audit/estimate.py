@@ -17,7 +17,7 @@ interval holds whoever judges whatever.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,20 +62,21 @@ def interval(strata: Sequence[Stratum], delta: float = DELTA) -> Interval:
     return Interval(lower, upper)
 
 
-def lower_bound(since: Sequence[Sequence[Stratum]], delta: float = DELTA) -> float:
+def lower_bound(since: Mapping[int, Sequence[Stratum]], delta: float = DELTA) -> float:
     """How high the error rate has been for sure, since one of several moments: the lower bound of the greatest.
 
-    `since` has what was drawn from each moment on. What has gone well for long hides what goes wrong now; so the
-    capital is divided, and a part of it enters the game at each moment, 1 / (k (k + 1)) of it at the k-th. That is a
-    martingale too.
+    `since` has what was drawn from the k-th moment on, by k, from 1. What has gone well for long hides what goes wrong
+    now; so the capital is divided, and a part of it enters the game at each moment, 1 / (k (k + 1)) of it at the k-th.
+    That is a martingale too, as long as a moment keeps its number; moments may be left out, which only lowers the
+    bound.
     """
     wanted = math.log(1 / delta)
     return _edge(lambda rate: log_capital_since(since, rate) >= wanted)
 
 
-def log_capital_since(since: Sequence[Sequence[Stratum]], rate: float) -> float:
+def log_capital_since(since: Mapping[int, Sequence[Stratum]], rate: float) -> float:
     """Of those who bet that the error rate is more than `rate`, a part of them from each moment on."""
-    parts = [log_capital(strata, rate) - math.log(k * (k + 1)) for k, strata in enumerate(since, 1)]
+    parts = [log_capital(strata, rate) - math.log(k * (k + 1)) for k, strata in since.items()]
     return float(np.logaddexp.reduce(parts)) if parts else -math.inf
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gateway.audit.estimate import DELTA, Interval, Stratum, interval, log_capital
+from gateway.audit.estimate import DELTA, Interval, Stratum, interval, log_capital_since
 
 STEP = 10
 """Judged answers between two looks."""
@@ -19,13 +19,14 @@ def bounds(judged: int, rate: float) -> Interval:
 
 
 def judged_until_sure(rate: float, promised: float, runs: int, most: int, seed: int) -> Sequence[int]:
-    """Simulated: after how many judged answers, each wrong with probability `rate`, it is sure that they are wrong more
-    often than `promised`. `most` where that is not seen by then."""
+    """Simulated: after how many judged answers, each wrong with probability `rate` from the first on, it is sure that
+    they are wrong more often than `promised`. `most` where that is not seen by then."""
     chance, wanted = np.random.default_rng(seed), math.log(1 / DELTA)
     found = []
     for _ in range(runs):
         wrong = np.cumsum(chance.random(most) < rate)
         looks = range(STEP, most + 1, STEP)
-        sure = (n for n in looks if log_capital([Stratum(1.0, n, n, int(wrong[n - 1]))], promised) >= wanted)
+        since = ((n, {1: [Stratum(1.0, n, n, int(wrong[n - 1]))]}) for n in looks)
+        sure = (n for n, one in since if log_capital_since(one, promised) >= wanted)
         found.append(next(sure, most))
     return found

@@ -11,7 +11,7 @@ from gateway.audit.estimate import Stratum, estimate, interval, lower_bound
 from gateway.types import ErrorRate
 
 MOST_DAYS = 64
-"""The last days, each of which the rate may have risen on. What was drawn before counts from the first of them on."""
+"""The last days on which something was drawn, each of which the rate may have risen on, beside the first of all."""
 
 
 def rates(tallies: Iterable[Tally]) -> list[ErrorRate]:
@@ -26,9 +26,8 @@ def _rate(route: str, tallies: Sequence[Tally]) -> ErrorRate:
     whole = added(one.stratum for one in tallies)
     bounds = interval(whole)
     days = [list(some) for _, some in groupby(tallies, key=lambda one: one.day)]
-    first = max(0, len(days) - MOST_DAYS)
-    starts = [0, *range(first + 1, len(days))]
-    since = [added(one.stratum for day in days[start:] for one in day) for start in starts]
+    starts = range(max(1, len(days) - MOST_DAYS), len(days))
+    since = {start + 1: added(one.stratum for day in days[start:] for one in day) for start in (0, *starts)}
     return ErrorRate(
         route=route,
         drawn=sum(one.drawn for one in whole),
