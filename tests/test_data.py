@@ -203,6 +203,22 @@ def test_what_a_bundle_is_measured_on_is_not_harvested(tmp_path: Path) -> None:
     assert {text for text, _ in rows} - {text for part in PARTS for text in texts(found, part)} == {"Harvested loan 3"}
 
 
+def test_what_must_not_be_harvested_leaves_the_division_as_it_was(tmp_path: Path) -> None:
+    """Else a longer test file would make questions certify that have trained."""
+    rows = [(f"Harvested loan {number}", "loan") for number in range(30)]
+    (tmp_path / "far.jsonl").write_text("".join(f'{{"text": "far {number}"}}\n' for number in range(40)))
+    named = f'harvest = ["{harvest(tmp_path, rows)}"]\nharvest_outliers = ["far.jsonl"]'
+    before = load(recipe(tmp_path, data=named))
+    never = {*(text for text, _ in rows[::3]), *(f"far {number}" for number in range(0, 40, 3))}
+    (tmp_path / "test.csv").write_text("text,category\n" + "".join(f"{text},loan\n" for text in never))
+    after = load(recipe(tmp_path, data=f'{named}\nnever = ["test.csv"]'))
+    for part in ("train", "dev", "calibrate", "certify"):
+        assert texts(after, part) == texts(before, part) - never
+    for part in ("outliers_train", "outliers_calibrate", "outliers_certify"):
+        assert {*getattr(after, part)} == {*getattr(before, part)} - never
+    assert after.division == before.division
+
+
 def test_what_a_bundle_is_measured_on_need_not_be_there_where_nothing_is_harvested(tmp_path: Path) -> None:
     found = load(recipe(tmp_path, data='never = ["test.csv"]'))
     assert found.labels == ("card", "fees", "loan")

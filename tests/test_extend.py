@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
-from gateway.forge import data, parity, recipes
+from gateway.forge import data, lineage, parity, recipes
 from gateway.forge import extend as extending
 from gateway.model import bundle as bundles
 from gateway.model.bundle import LabelPart
@@ -52,9 +52,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "recipe.toml").write_text(MINIMAL.replace('questions = "train.csv"', SETTINGS) + STUDENT)
     recipe = recipes.load(folder / "recipe.toml")
-    now = tiny.manifest(bundle)
-    said = {"recipe": recipe.model_dump(mode="json", exclude={"source"}), "data": data.load(recipe).hashes}
-    tiny.rewrite(bundle, now.model_copy(update=said))
+    said = lineage.said(recipe, data.load(recipe).hashes)
+    tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update=said))
     return folder
 
 
@@ -114,7 +113,7 @@ def test_other_questions_are_for_the_harvest(place: Path) -> None:
         file.write("one more,a\n")
     result = extend(place)
     assert result.exit_code == 2
-    assert "(train.csv)" in result.output
+    assert "(questions, train.csv is another file now)" in result.output.replace("\n", " ")
     assert "name what is new in `harvest`" in result.output.replace("\n", " ")
 
 
@@ -136,10 +135,12 @@ def test_the_next_turn_names_the_harvests_of_all_before(place: Path) -> None:
     moved = shutil.move(place / "harvest.csv", place / "first.csv")
     recipe = recipes.load(place / "recipe.toml", data={"harvest": [str(moved)]})
     now, seen = tiny.manifest(place / "1"), data.load(recipe)
-    grown = now.model_copy(update={"data": now.data | {"/elsewhere/harvest.csv": seen.hashes[str(moved)]}})
-    tiny.rewrite(place / "1", grown)
+    elsewhere = recipe.model_copy(update={"data": recipe.data.model_copy(update={"harvest": ("/else/harvest.csv",)})})
+    hashes = {"/else/harvest.csv" if name == str(moved) else name: one for name, one in seen.hashes.items()}
+    tiny.rewrite(place / "1", now.model_copy(update=lineage.said(elsewhere, hashes)))
+    assert tiny.manifest(place / "1").recipe["data"]["harvest"] == ["harvest.csv"]
     before = bundles.load(place / "1")
     extending.check_follows(before, recipe, seen)
     alone = recipes.load(place / "recipe.toml")
-    with pytest.raises(ValueError, match=r"\(/elsewhere/harvest\.csv\)"):
+    with pytest.raises(ValueError, match=r"\(harvest, harvest\.csv is another file now\)"):
         extending.check_follows(before, alone, data.load(alone))

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
-from gateway.forge import data, recipes
+from gateway.forge import data, lineage, recipes
 from gateway.model import bundle as bundles
 from gateway.model.bundle import LabelPart
 from tests import tiny
@@ -36,8 +36,9 @@ def made(folder: Path, has_documents: bool) -> Path:
     knowledge = '[knowledge]\ncollection = "articles"\n[student_base]' if has_documents else "[student_base]"
     recipe = MINIMAL.replace('questions = "train.csv"', settings).replace("[student_base]", knowledge)
     (folder / "recipe.toml").write_text(recipe)
-    hashes = data.load(recipes.load(folder / "recipe.toml")).hashes
-    tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update={"data": hashes}))
+    loaded = recipes.load(folder / "recipe.toml")
+    said = lineage.said(loaded, data.load(loaded).hashes)
+    tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update=said))
     return bundle
 
 

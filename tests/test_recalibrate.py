@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
-from gateway.forge import data, recipes
+from gateway.forge import data, lineage, recipes
 from gateway.model import bundle as bundles
 from gateway.model.bundle import LabelPart
 from gateway.model.engine import Engine
@@ -35,8 +38,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         csv.writer(file).writerows([("text", "category"), *zip(texts, names, strict=True)])
     settings = 'questions = "train.csv"\ndev = 0.1\ncalibrate = 0.3\ncertify = 0.3'
     (folder / "recipe.toml").write_text(MINIMAL.replace('questions = "train.csv"', settings))
-    hashes = data.load(recipes.load(folder / "recipe.toml")).hashes
-    tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update={"data": hashes}))
+    recipe = recipes.load(folder / "recipe.toml")
+    said = lineage.said(recipe, data.load(recipe).hashes)
+    tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update=said))
     return bundle
 
 
@@ -63,11 +67,71 @@ def test_a_bundle_is_fitted_and_certified_anew_on_its_graphs(made: Path) -> None
     assert sorted(one.name for one in made.parent.iterdir()) == ["1", "recipe.toml", "train.csv"]
 
 
-def test_a_bundle_of_other_data_is_left_as_it_is(made: Path) -> None:
-    now = (made / "manifest.json").read_bytes()
-    with (made.parent / "train.csv").open("a") as file:
+def certify(bundle: Path, *more: str) -> Result:
+    return CliRunner().invoke(cli, ["certify", str(bundle), *more])
+
+
+@pytest.fixture
+def copied(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made.parent, tmp_path / "copied")) / made.name
+
+
+def is_refused(result: Result, *said: str) -> None:
+    assert result.exit_code == 2, result.output
+    output = " ".join(result.output.split())
+    assert all(one in output for one in ("was not made from this recipe's data", *said)), output
+
+
+def test_a_bundle_of_other_data_is_left_as_it_is(copied: Path) -> None:
+    assert certify(copied, "--ask-again").exit_code == 0
+    now = (copied / "manifest.json").read_bytes()
+    with (copied.parent / "train.csv").open("a") as file:
         file.write("one more,a\n")
-    result = recalibrate(made)
-    assert result.exit_code == 2
-    assert "was not made from this recipe's data" in result.output
-    assert (made / "manifest.json").read_bytes() == now
+    for result in (recalibrate(copied), certify(copied, "--ask-again")):
+        is_refused(result, "train.csv is another file now")
+    assert (copied / "manifest.json").read_bytes() == now
+
+
+@pytest.mark.parametrize("key", ["seed", "calibrate"])
+def test_the_same_data_divided_otherwise_would_certify_by_what_has_trained(copied: Path, key: str) -> None:
+    recipe = copied.parent / "recipe.toml"
+    before, after = {"seed": ("dev = 0.1", "dev = 0.1\nseed = 8"), "calibrate": ("calibrate = 0.3", "calibrate = 0.2")}[
+        key
+    ]
+    recipe.write_text(recipe.read_text().replace(before, after))
+    is_refused(recalibrate(copied), f"({key})", "what has trained it might certify it")
+
+
+def test_nobody_says_later_that_what_has_trained_never_did(copied: Path) -> None:
+    recipe, folder = copied.parent / "recipe.toml", copied.parent
+    found = data.load(recipes.load(recipe))
+    settings = recipe.read_text()
+    recipe.write_text(settings.replace("dev = 0.1", 'dev = 0.1\nnever = ["test.csv"]'))
+    for rows, problem in ((found.certify, ""), (found.train[:2], "2 questions of test.csv")):
+        (folder / "test.csv").write_text("text\n" + "".join(f"{row.text.upper()}\n" for row in rows[:2]))
+        result = recalibrate(copied)
+        assert (result.exit_code, problem in result.output) == (2 if problem else 0, True), result.output
+
+
+def test_what_a_bundle_says_of_itself_names_no_place_on_the_machine(
+    copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = copied.parent.parent / "somebody" / "data"
+    for name in ("one", "other"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "harvest.csv").write_text(f"text,category\nquestion {name},a\n")
+    named = [str(elsewhere / name / "harvest.csv") for name in ("one", "other")]
+    inside = str(copied.parent / "train.csv")
+    recipe = recipes.load(
+        copied.parent / "recipe.toml", {"parent": str(copied)}, {"questions": inside, "harvest": named}
+    )
+    said = lineage.said(recipe, data.load(recipe).hashes)
+    assert str(copied.parent.parent) not in json.dumps(said)
+    assert said["recipe"]["bundle"]["parent"] == "1"
+    assert said["recipe"]["data"]["questions"] == "train.csv"
+    assert said["recipe"]["data"]["harvest"] == ["harvest.csv", "other/harvest.csv"]
+    assert list(said["data"]) == ["train.csv", "harvest.csv", "other/harvest.csv"]
+    again = recipes.Recipe(source=recipe.source, **said["recipe"])
+    shutil.copy(named[0], elsewhere)
+    monkeypatch.setenv("GATEWAY_DATA", str(elsewhere))
+    assert data.load(again) == dataclasses.replace(data.load(recipe), hashes=said["data"])

@@ -104,7 +104,7 @@ def _kept(loaded: Bundle) -> dict[Variant, Outcomes]:
 def _again(loaded: Bundle, is_exact: bool) -> dict[Variant, Outcomes]:
     """Those that its graphs give now."""
     from gateway import assembly
-    from gateway.forge import asking, data, knowledge
+    from gateway.forge import asking, data, knowledge, lineage
     from gateway.forge.asking import Run
     from gateway.forge.recipes import Recipe
     from gateway.model.packing import Tokenization
@@ -120,6 +120,7 @@ def _again(loaded: Bundle, is_exact: bool) -> dict[Variant, Outcomes]:
 
     recipe = Recipe(source=(loaded.folder.parent / "recipe.toml").resolve(), **loaded.manifest.recipe)
     seen = data.load(recipe)
+    lineage.check_made_of(loaded, seen)
     known = knowledge.of(recipe, seen)
     return {one: asking.again(runner(one), loaded, one, seen, known) for one in loaded.manifest.variants}
 

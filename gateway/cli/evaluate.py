@@ -16,7 +16,7 @@ from gateway.cli.tables import show
 from gateway.config import Config, Device, ModelSection, Precision, Uncertified
 from gateway.errors import ConfigInvalid
 from gateway.forge import evaluate as measuring
-from gateway.forge import outcomes, texts
+from gateway.forge import outcomes, recipes, texts
 from gateway.forge.evaluate import Case
 from gateway.forge.outcomes import Outcomes
 from gateway.forge.recipes import ConfidenceSection
@@ -158,8 +158,8 @@ def recipe_collection(bundle: Bundle) -> Path | None:
     named = str(bundle.manifest.recipe.get("knowledge", {}).get("collection", ""))
     if not named or not any(label.document_id for label in bundle.manifest.labels):
         return None
-    folder = (bundle.folder.parent / named).resolve()
-    return folder if folder.is_dir() else None
+    found = recipes.find(named, recipes.roots(bundle.folder.parent))
+    return found.resolve() if found and found.is_dir() else None
 
 
 def _collection(bundle: Bundle) -> Path | None:

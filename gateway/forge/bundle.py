@@ -148,10 +148,9 @@ def _manifest(
         labels=tuple(_label(label, knowledge.document_of, hashes, groups) for label in data.labels),
         variants={precision: recalibrate.variant(precision, one) for precision, one in fitted.items()},
         golden=answers,
-        recipe=recipe.model_dump(mode="json", exclude={"source"}),
-        data=data.hashes,
         metrics=metrics,
         files=files,
+        **lineage.said(recipe, data.hashes),
     )
 
 

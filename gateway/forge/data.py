@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gateway.forge import texts
 from gateway.forge.recipes import Recipe
@@ -17,6 +18,7 @@ LEAST = 4
 """Questions in each of the parts that measure or fit: fewer fit nothing. A certificate takes far more; see certify."""
 DIVIDED_FROM = 8
 """Questions of an intent: with fewer it only trains."""
+HARVESTS = ("harvest", "harvest_outliers")
 FEW = 20
 """Questions of an intent: fewer are reported."""
 
@@ -42,6 +44,8 @@ class Data:
     outliers_certify: tuple[str, ...]
     hashes: dict[str, str]
     """Of the files, by the names that the recipe gives them."""
+    division: dict[str, Any] = field(default_factory=dict)
+    """What else decides which question is in which part; see `division`."""
 
 
 def load(recipe: Recipe) -> Data:
@@ -52,19 +56,23 @@ def load(recipe: Recipe) -> Data:
     excluded = _excluded(recipe, hashes)
     known = [row for row in rows if row.category not in excluded]
     harvested = _harvested(recipe, hashes, known)
-    by_label = _by_label([*known, *(row for some in harvested for row in some)])
+    never = _never(recipe)
+    by_label = _by_label([*known, *_without(never, (row for some in harvested for row in some))])
     if len(by_label) < 2:
         raise ValueError(f"{source}: {len(by_label)} intents with labels; a classifier needs at least 2")
     if strange := {one for some in recipe.confidence.groups.values() for one in some} - by_label.keys():
         raise ValueError(f"{source}: has no question of {min(strange)!r}, which the recipe's [confidence] groups name")
     parts: dict[str, list[Labelled]] = {"train": [], "dev": [], "calibrate": [], "certify": []}
-    for source_rows in (known, *harvested):
+    for left_out, source_rows in ((frozenset[str](), known), *((never, some) for some in harvested)):
         for _, of_label in sorted(_by_label(source_rows).items()):
             for part, some in _divide(of_label, recipe).items():
-                parts[part] += some
+                parts[part] += _without(left_out, some)
     _check_sizes(source, by_label, parts)
     files = [_divide_outliers(one, recipe.data.seed) for one in _all_outliers(recipe, hashes)]
-    train, calibrate, certify = (tuple(text for one in files for text in one[part]) for part in range(3))
+    train, calibrate, certify = (
+        (*files[0][part], *(text for one in files[1:] for text in one[part] if text_key(text) not in never))
+        for part in range(3)
+    )
     return Data(
         labels=tuple(sorted(by_label)),
         **{part: tuple(some) for part, some in parts.items()},
@@ -73,7 +81,31 @@ def load(recipe: Recipe) -> Data:
         outliers_calibrate=calibrate,
         outliers_certify=certify,
         hashes=hashes,
+        division=division(recipe.data.model_dump(mode="json"), hashes),
     )
+
+
+def division(section: Mapping[str, Any], hashes: Mapping[str, str]) -> dict[str, Any]:
+    """What decides which question is in which part, of a recipe's [data] as JSON has it: shares and seed, and the files
+    by their hashes, wherever they lie."""
+
+    def of(name: str) -> str:
+        return hashes.get(name, f"unknown {name}")
+
+    if not section:
+        return {}
+    questions = section["questions"]
+    excluded = section.get("exclude_intents", "")
+    return {
+        **{name: section.get(name) for name in ("dev", "calibrate", "certify", "seed")},
+        "questions": [of(questions), questions.partition("#")[2]],
+        "exclude_intents": of(excluded) if excluded else "",
+        "outliers": [
+            {name: of(value) if name == "file" else value for name, value in one.items() if name != "attribution"}
+            for one in section.get("outliers", ())
+        ],
+        **{name: [of(one) for one in section.get(name, ())] for name in HARVESTS},
+    }
 
 
 def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
@@ -83,13 +115,22 @@ def _by_label(rows: Sequence[Labelled]) -> dict[str, list[Labelled]]:
     return found
 
 
+def _never(recipe: Recipe) -> frozenset[str]:
+    """What must not be harvested: what people ask may be what a test asks. It is left out of the parts, and not before
+    they are divided, so that which question is in which part does not depend on what is never to be learnt."""
+    if not recipe.data.harvest and not recipe.data.harvest_outliers:
+        return frozenset()
+    rows = (row for spec in recipe.data.never for row in texts.read(*recipe.located(spec)))
+    return frozenset(text_key(row.text) for row in rows)
+
+
+def _without(left_out: AbstractSet[str], rows: Iterable[Labelled]) -> list[Labelled]:
+    return [row for row in rows if text_key(row.text) not in left_out]
+
+
 def _harvested(recipe: Recipe, hashes: dict[str, str], known: Sequence[Labelled]) -> list[list[Labelled]]:
-    """The questions of each file of `harvest`, without those that are known already, or by a file before; and without
-    those of `never`: what people ask may be what a test asks."""
-    if not recipe.data.harvest:
-        return []
-    never = (row for spec in recipe.data.never for row in texts.read(*recipe.located(spec)))
-    seen, found = {text_key(row.text) for row in (*known, *never)}, []
+    """The questions of each file of `harvest`, without those that are known already, or by a file before."""
+    seen, found = {text_key(row.text) for row in known}, []
     for name in recipe.data.harvest:
         source = recipe.locate(name)
         hashes[name] = texts.sha256(source)

@@ -140,8 +140,9 @@ def _never(recipe: Recipe) -> tuple[dict[str, str], list[Placed]]:
     hashes, found = {}, []
     for spec in recipe.data.never:
         source, split = recipe.located(spec)
-        hashes[spec] = texts.sha256(source)
-        found += [Placed(NEVER + spec, row.text, row.category) for row in texts.read(source, split)]
+        called = recipe.portable(spec)
+        hashes[called] = texts.sha256(source)
+        found += [Placed(NEVER + called, row.text, row.category) for row in texts.read(source, split)]
     return hashes, found
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from gateway.forge import bundle as bundling
-from gateway.forge import data, data_checks, folders, graph, incremental, knowledge, parent
+from gateway.forge import data, data_checks, folders, graph, incremental, knowledge, lineage, parent
 from gateway.forge.bundle import Trained
 from gateway.forge.data import Data
 from gateway.forge.head import Head
@@ -25,9 +24,6 @@ from gateway.forge.recipes import ExtendSection, Recipe
 from gateway.model import bundle as bundles
 from gateway.model.bundle import TOKENIZER, Bundle
 from gateway.types import Matrix
-
-SAME = ("dev", "calibrate", "certify", "seed")
-"""Of [data]: what divides the questions."""
 
 
 def run(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
@@ -65,23 +61,13 @@ def run(recipe: Recipe, work: Path, out: Path, console: Console) -> Path:
 def check_follows(before: Bundle, recipe: Recipe, seen: Data) -> None:
     """ValueError unless the data is the parent's, divided alike, and more beside it: else what has trained the parent
     might certify its child."""
-    was, now = before.manifest.recipe.get("data", {}), recipe.data.model_dump(mode="json")
-    found = {*seen.hashes.values()}  # not by name: a harvest may lie somewhere else now
-    others = [name for name, digest in before.manifest.data.items() if digest not in found]
-    others += [name for name in SAME if was.get(name) != now[name]]
-    if _outliers(was) != _outliers(now):
-        others.append("outliers")
-    if others:
+    if others := lineage.differences(before, seen, may_have_more=True):
         raise ValueError(
             f"{recipe.source}: {before.id} was made of other data, or it was divided otherwise ({', '.join(others)}): "
             "what trained it might certify its child. Leave [data] as it was, and name what is new in `harvest`"
         )
     if before.manifest.max_tokens != recipe.student.max_tokens:
         raise ValueError(f"{recipe.source}: [student] max_tokens: {before.id} has {before.manifest.max_tokens}")
-
-
-def _outliers(section: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in one.items() if key != "attribution"} for one in section.get("outliers", ())]
 
 
 def _head(before: Parent, seen: Data, section: ExtendSection, read: Callable[[Sequence[str]], Matrix]) -> Head:

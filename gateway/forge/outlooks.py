@@ -13,9 +13,10 @@ from gateway.forge.data import Data
 from gateway.forge.fit import LEAST_SHARE
 from gateway.forge.inform import Scene
 from gateway.forge.knowledge import Knowledge
+from gateway.forge.lineage import check_made_of
 from gateway.forge.recalibrate import outlook_part
 from gateway.forge.recipes import Recipe
-from gateway.forge.references import check_made_of, rewrite
+from gateway.forge.references import rewrite
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle, Precision
 from gateway.model.engine import Engine

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from gateway.cascade.calibration import Confidence, InformedCalibration, Logistic
 from gateway.cascade.outlook import Outlook
-from gateway.forge import certificates, folders, golden, outcomes, references
+from gateway.forge import certificates, folders, golden, lineage, outcomes, references
 from gateway.forge.asking import Run
 from gateway.forge.certify import Asked
 from gateway.forge.data import Data
@@ -42,10 +42,11 @@ PACKED_TOKENS = 256
 def again(folder: Path, recipe: Recipe, data: Data, knowledge: Knowledge, console: Console) -> Manifest:
     """Fit everything of the bundle in `folder` anew, and put it in the place of what is there once it is whole.
 
-    Raises ValueError where the bundle was made of other data, BundleInvalid, InferenceFailed.
+    Raises FileNotFoundError, ValueError where the bundle was made of other data, BundleInvalid, InferenceFailed.
     """
     loaded = bundles.load(folder)
-    references.check_made_of(loaded, data)
+    lineage.check_made_of(loaded, data)
+    lineage.check_never(loaded, recipe)
     manifest = loaded.manifest
     scratch = folders.scratch(folder)
     try:
@@ -58,9 +59,9 @@ def again(folder: Path, recipe: Recipe, data: Data, knowledge: Knowledge, consol
             update={
                 "variants": {precision: variant(precision, one) for precision, one in fitted.items()},
                 "metrics": manifest.metrics | {"fitted": accuracies(fitted)},
-                "recipe": recipe.model_dump(mode="json", exclude={"source"}),
                 "files": files,
             }
+            | lineage.said(recipe, data.hashes)
         )
         finish(scratch, manifest, fitted, recipe, data, knowledge)
         scratch.chmod(folder.stat().st_mode)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -201,16 +202,23 @@ class Recipe(_Section):
 
         Looked for beside the recipe, then in the folder that GATEWAY_DATA names, then in the working folder.
         """
-        name = str(Path(name).expanduser())
-        roots = [self.source.parent, Path(os.environ.get(DATA_ROOT_VARIABLE, ".")), Path.cwd()]
-        for root in roots:
-            if (root / name).exists():
-                return (root / name).absolute()  # not resolved: what links stand for may be named by their hash alone
-        tried = ", ".join(str((root / name).absolute()) for root in dict.fromkeys(roots))
+        name, beside = str(Path(name).expanduser()), roots(self.source.parent)
+        if (found := find(name, beside)) is not None:
+            return found
+        tried = ", ".join(str((root / name).absolute()) for root in beside)
         raise FileNotFoundError(
             f"{self.source} names {name!r}, which is not there (tried {tried}). "
             f"Set {DATA_ROOT_VARIABLE} to the folder that holds it."
         )
+
+    def portable(self, name: str) -> str:
+        """How the file is called elsewhere: as the recipe does, or, where that is a whole path, by what `locate` needs
+        of it."""
+        path = Path(name)
+        if not path.is_absolute():
+            return name
+        inside = (path.relative_to(root) for root in roots(self.source.parent) if path.is_relative_to(root))
+        return str(next(inside, path.name))
 
     def base_of(self, teacher: TeacherSection) -> BaseSection:
         """What this teacher is fine-tuned from."""
@@ -250,6 +258,18 @@ class Recipe(_Section):
             return self.locate(name).is_file()
         except FileNotFoundError:
             return False
+
+
+def roots(beside: Path) -> list[Path]:
+    """Where what a recipe names is looked for, whose folder is `beside`: there, in GATEWAY_DATA, in the working
+    folder."""
+    found = (beside, Path(os.environ.get(DATA_ROOT_VARIABLE, ".")), Path.cwd())
+    return list(dict.fromkeys(root.absolute() for root in found))
+
+
+def find(name: str, places: Sequence[Path]) -> Path | None:
+    """The first of that name that is there. Not resolved: what links stand for may be named by their hash alone."""
+    return next(((root / name).absolute() for root in places if (root / name).exists()), None)
 
 
 def load(

@@ -17,6 +17,7 @@ from gateway.deadline import Deadline
 from gateway.forge.data import Data
 from gateway.forge.evaluate import Replay
 from gateway.forge.knowledge import Knowledge
+from gateway.forge.lineage import check_made_of
 from gateway.knowledge.generation import Generation
 from gateway.knowledge.library import Library
 from gateway.model import bundle as bundles
@@ -77,14 +78,3 @@ def rewrite(folder: Path, manifest: Manifest) -> None:
     scratch = folder / f".{MANIFEST}"
     scratch.write_text(manifest.model_dump_json(indent=1) + "\n")
     scratch.replace(folder / MANIFEST)
-
-
-def check_made_of(bundle: Bundle, data: Data) -> None:
-    """ValueError, saying what is another, unless it was."""
-    made_of = bundle.manifest.data
-    others = [name for name, digest in data.hashes.items() if made_of.get(name) != digest]
-    if others or [label.name for label in bundle.manifest.labels] != list(data.labels):
-        what = f"{others[0]} is another file now" if others else "its labels are others"
-        raise ValueError(
-            f"{bundle.folder} was not made from this recipe's data ({what}); name the recipe and data of it"
-        )
