@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from gateway.access import keys
 from gateway.access.authority import Authority
 from gateway.access.grants import ANY, Grant, Scope
+from gateway.access.watched import Watched
 from gateway.cli.main import cli
 from gateway.errors import ConfigInvalid, PermissionDenied, Unauthenticated
 from gateway.types import Criticality, Principal
@@ -107,8 +108,10 @@ def created(file: Path, *arguments: str) -> str:
     return found["key"]
 
 
-def authority(file: Path, told: Callable[[bool], None] = lambda _: None) -> Authority:
-    return Authority(file, told, clock=lambda: NOW)
+def authority(
+    file: Path, told: Callable[[bool], None] = lambda _: None, clock: Callable[[], float] = lambda: NOW
+) -> Authority:
+    return Authority(Watched("file", [file], lambda: keys.callers_in(file), told), clock=clock)
 
 
 def test_a_key_that_was_created_is_known_by_its_hash_alone(file: Path) -> None:
@@ -137,9 +140,9 @@ def test_who_is_not_known_is_told_no_more_than_that(file: Path, shown: str) -> N
 def test_a_key_ends_with_its_days(file: Path) -> None:
     key = created(file, "--days", "0.5")
     soon = keys.now().timestamp()
-    assert Authority(file, clock=lambda: soon + 43_000).of_header(f"Bearer {key}")
+    assert authority(file, clock=lambda: soon + 43_000).of_header(f"Bearer {key}")
     with pytest.raises(Unauthenticated) as refused:
-        Authority(file, clock=lambda: soon + 43_300).of_header(f"Bearer {key}")
+        authority(file, clock=lambda: soon + 43_300).of_header(f"Bearer {key}")
     assert refused.value.reason == "expired"
 
 

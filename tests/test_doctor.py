@@ -5,16 +5,29 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import trustme
 from click.testing import CliRunner
 
-from gateway.cli import doctor
-from gateway.cli.doctor import Level
+from gateway.cli import doctor, doctor_callers
+from gateway.cli.checks import Check, Level
 from gateway.cli.main import cli
-from gateway.config import AuditSection, Config, Device, Fallback, KnowledgeSection, ModelSection, Uncertified
-from gateway.errors import BundleInvalid
+from gateway.config import (
+    AccessSection,
+    AuditSection,
+    Config,
+    Device,
+    Fallback,
+    KnowledgeSection,
+    ModelSection,
+    ServerSection,
+    TlsSection,
+    Uncertified,
+)
+from gateway.errors import BundleInvalid, ConfigInvalid
 from gateway.model import arithmetic
 from tests import tiny
 from tests.accelerator import Accelerator
@@ -56,6 +69,36 @@ def test_a_taken_port_fails() -> None:
     assert doctor.port("127.0.0.1", 0, "port").level is Level.OK
 
 
+def test_what_is_open_to_a_network_is_said() -> None:
+    assert doctor_callers.exposure(Config()).level is Level.OK
+    with pytest.raises(ConfigInvalid, match="--insecure"):
+        doctor_callers.exposure(Config(server=ServerSection(host="0.0.0.0")))
+    check = doctor_callers.exposure(Config(server=ServerSection(host="0.0.0.0", insecure=True)))
+    assert check.level is Level.WARN
+    assert "in the clear" in check.found
+    assert "any tenant" in check.found
+
+
+@pytest.mark.parametrize(("days", "level"), [(13, Level.WARN), (15, Level.OK)])
+def test_a_certificate_that_ends_soon(tmp_path: Path, days: int, level: Level) -> None:
+    ends = datetime.now(UTC) + timedelta(days=days)
+    made = trustme.CA().issue_cert("localhost", not_after=ends)
+    made.private_key_pem.write_to_path(str(tmp_path / "key"))
+    made.cert_chain_pems[0].write_to_path(str(tmp_path / "certificate"))
+    check = doctor_callers.tls(TlsSection(certificate=tmp_path / "certificate", key=tmp_path / "key"))
+    assert check.level is level
+
+
+@pytest.mark.parametrize(("days", "level"), [(None, Level.OK), ("13", Level.WARN), ("15", Level.OK)])
+def test_callers_whose_key_ends_soon(tmp_path: Path, days: str | None, level: Level) -> None:
+    file = tmp_path / "callers.json"
+    more = () if days is None else ("--days", days)
+    CliRunner().invoke(cli, ["keys", "create", "one", "--file", str(file), *more])
+    check = doctor_callers.callers(Config(access=AccessSection(keys=file)))
+    assert check.level is level
+    assert "1 callers" in check.found
+
+
 ARTICLE = "---\nid: a\ntitle: A\nuri: u\nupdated: 2026-01-01\nanswer: Yes.\n---\nBody.\n"
 
 
@@ -66,7 +109,7 @@ def test_collections_are_parsed(tmp_path: Path) -> None:
     broken = doctor.collection("c", tmp_path)
     assert (broken.level, "a.md" in broken.found) == (Level.FAIL, True)
     (tmp_path / "a.md").write_text(ARTICLE)
-    assert doctor.collection("c", tmp_path) == doctor.Check("collection c", Level.OK, f"{tmp_path}: 1 documents")
+    assert doctor.collection("c", tmp_path) == Check("collection c", Level.OK, f"{tmp_path}: 1 documents")
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +185,7 @@ def test_the_command_takes_bundle_and_device(bundle: Path) -> None:
 
 @pytest.mark.parametrize("error", [BundleInvalid("model.onnx: changed"), OSError("gone")])
 def test_an_engine_that_fails_is_a_finding(error: Exception) -> None:
-    def look() -> doctor.Check:
+    def look() -> Check:
         raise error
 
     check = doctor.guarded("bundle", look)

@@ -9,6 +9,7 @@ import pytest
 
 from gateway import assembly
 from gateway.cli import doctor
+from gateway.cli.checks import Level
 from gateway.config import Config, KnowledgeSection, ModelSection
 from gateway.errors import BundleInvalid
 from gateway.forge import lineage
@@ -69,9 +70,9 @@ def test_workers_keep_the_version_that_they_were_started_with(folder: Path) -> N
 
 
 def test_the_doctor_looks_at_the_promoted_version(folder: Path) -> None:
-    assert doctor.guarded("bundle", lambda: doctor.bundle(ModelSection(bundle=folder))).level is doctor.Level.FAIL
+    assert doctor.guarded("bundle", lambda: doctor.bundle(ModelSection(bundle=folder))).level is Level.FAIL
     promote(folder, "1")
-    assert doctor.bundle(ModelSection(bundle=folder)).level is doctor.Level.OK
+    assert doctor.bundle(ModelSection(bundle=folder)).level is Level.OK
 
 
 def test_a_recipe_s_parent_is_named_by_its_hash(folder: Path) -> None:

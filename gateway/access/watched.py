@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from gateway.errors import GatewayError
 
@@ -66,9 +66,18 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_mtime_ns, found.st_size
 
 
-async def keep_looking(some: Sequence[Watched[Any]], period: float | None = None) -> None:
-    """For ever, in a thread: a disk may be far away."""
-    while some:
-        await asyncio.sleep(PERIOD if period is None else period)
-        for one in some:
+class Looking(Protocol):
+    """What has to be looked at now and then."""
+
+    def look(self) -> None: ...
+
+
+async def keep_looking(some: Iterable[Looking], period: float | None = None) -> None:
+    """For ever, each in a thread of its own: a disk may be far away, and a server that gives keys is."""
+
+    async def keep(one: Looking) -> None:
+        while True:
+            await asyncio.sleep(PERIOD if period is None else period)
             await asyncio.to_thread(one.look)
+
+    await asyncio.gather(*map(keep, some))

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import platform
 import resource
 import shutil
 import socket
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from enum import StrEnum
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -23,9 +20,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from gateway.config import AuditSection, Config, Device, Fallback, ModelSection, TlsSection, Uncertified, load
+from gateway.cli import doctor_callers
+from gateway.cli.checks import Check, Level
+from gateway.config import AuditSection, Config, Device, Fallback, ModelSection, Uncertified, load
 from gateway.errors import DeviceUnavailable, DocumentInvalid, GatewayError
-from gateway.rpc.binding import check_exposure, exposures, is_loopback
 
 GRPC_SET = ("grpcio", "grpcio-health-checking", "grpcio-reflection", "grpcio-status")
 PACKAGES = (
@@ -39,25 +37,8 @@ PACKAGES = (
     "pydantic",
     "aiohttp",
 )
-DAY, SOON_DAYS = 86_400.0, 14.0
 FEW_FILES = 2000 + 100
 """The server accepts 2,000 connections, each a file descriptor."""
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing looked at: what was found, and what to do unless it is fine."""
-
-    name: str
-    level: Level
-    found: str
-    fix: str = ""
 
 
 @click.command()
@@ -92,9 +73,11 @@ def examine(config: Config) -> Iterator[Check]:
     yield guarded("session", lambda: session(config.model))
     yield from collections(config)
     yield audit(config.audit, config.server.workers)
-    yield guarded("exposure", lambda: exposure(config))
+    yield guarded("exposure", lambda: doctor_callers.exposure(config))
     if config.tls.is_on:
-        yield guarded("tls", lambda: tls(config.tls))
+        yield guarded("tls", lambda: doctor_callers.tls(config.tls))
+    if config.wants_credentials:
+        yield guarded("callers", lambda: doctor_callers.callers(config))
     yield port(config.server.host, config.server.port, "port")
     yield port(config.server.admin_host, config.server.admin_port, "admin_port")
     yield files(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
@@ -259,29 +242,6 @@ def audit(section: AuditSection, workers: int) -> Check:
         fix = "lower audit.max_mb, which is of each worker, or make room: records are dropped where the disk is full"
         return Check("audit log", Level.WARN, f"{section.folder}: may take {most:,} MB, and {free:,} are free", fix)
     return Check("audit log", Level.OK, f"{section.folder}: at most {most:,} MB")
-
-
-def exposure(config: Config) -> Check:
-    """Who else could read and ask, as the settings allow."""
-    check_exposure(config)
-    if found := list(exposures(config)):
-        return Check("exposure", Level.WARN, "; ".join(found), "or serve 127.0.0.1 alone, behind what protects it")
-    return Check("exposure", Level.OK, "nobody beyond this machine" if is_loopback(config.server.host) else "TLS")
-
-
-def tls(section: TlsSection) -> Check:
-    """Whether certificate and key belong together, and for how long they hold."""
-    from gateway.access.certificates import read_identity
-
-    assert section.certificate is not None
-    assert section.key is not None
-    found = read_identity(section.certificate, section.key, section.client_ca)
-    ends = {section.certificate: found.not_after, section.client_ca: found.client_ca_not_after or math.inf}
-    first = min(ends, key=lambda path: ends[path])
-    days = (ends[first] - time.time()) / DAY
-    if days < SOON_DAYS:
-        return Check("tls", Level.WARN, f"{first}: ends in {days:.1f} days", "renew it; it is read while serving")
-    return Check("tls", Level.OK, f"certificate and key belong together, and hold for {days:.0f} days")
 
 
 def port(host: str, number: int, key: str) -> Check:

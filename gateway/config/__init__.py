@@ -1,6 +1,7 @@
 """The settings: their names, defaults and bounds. `load` is the one place that reads them."""
 
 from gateway.config.answering import AdmissionSection, CascadeSection
+from gateway.config.jwt import JwtSection
 from gateway.config.knowledge import KnowledgeSection
 from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
 from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
@@ -21,6 +22,7 @@ __all__ = [
     "DriftMode",
     "DriftSection",
     "Fallback",
+    "JwtSection",
     "KnowledgeSection",
     "ModelSection",
     "Precision",

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from gateway.config.answering import AdmissionSection, CascadeSection
+from gateway.config.jwt import JwtSection
 from gateway.config.knowledge import KnowledgeSection
 from gateway.config.model import ModelSection
 from gateway.config.section import Section
@@ -29,12 +30,18 @@ class Config(Section):
     server: ServerSection = ServerSection()
     tls: TlsSection = TlsSection()
     access: AccessSection = AccessSection()
+    jwt: JwtSection = JwtSection()
     model: ModelSection = ModelSection()
     knowledge: KnowledgeSection = KnowledgeSection()
     cascade: CascadeSection = CascadeSection()
     admission: AdmissionSection = AdmissionSection()
     audit: AuditSection = AuditSection()
     drift: DriftSection = DriftSection()
+
+    @property
+    def wants_credentials(self) -> bool:
+        """Whether nobody calls without them."""
+        return bool(self.access.keys or self.jwt.jwks)
 
 
 def load(

@@ -36,14 +36,10 @@ class TlsSection(Section):
 
 
 class AccessSection(Section):
-    """Who may call, and what. With any of it set, nobody calls without credentials, and tenant and groups are those of
-    the credentials; without, callers are believed."""
+    """Who may call, and what. With a file of callers, or with [jwt], nobody calls without credentials, and tenant and
+    groups are theirs; without both, callers are believed."""
 
     keys: Path | None = None
     """The file of callers, as `gateway keys create` writes it: hashes of API keys, and names in client certificates,
     each with its scopes, tenants and groups. It is read again when it changes; a broken one changes nothing but the log
     and gateway_reloads_total."""
-
-    @property
-    def is_on(self) -> bool:
-        return self.keys is not None

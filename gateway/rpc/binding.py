@@ -57,8 +57,8 @@ def exposures(config: Config) -> Iterator[str]:
         return
     if not config.tls.is_on:
         yield f"server.host = {server.host} without TLS (server.insecure): questions, answers and keys go in the clear"
-    if not config.access.is_on:
-        yield f"server.host = {server.host} without access.keys: whoever reaches it may say to be any tenant"
+    if not config.wants_credentials:
+        yield f"server.host = {server.host} without access.keys and jwt: whoever reaches it may say to be any tenant"
 
 
 def check_free(server: ServerSection) -> None:

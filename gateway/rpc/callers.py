@@ -49,27 +49,29 @@ class Callers:
 
         def recheck() -> None:
             if self._allowed(authority, need, claims, names)[1] != principal:
-                raise self._told(Unauthenticated(Denial.EXPIRED), need)
+                raise self._told(Unauthenticated(Denial.EXPIRED), need, None)
 
         return Caller(principal, grant.criticality(criticality), timeout, recheck=recheck)
 
     def _allowed(
         self, authority: Authority, need: Scope, claims: Mapping[str, str], names: Sequence[str]
     ) -> tuple[Grant, Principal]:
+        grant = None
         try:
             grant = _grant(authority, claims, names)
             grant.check(need)
             return grant, grant.principal(tenant_of(claims), groups_of(claims))
         except AccessDenied as error:
-            raise self._told(error, need) from None
+            raise self._told(error, need, grant) from None
 
-    def _told(self, error: AccessDenied, need: Scope) -> AccessDenied:
+    def _told(self, error: AccessDenied, need: Scope, grant: Grant | None) -> AccessDenied:
         self._metrics.denied(Denial(error.reason))
         now = self._clock()
         if now - self._told_at >= QUIET:
             self._told_at = now
             # Nothing that the caller has sent, which may be a key with a typing error.
-            log.info("a call that needs the scope %s was not let in: %s", need, error.reason)
+            who = grant.name if grant else "nobody that is known"
+            log.info("a call of %s that needs the scope %s was not let in: %s", who, need, error.reason)
         return error
 
 

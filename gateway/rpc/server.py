@@ -37,7 +37,6 @@ from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.tls import Tls
 from gateway.rpc.validate import Rules
-from gateway.telemetry.access import Reloaded
 from gateway.telemetry.metrics import Metrics
 
 WATCH_PERIOD = 0.25
@@ -116,7 +115,7 @@ class Server:
         self._health = health.aio.HealthServicer()
         self._servers = Servers(OPTIONS)
         self._tls = Tls(config.tls, metrics.access) if config.tls.is_on else None
-        self._authority = authority_of(config, lambda is_in_use: metrics.access.reloaded(Reloaded.KEYS, is_in_use))
+        self._authority = authority_of(config, metrics.access)
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
         self._admin = web.AppRunner(
             Guard(self._authority).over(admin.application()), access_log=None, shutdown_timeout=LAST_REPLIES

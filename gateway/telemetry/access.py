@@ -44,7 +44,7 @@ class AccessMetrics:
         self._jwks_fetched = Gauge(
             "gateway_jwks_fetched_timestamp_seconds",
             "When the keys that tokens are verified with were last read; absent without tokens.",
-            ("source",),
+            ("issuer",),
             registry=registry,
         )
 
@@ -60,6 +60,6 @@ class AccessMetrics:
         if client_ca is not None:
             self._not_after.labels("client_ca").set(client_ca)
 
-    def set_jwks(self, fetched: float) -> None:
+    def set_jwks(self, issuer: str, fetched: float) -> None:
         """In seconds since 1970."""
-        self._jwks_fetched.labels("jwks").set(fetched)
+        self._jwks_fetched.labels(issuer).set(fetched)
