@@ -122,6 +122,9 @@ def test_verify_says_what_it_cannot_check(folder: Path) -> None:
         (("tail",), "no audit log is named"),
         (("tail", "--folder", "nowhere"), "is no folder"),
         (("verify", "--folder", "."), "holds no chain"),
+        (("query", "--folder", "."), "holds no chain"),
+        (("tail", "--folder", "."), "holds no chain"),
+        (("query", "--folder", ".", "--since", "99999999999d"), "must be a time"),
         (("query", "--folder", ".", "--since", "yesterday"), "must be a time"),
         (("verify", "--folder", ".", "--known", "0:5"), "must be WORKER:SEQ:SHA256"),
     ],
@@ -135,6 +138,17 @@ def test_what_is_wrong_is_said(
     result = run(*arguments)
     assert result.exit_code != 0
     assert words in result.output
+
+
+@pytest.mark.parametrize("damaged", [b"{", b"[]", b'{"id": 1}', b"\xff"])
+def test_a_text_that_is_damaged_hides_no_other_and_goes_with_any_tenant(folder: Path, damaged: bytes) -> None:
+    path = next(folder.glob("0/*.texts.jsonl"))
+    path.write_bytes(damaged + b"\n" + path.read_bytes())
+    assert '"text": "yours"' in run("query", "--folder", str(folder), "--text", "--json").output
+    assert "is of no record of its segment" in run("verify", "--folder", str(folder)).output
+    assert run("forget", "--folder", str(folder), "--tenant", "acme").output == "1 texts of acme are gone\n"
+    assert damaged + b"\n" not in path.read_bytes()
+    assert '"text": "yours"' in run("query", "--folder", str(folder), "--text", "--json").output
 
 
 def test_texts_of_a_tenant_can_go_and_the_chain_still_verifies(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
 from gateway.model import bundle as bundles
+from gateway.registry import promotion
 from tests import tiny
 
 
@@ -91,6 +93,28 @@ def test_outcomes_that_are_none_are_named(folder: Path) -> None:
     done = certify(folder)
     assert done.exit_code == 2
     assert "outcomes.fp16.npy" in done.output
+
+
+def test_how_a_bundle_is_asked_goes_with_asking_it(folder: Path) -> None:
+    before = (folder / "manifest.json").read_bytes()
+    done = certify(folder, "--exact")
+    assert done.exit_code == 2
+    assert "goes with --ask-again" in done.output
+    assert (folder / "manifest.json").read_bytes() == before
+
+
+def test_the_promoted_version_is_to_be_promoted_again(folder: Path) -> None:
+    for name in ("1", "2"):
+        shutil.copytree(folder, folder.parent / "versions" / name)
+    place = folder.parent / "versions"
+    sha256 = bundles.load(place / "2").manifest_sha256
+    promotion.record(place, promotion.event("promote", "2", sha256))
+    done = certify(place)
+    assert done.exit_code == 0
+    assert "is promoted as it was" in done.output
+    assert bundles.load(place / "2").manifest_sha256 != sha256
+    assert "is promoted as it was" not in certify(place / "1").output
+    assert "is promoted as it was" not in certify(place / "2", "--dry-run").output
 
 
 @pytest.mark.parametrize("arguments", [("--alpha", 0), ("--delta", 1), ("--oos-share", 1)])

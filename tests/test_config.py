@@ -163,5 +163,9 @@ def test_an_audit_log_is_kept_only_where_somebody_names_its_folder() -> None:
     config = load(environment={"GATEWAY_AUDIT__FOLDER": "audit", "GATEWAY_AUDIT__TEXT_TENANTS": "acme, other"})
     assert (config.audit.folder, config.audit.text_tenants) == (Path("audit"), frozenset({"acme", "other"}))
     assert Config.model_validate_json(config.model_dump_json(exclude_unset=True)) == config
+    for strange in ('["acme"]', "acme other", "acme,*x"):  # no caller can be called so: nobody's texts would be kept
+        with pytest.raises(ConfigInvalid, match=r"audit\.text_tenants"):
+            load(environment={"GATEWAY_AUDIT__TEXT_TENANTS": strange})
+    assert load(environment={"GATEWAY_AUDIT__TEXT_TENANTS": "*"}).audit.text_tenants == {"*"}
     with pytest.raises(ConfigInvalid, match="at least two segments"):
         load(environment={"GATEWAY_AUDIT__SEGMENT_MB": "600"})

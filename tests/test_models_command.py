@@ -312,6 +312,25 @@ def test_a_rollback_to_what_was_changed_is_refused(root: Path) -> None:
     assert current(root) == "2"
 
 
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (FileNotFoundError(2, "none"), 2, "no such folder"),
+        (PermissionError(13, "denied"), 1, "cannot be written (denied)"),
+    ],
+)
+def test_where_nothing_can_be_recorded_is_named(
+    root: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, code: int, said: str
+) -> None:
+    def refused(_: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(promotion, "locked", refused)
+    for arguments in (("promote", "tiny", "1"), ("rollback", "tiny")):
+        result = run(*arguments, "--models", root)
+        assert (result.exit_code, said in result.output, str(root / "tiny") in result.output) == (code, True, True)
+
+
 def test_two_promotions_at_once_are_none(root: Path) -> None:
     with promotion.locked(root / "tiny"):
         result = promote(root, "tiny", "1")

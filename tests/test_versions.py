@@ -114,6 +114,22 @@ def test_what_is_promoted_after_a_rollback_has_that_before_it(folder: Path) -> N
     assert before.version == "1"
 
 
+def test_one_that_was_certified_anew_is_not_what_a_rollback_goes_back_to(folder: Path) -> None:
+    for version in ("1", "2", "2"):
+        decide(folder, "promote", version)
+    before = decide(folder, "promote", "2").before()
+    assert before is not None
+    assert before.version == "1"
+
+
+@pytest.mark.parametrize("version", ["../2", "2/..", "..", "", "/2"])
+def test_a_version_is_a_folder_beside_the_registry(folder: Path, version: str) -> None:
+    said = decide(folder, "promote", "1").model_dump_json().replace('"1"', f'"{version}"')
+    (folder / versions.NAME).write_text(said)
+    with pytest.raises(BundleInvalid, match="version"):
+        versions.serving(folder)
+
+
 def test_an_event_says_who_and_when(folder: Path) -> None:
     (event,) = decide(folder, "promote", "1").history
     assert "@" in event.by

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import closing
 from pathlib import Path
@@ -10,11 +9,13 @@ from pathlib import Path
 from gateway.audit import segments as files
 from gateway.audit.cases import FILE, Cases
 from gateway.audit.marks import time_of
+from gateway.audit.reading import parsed_text
 
 
 def forget(folder: Path, tenant: str, before: float | None = None) -> int:
     """Take out what that tenant has asked, and its comments; `before` a time, in seconds since 1970, if one is given.
-    How many texts there were. A gateway may go on writing meanwhile: each is overwritten where it is, by blanks.
+    How many texts there were, with those that were damaged, whose nobody knows. A gateway may go on writing meanwhile:
+    each is overwritten where it is, by blanks.
 
     Copies of the files, and what a disk keeps of them, are not reached. Raises OSError, StoreFailed.
     """
@@ -42,5 +43,6 @@ def _forget(path: Path, tenant: str, before: float | None) -> int:
 
 
 def _is_meant(line: bytes, tenant: str, before: float | None) -> bool:
-    found = json.loads(line)
-    return bool(found["tenant"] == tenant and (before is None or time_of(found["id"]) < before))
+    """Also where it is damaged: it may be that tenant's, and nobody can read it as a text any more."""
+    found = parsed_text(line)
+    return not found or bool(found["tenant"] == tenant and (before is None or time_of(found["id"]) < before))

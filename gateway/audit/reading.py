@@ -112,10 +112,20 @@ def texts_of(segment: Segment) -> dict[str, str]:
         return {}
     found = {}
     for line, is_whole in files.lines(segment.texts):
-        if is_whole and line.strip():
-            text = json.loads(line)
+        if is_whole and (text := parsed_text(line)):
             found[text["id"]] = text["text"]
     return found
+
+
+def parsed_text(line: bytes) -> Record:
+    """`id`, `tenant` and `text` of a line; empty where there are none: it was forgotten, or is damaged, and `verify`
+    names it."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    is_text = isinstance(found, dict) and all(isinstance(found.get(name), str) for name in ("id", "tenant", "text"))
+    return found if is_text else {}
 
 
 def _began(segment: Segment) -> str:

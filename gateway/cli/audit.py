@@ -16,8 +16,7 @@ from gateway.audit.reading import Wanted
 from gateway.audit.segments import chains
 from gateway.audit.verifying import Findings, verify
 from gateway.cli.audit_cases import pending, plan, report
-from gateway.cli.audit_options import filtered, located, moment, show
-from gateway.cli.main import Failure
+from gateway.cli.audit_options import check_kept, filtered, located, moment, show
 from gateway.config import load
 
 
@@ -40,6 +39,7 @@ for each in (pending, report, plan):
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until Ctrl-C.")
 def tail(folder: Path, count: int, follow: bool, is_json: bool, **wanted: Any) -> None:
     """The last records."""
+    check_kept(folder)
     sought = Wanted(**wanted)
     if count:
         show(reading.last(folder, sought, count), is_json)
@@ -56,6 +56,7 @@ def tail(folder: Path, count: int, follow: bool, is_json: bool, **wanted: Any) -
 @click.option("--text", "has_text", is_flag=True, help="With the questions' texts, where they were kept.")
 def query(folder: Path, has_text: bool, is_json: bool, **wanted: Any) -> None:
     """Records by time, route, tenant, label or id, the oldest first."""
+    check_kept(folder)
     show(reading.records(folder, Wanted(**wanted), has_text), is_json)
 
 
@@ -68,6 +69,7 @@ def forget(folder: Path, tenant: str, until: str | None) -> None:
 
     The records stay and the chain verifies: of each question there is a keyed hash in it. Copies are not reached.
     """
+    check_kept(folder)
     before = datetime.fromisoformat(until).timestamp() if until else None
     click.echo(f"{forgetting.forget(folder, tenant, before)} texts of {tenant} are gone")
 
@@ -83,6 +85,7 @@ def verify_(folder: Path, known: tuple[str, ...], key: Path | None) -> None:
     anew. So note the heads that this prints somewhere else, and give them to the next run with --known.
     """
     heads = [_known(one) for one in known]
+    check_kept(folder)
     key = key or load(environment=os.environ).audit.key
     has_key = key is not None or (folder / KEY_FILE).exists()
     marker = Marker(key_of(folder, key), 0.0) if has_key else None
@@ -90,8 +93,6 @@ def verify_(folder: Path, known: tuple[str, ...], key: Path | None) -> None:
         verify(chain, marker, {seq: sha256 for worker, seq, sha256 in heads if worker == chain.name})
         for chain in chains(folder)
     ]
-    if not found:
-        raise Failure(f"{folder}: holds no chain: no gateway has kept its audit log there")
     for one in found:
         _tell(one)
     if marker is None:

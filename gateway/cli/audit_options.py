@@ -16,6 +16,8 @@ import click
 from gateway.audit.cases import FILE, Cases, Verdict
 from gateway.audit.reading import Record
 from gateway.audit.records import Kind, stamp
+from gateway.audit.segments import chains
+from gateway.cli.main import Failure
 from gateway.config import load
 from gateway.errors import ConfigInvalid
 from gateway.types import Route
@@ -48,6 +50,12 @@ def the_folder(given: Path | None) -> Path:
     return folder
 
 
+def check_kept(folder: Path) -> None:
+    """Raises Failure where there is nothing to read."""
+    if not chains(folder):
+        raise Failure(f"{folder}: holds no chain: no gateway has kept its audit log there")
+
+
 def verdicts_in(folder: Path) -> dict[str, Verdict]:
     """By the answers' ids."""
     if not (folder / FILE).exists():
@@ -76,11 +84,11 @@ def moment(_: click.Context, __: click.Parameter, given: str | None) -> str | No
     """An instant in ISO 8601, or how long ago it is: 90s, 15m, 24h, 7d."""
     if given is None:
         return None
-    if ago := _AGO.fullmatch(given):
-        return stamp((datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})).timestamp())
     try:
+        if ago := _AGO.fullmatch(given):
+            return stamp((datetime.now(UTC) - timedelta(**{UNITS[ago[2]]: int(ago[1])})).timestamp())
         at = datetime.fromisoformat(given)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise click.BadParameter("must be a time of ISO 8601, or how long ago: 90s, 15m, 24h, 7d") from None
     return stamp((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp())
 

@@ -11,12 +11,14 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Column, Table
 
+from gateway.cli import promoted
 from gateway.config import Config, ModelSection, Precision, Uncertified
 from gateway.errors import ConfigInvalid
 from gateway.forge import certificates, folders, outcomes
 from gateway.forge.certify import Asked
 from gateway.forge.outcomes import Outcomes
 from gateway.model import bundle as bundles
+from gateway.model import versions
 from gateway.model.bundle import Bundle
 from gateway.model.bundle import Precision as Variant
 from gateway.model.certificate import Certificate, Confidence
@@ -45,13 +47,16 @@ def certify(
     dry_run: bool,
     is_json: bool,
 ) -> None:
-    """Certify BUNDLE  [models/banking/1] from its outcomes: what it made of the questions that were set aside for that.
+    """Certify BUNDLE, or the promoted one in a folder of versions  [models/banking/1], from its outcomes: what it made
+    of the questions that were set aside for that.
 
     Thresholds are tried in their fixed order, and the loosest that holds is taken. Asking for several and keeping the
     one that pleases is no certificate. With --ask-again the outcomes are made anew, which takes minutes: after a change
     of the graph, the tokenizer or the calibration. What serves takes the new certificate with `gateway swap`.
     """
-    folder = bundle or Config().model.bundle
+    if exact and not ask_again:
+        raise click.UsageError("--exact says how the bundle is asked: it goes with --ask-again")
+    folder = versions.serving(bundle or Config().model.bundle)
     loaded = bundles.load(folder)
     asked = _asked(loaded, alpha, delta, oos_share)
     scratch = folders.scratch(folder)
@@ -68,6 +73,7 @@ def certify(
             bundles.load(scratch)
             scratch.chmod(folder.stat().st_mode)
             folders.put(scratch, folder)
+            promoted.warn(folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     compared = {references.file_name(one) for one in found} & loaded.manifest.files.keys()

@@ -13,6 +13,7 @@ import click
 from rich.console import Console
 
 from gateway import assembly
+from gateway.cli import promoted
 from gateway.cli.evaluate import FILE_WIDTH
 from gateway.errors import ConfigInvalid
 from gateway.knowledge.documents import slug
@@ -183,6 +184,7 @@ def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str 
         recalibrating.again(folder, wanted, divided, knowledge.of(wanted, divided), console)
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
+    promoted.warn(folder)
     report(folder, console, is_json=False)
 
 
@@ -207,6 +209,7 @@ def outlook(recipe: Path, bundle: Path | None, data: Path | None, name: str | No
         outlooks.write(folder, wanted, divided, knowledge.of(wanted, divided))
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
+    promoted.warn(folder)
     click.echo(f"{folder}: what a search promises, by {len(divided.calibrate)} questions")
 
 
@@ -232,6 +235,7 @@ def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | 
         references.write(folder, divided, knowledge.of(wanted, divided))
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
+    promoted.warn(folder)
     click.echo(f"{folder}: {len(divided.calibrate) + len(divided.certify)} questions to compare with")
 
 

@@ -275,6 +275,12 @@ def _alone(folder: Path) -> Iterator[None]:
             held.enter_context(promotion.locked(folder))
         except Unavailable as error:
             raise Refused(str(error)) from None
+        except FileNotFoundError:
+            raise ConfigInvalid(f"no such folder: {folder}; name a bundle below --models, or its folder") from None
+        except OSError as error:
+            raise Failure(
+                f"{folder}: cannot be written ({error.strerror}), and what serves is recorded there"
+            ) from None
         yield
 
 

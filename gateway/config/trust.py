@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Self
@@ -9,6 +10,9 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from gateway.config.section import Section
+
+_TENANT = re.compile(r"\*|[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""All, or what a caller may be called."""
 
 
 class DriftMode(StrEnum):
@@ -72,6 +76,13 @@ class AuditSection(Section):
     @classmethod
     def _names_in_a_variable(cls, given: object) -> object:
         return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+
+    @field_validator("text_tenants")
+    @classmethod
+    def _can_be_tenants(cls, given: frozenset[str]) -> frozenset[str]:
+        if strange := [name for name in given if not _TENANT.fullmatch(name)]:
+            raise ValueError(f'{strange[0]!r} is no tenant\'s name: give names, in a variable "acme, other", or "*"')
+        return given
 
     @model_validator(mode="after")
     def _a_chain_has_segments(self) -> Self:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from gateway.errors import BundleInvalid
 from gateway.model import bundle as bundles
@@ -37,7 +37,7 @@ class Event(Part):
 
     at: str
     action: Action
-    version: str
+    version: Annotated[str, Field(pattern=r"^[^./][^/]*$")]
     manifest_sha256: str
     by: str
     why: str = ""
@@ -64,10 +64,13 @@ class Registry(Part):
         return self.history[-1]
 
     def before(self) -> Event | None:
-        """What a rollback goes back to: promoting puts a version on a stack, and rolling back takes it off again."""
+        """What a rollback goes back to: promoting puts a version on a stack, and rolling back takes it off again. One
+        that was certified anew and promoted again stands there once, as it is now."""
         stack: list[Event] = []
         for event in self.history:
             if event.action == "promote":
+                if stack and stack[-1].version == event.version:
+                    stack.pop()
                 stack.append(event)
             elif stack:
                 stack.pop()
