@@ -1,11 +1,12 @@
 # The commands of this repository, the same for people and for CI.
 #   make run      serve the shipped bundle and collection on 127.0.0.1:50051
 #   make test     format check, lint, types, tests
+#   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test lint format protos train clean
+.PHONY: run test browser lint format protos train clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -27,6 +28,9 @@ run: $(VENV)/.installed-$(DEVICE)
 
 test: lint
 	$(BIN)/pytest -q
+
+browser: $(VENV)/.installed-$(DEVICE)-dev
+	GATEWAY_TEST_BROWSER=required $(BIN)/pytest -q tests/test_page_browser.py
 
 lint: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format --check

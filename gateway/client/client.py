@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import grpc
 import grpc.aio
-from google.protobuf.json_format import MessageToDict
 
 from gateway.client.asked import Asked
 from gateway.client.calls import (
@@ -24,7 +23,7 @@ from gateway.client.calls import (
     within,
 )
 from gateway.client.connecting import Tls, aio_channel_to, channel_to
-from gateway.rpc.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_to_proto, found_from_proto
+from gateway.rpc.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_keys, found_from_proto
 from gateway.types import Answer, Criticality, Found, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
@@ -296,15 +295,7 @@ class Client(Connected):
 
 def as_json(answer: Answer, request_id: str = "") -> str:
     """The answer with the keys of the API, all of them but what is absent: a tier that did not run, no hand-off."""
-    found = MessageToDict(
-        answer_to_proto(answer, request_id), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-    )
-    # 64-bit numbers are strings in protobuf's JSON, for the sake of languages whose numbers are doubles.
-    found["knowledge_version"] = answer.knowledge_version
-    for shown, citation in zip(found["citations"], answer.citations, strict=True):
-        shown["document_version"] = citation.version
-    in_order = {one.name: found[one.name] for one in pb.AnswerResponse.DESCRIPTOR.fields if one.name in found}
-    return json.dumps(in_order, ensure_ascii=False, indent=2)
+    return json.dumps(answer_keys(answer, request_id), ensure_ascii=False, indent=2)
 
 
 def _request(

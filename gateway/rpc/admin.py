@@ -1,4 +1,4 @@
-"""The HTTP port for people and probes: /metrics, /livez, /readyz, /status; and what `changes` adds."""
+"""The HTTP port for people and probes: /metrics, /livez, /readyz, /status; the page, and what `changes` adds."""
 
 from __future__ import annotations
 
@@ -7,14 +7,22 @@ import dataclasses
 import importlib.metadata
 import time
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
 from gateway.audit.log import AuditLog
 from gateway.rpc.admission import Admission
 from gateway.rpc.changes import Changes, Steps
+from gateway.rpc.page import files
+from gateway.rpc.page.live import Live
 from gateway.rpc.service import Gateway, Preparable
+from gateway.telemetry.live.counts import read
+from gateway.telemetry.live.history import Levels, Reading
 from gateway.telemetry.metrics import CollectionFigures, Metrics
+
+STORED = ""
+"""Among the versions of collections, that of all stored ones together."""
 
 
 class Admin:
@@ -39,6 +47,9 @@ class Admin:
         self._is_ready = is_ready
         self._started = time.monotonic()
         self._version = importlib.metadata.version("cascade-gateway")
+        self.target = ""
+        """Where gRPC is served, once it is."""
+        self.live = Live(self.reading, self.described)
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -49,6 +60,10 @@ class Admin:
         if self._preparable is not None:
             changes = Steps(self._preparable) if self._is_worker else Changes(self._preparable)
             application.router.add_routes(changes.routes())
+        if self._is_worker:
+            application.router.add_get("/reading", self.reading_of)
+        else:
+            application.router.add_routes((*files.routes(), *self.live.routes()))
         return application
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -93,16 +108,40 @@ class Admin:
 
     async def status(self, _: web.Request) -> web.Response:
         """What is being served, as JSON."""
-        return web.json_response(
-            {
-                "version": self._version,
-                "ready": self._is_ready(),
-                "uptime_seconds": round(time.monotonic() - self._started, 3),
-                "in_flight": self._admission.in_flight,
-                "max_in_flight": self._admission.limit,
-                "queued_seconds": round(self._gateway.workload().queued_seconds, 4),
-                "shed_level": round(self._admission.level(), 2),
-                "default_collection": self._gateway.default_collection,
-                **dataclasses.asdict(self._gateway.describe()),
-            }
+        return web.json_response(await self.described())
+
+    async def described(self) -> dict[str, Any]:
+        """The content of `status`."""
+        return {
+            "version": self._version,
+            "target": self.target,
+            "ready": self._is_ready(),
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "in_flight": self._admission.in_flight,
+            "max_in_flight": self._admission.limit,
+            "queued_seconds": round(self._gateway.workload().queued_seconds, 4),
+            "shed_level": round(self._admission.level(), 2),
+            "default_collection": self._gateway.default_collection,
+            **dataclasses.asdict(self._gateway.describe()),
+        }
+
+    async def reading_of(self, _: web.Request) -> web.Response:
+        """For the supervisor of this worker, which has a clock of its own."""
+        return web.json_response(dataclasses.asdict(await self.reading(0.0)))
+
+    async def reading(self, at: float) -> Reading:
+        """What is counted, and what stands at some value, for `page.live`."""
+        work = self._gateway.workload()
+        self._metrics.set_workload(work)
+        now = self._gateway.describe()
+        versions = {one.name: one.version for one in now.collections}
+        if now.stored is not None:
+            versions[STORED] = now.stored.version
+        levels = Levels(
+            in_flight=self._admission.in_flight,
+            max_in_flight=self._admission.limit,
+            waiting=self._gateway.waiting(),
+            queued_seconds=round(work.queued_seconds, 4),
+            shed_level=self._admission.level(),
         )
+        return Reading(at, await read(self._metrics.registry), levels, versions)

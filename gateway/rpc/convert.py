@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.knowledge.dates import microseconds
@@ -112,6 +113,18 @@ def answer_from_proto(message: pb.AnswerResponse) -> Answer:
         audited=message.audited,
         audit_propensity=message.audit_propensity,
     )
+
+
+def answer_keys(answer: Answer, request_id: str = "") -> dict[str, Any]:
+    """As JSON has it, with the keys of the API: all of them but what is absent."""
+    found = MessageToDict(
+        answer_to_proto(answer, request_id), preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    # 64-bit numbers are strings in protobuf's JSON, for the sake of languages whose numbers are doubles.
+    found["knowledge_version"] = answer.knowledge_version
+    for shown, citation in zip(found["citations"], answer.citations, strict=True):
+        shown["document_version"] = citation.version
+    return {one.name: found[one.name] for one in pb.AnswerResponse.DESCRIPTOR.fields if one.name in found}
 
 
 def evidence_to_proto(evidence: Evidence) -> pb.SearchResponse:

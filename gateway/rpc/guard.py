@@ -24,6 +24,8 @@ from gateway.telemetry.access import AccessMetrics, Reloaded
 from gateway.types import Denial
 
 READING = frozenset({"GET", "HEAD"})
+ASKING = "/ask"
+"""Changes nothing: `page.asking` asks who calls, as gRPC does, for credentials that may ask."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -74,11 +76,11 @@ class Guard:
         self._authority = authority
 
     def over(self, application: web.Application) -> web.Application:
-        """The application, guarded: all of its methods but those that only read."""
+        """The application, guarded: all of its methods but those that only read, and ASKING."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method not in READING:
+            if request.method not in READING and request.path != ASKING:
                 self._check(request)
             return await handler(request)
 

@@ -30,6 +30,7 @@ from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
 from gateway.rpc.guard import Guard, authority_of
 from gateway.rpc.handler import Door, Limits, unary_handler
+from gateway.rpc.page.asking import Asking
 from gateway.rpc.reach import Reach
 from gateway.rpc.reading import Reading
 from gateway.rpc.service import Edited, Gateway, Preparable
@@ -117,9 +118,9 @@ class Server:
         self._tls = Tls(config.tls, metrics.access) if config.tls.is_on else None
         self._authority = authority_of(config, metrics.access)
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
-        self._admin = web.AppRunner(
-            Guard(self._authority).over(admin.application()), access_log=None, shutdown_timeout=LAST_REPLIES
-        )
+        self._http = admin
+        self._application = Guard(self._authority).over(admin.application())
+        self._admin = web.AppRunner(self._application, access_log=None, shutdown_timeout=LAST_REPLIES)
         self._watching: list[asyncio.Task[None]] = []
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
@@ -161,6 +162,8 @@ class Server:
         )
         for server in self._servers.each:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        answer = next(one for one in answers.methods() if one.name == "Answer")
+        self._application.add_routes(Asking(unary_handler(answer, door)).routes())
         if self._config.reflection:
             services = (ANSWERS, KNOWLEDGE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             for server in self._servers.each:
@@ -177,10 +180,13 @@ class Server:
             await self._servers.stop(None)
             raise not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
         await self._servers.start()
+        self._http.target = f"{in_url(self._config.host)}:{port}"
         await self._set_health(is_serving=True)
         self._is_open = True
         files = [*([self._tls.watched] if self._tls else []), *(self._authority.watched if self._authority else [])]
-        self._watching = [asyncio.create_task(self._watch()), asyncio.create_task(keep_looking(files))]
+        if self._place is None:
+            self._watching = [asyncio.create_task(self._http.live.run())]
+        self._watching += [asyncio.create_task(self._watch()), asyncio.create_task(keep_looking(files))]
         return Ports(self._config.host, port, 0 if self._place else int(self._admin.addresses[0][1]))
 
     def _is_ready(self) -> bool:

@@ -13,10 +13,13 @@ from aiohttp import web
 
 from gateway.config import ServerSection
 from gateway.rpc.changes import Changes
+from gateway.rpc.page import files
+from gateway.rpc.page.live import Live
 from gateway.types import CertificateStatus
 from gateway.workers.bundles import Bundles
 from gateway.workers.drift import Spreading, together
 from gateway.workers.fleet import Fleet, Worker
+from gateway.workers.forwarding import Forwarding
 from gateway.workers.survey import Survey
 
 SHOWN = ("in_flight", "bundle", "bundle_sha256", "manifest_sha256", "provider", "degraded", "uptime_seconds")
@@ -36,6 +39,7 @@ class Admin:
         self.spreading = Spreading(fleet)
         self._changes = Changes(Bundles(fleet, self.spreading))
         self._started = time.monotonic()
+        self.live = Live(self._survey.reading, self.described)
 
     def application(self) -> web.Application:
         application = web.Application()
@@ -44,6 +48,7 @@ class Admin:
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/status", self.status)
         application.router.add_routes(self._changes.routes())
+        application.router.add_routes((*files.routes(), *self.live.routes(), *Forwarding(self._fleet).routes()))
         return application
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -106,9 +106,9 @@ class Process:
         """GET over its socket. Raises Unavailable where no answer comes within `seconds`."""
         return await self._ask("GET", path, seconds, headers=headers)
 
-    async def post(self, path: str, body: object, seconds: float) -> Reply:
+    async def post(self, path: str, body: object, seconds: float, headers: Mapping[str, str] | None = None) -> Reply:
         """POST `body` as JSON over its socket. Raises as `get`; what it was asked for may then have happened."""
-        return await self._ask("POST", path, seconds, json=body)
+        return await self._ask("POST", path, seconds, json=body, headers=headers)
 
     async def _ask(self, method: str, path: str, seconds: float, **options: Any) -> Reply:
         if self._session.closed:

@@ -62,11 +62,13 @@ async def serve(config: Config, announce: Announce, command: Sequence[str] = COM
 
             announcing = asyncio.create_task(announced())
             spreading = asyncio.create_task(admin.spreading.run())
+            looking = asyncio.create_task(admin.live.run())
             try:
                 await _lived(fleet, signals)
             finally:
                 announcing.cancel()
                 spreading.cancel()
+                looking.cancel()
 
 
 async def _description(fleet: Fleet, admin: Admin) -> Description:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from gateway.errors import Unavailable
+from gateway.telemetry.live.history import Reading
+from gateway.telemetry.live.together import Together
 from gateway.telemetry.merging import FORMAT, Merger, merge, parse, render
 from gateway.telemetry.supervision import WorkerMetrics
 from gateway.workers.fleet import Fleet, Worker
@@ -16,6 +20,7 @@ SOON = 1.0
 RENDERING = 5.0
 """Seconds for its metrics; less than a scrape may take as a whole, so that one that hangs hides none of the others."""
 SUPERVISOR = "supervisor"
+READING = TypeAdapter(Reading)
 
 
 class Survey:
@@ -24,6 +29,7 @@ class Survey:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._merger = Merger()
+        self._together = Together()
         self._metrics = WorkerMetrics(len(fleet.workers))
         self._scraping = asyncio.Lock()
         fleet.on_end = self._ended
@@ -47,6 +53,17 @@ class Survey:
             (worker, {} if reply is None else reply.json())
             for worker, reply in zip(self._fleet.workers, replies, strict=True)
         ]
+
+    async def reading(self, at: float) -> Reading:
+        """What all workers together have counted, and what stands at some value; for `page.live`."""
+        asked = {f"{one.number}/{one.process.pid}": one.process for one in self._fleet.workers if one.process}
+        replies = await asyncio.gather(*(_reply(process, "/reading", SOON) for process in asked.values()))
+        said = {
+            source: READING.validate_json(reply.text)
+            for source, reply in zip(asked, replies, strict=True)
+            if reply is not None and reply.status == 200
+        }
+        return self._together.add(at, said, asked)
 
     async def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """The metrics of all workers, and of this process, as those of one, with their content type."""
