@@ -37,7 +37,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "drifting": LEAVES | {"cascade", "config", "model", "telemetry"},
     "assembly": LEAVES | {"cascade", "config", "doubts", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
     "auditing": LEAVES | {"audit", "config", "rpc"},
-    "cli": LEAVES | {"cascade", "config", "rpc", "client", "assembly", "auditing", "workers"} | ENGINES | OFFLINE,
+    "cli": LEAVES
+    | {"cascade", "config", "rpc", "client", "assembly", "auditing", "doubts", "workers"}
+    | ENGINES
+    | OFFLINE,
 }
 
 HOMES: dict[str, set[str]] = {

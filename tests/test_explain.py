@@ -9,12 +9,25 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway import doubts
 from gateway.cascade.explanation import Explanation, explain
 from gateway.cascade.policy import NEVER
-from gateway.cascade.standing import POOLED, Promise
+from gateway.cascade.standing import POOLED, Doubt, Promise
 from gateway.cli.main import cli
 from gateway.deadline import Deadline
-from gateway.types import CertificateStatus, Lookup, Policy, Principal, Question, Ranking, Reason, Route, Standing
+from gateway.model import bundle as bundles
+from gateway.types import (
+    CertificateStatus,
+    Doubter,
+    Lookup,
+    Policy,
+    Principal,
+    Question,
+    Ranking,
+    Reason,
+    Route,
+    Standing,
+)
 from tests import tiny
 from tests.test_cascade import INLINE, KNOWING, PROFILE, UNSURE, Room
 
@@ -151,6 +164,22 @@ def test_everything_is_there_as_json(folder: Path) -> None:
     assert found["certificate"]["stale_threshold"] == 0.9
     assert found["answer"]["bundle"] == "tiny/1"
     assert set(found["answer"]["timings"]) >= {"tokenize", "infer", "calibrate"}
+
+
+def test_a_certificate_that_a_server_has_found_stale_is_stale_here_too(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_DRIFT__MARKS", str(tmp_path / "stale.json"))
+    keeper = doubts.Doubts(tmp_path / "stale.json", bundles.load(folder).manifest_sha256)
+    keeper.keep(Doubt(Doubter.DRIFT, None, "it moved"))
+    keeper.settle()
+    found = json.loads(command("word1", "--bundle", folder, "--json").stdout)
+    assert found["answer"]["certificate"] == "stale"
+
+
+def test_an_empty_question_is_none() -> None:
+    done = command(" ")
+    assert (done.exit_code, "QUESTION is empty" in done.output) == (2, True)
 
 
 def test_what_is_not_served_is_not_searched(folder: Path) -> None:

@@ -232,11 +232,15 @@ def test_a_log_becomes_training_data_by_way_of_a_review(world: Path) -> None:
     assert "jo@mail.example" not in out.read_text()
     found = [json.loads(one) for one in out.read_text().splitlines()]
     assert [(one["source"], one["review"]) for one in found] == [("verdict", None), ("retrieval", None)]
+    early = run(world, "--reviewed", str(out), "--csv", str(table), "--outliers", str(outliers))
+    assert (early.exit_code, "nothing in it is accepted yet" in early.output, table.exists()) == (1, True, False)
     out.write_text("".join(f"{json.dumps(one | {'review': 'accept'})}\n" for one in found))
     done = run(world, "--reviewed", str(out), "--csv", str(table), "--outliers", str(outliers))
     assert done.output == "1 questions of 1 categories, 1 outliers\n"
     assert texts.read(table) == [Labelled("a question of acme", "card_arrival", "card-arrival")]
     assert texts.read(outliers) == [Labelled("a bad one of acme", "")]
+    # The log is for its owner alone, and so is what comes of it.
+    assert {path.stat().st_mode & 0o777 for path in (out, table, outliers)} == {0o600}
 
 
 @pytest.mark.parametrize(
@@ -245,6 +249,7 @@ def test_a_log_becomes_training_data_by_way_of_a_review(world: Path) -> None:
         ((), 2, "name a file for the candidates"),
         (("--out", "o", "--tenant", "private"), 1, "1 whose texts were not kept"),
         (("--out", "o", "--not-in", "nowhere.csv"), 2, "--not-in: no such file"),
+        (("--out", "nowhere/o"), 1, "nowhere/o: cannot be written (No such file or directory)"),
         (("--reviewed", "R"), 2, "need --csv"),
     ],
 )

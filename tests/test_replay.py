@@ -11,17 +11,22 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from gateway import doubts
 from gateway.audit import reading
 from gateway.audit.cases import Cases, Verdict
 from gateway.audit.log import AuditLog, Terms
 from gateway.audit.marks import Marker, key_of
 from gateway.audit.reading import Wanted
 from gateway.cli.main import cli
+from gateway.forge import references
+from gateway.forge.knowledge import Knowledge
 from gateway.forge.replay import Asked, Pair, Prices, asked, compared
+from gateway.telemetry.drift.window import BATCH
 from gateway.types import Answer, Policy, Principal, Question, Reason, Route
 from tests import tiny
 from tests.fakes import ABSTENTION, ANSWER
 from tests.test_assembly import ARTICLE
+from tests.test_drift_reference import data
 
 TOLERANCE = 1e-12
 
@@ -179,6 +184,22 @@ def test_a_log_is_replayed_by_another_policy(world: Path) -> None:
     shown = run(world, "--policy", "model_only", "--limit", "3")
     assert "2 questions, 2 different ones" in shown.output
     assert "expected cost" in shown.output
+
+
+def test_what_is_asked_again_is_watched_by_nobody_and_marks_nothing(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the replay of what has drifted would change its own thresholds on the way, and those of what serves."""
+    monkeypatch.setenv("GATEWAY_AUDIT__FOLDER", str(world / "audit"))
+    references.write(world / "tiny", data(), Knowledge((), (), {}))
+    log = AuditLog(world / "audit", 0, Marker(key_of(world / "audit", None), 1.0), Terms(text_tenants=frozenset({"*"})))
+    for _ in range(10 * BATCH):
+        log.offer(Question("word7 word8", "banking"), ANSWER, "", 0.0)
+    log.close()
+    result = run(world, "--policy", "model_only", "--json")
+    assert result.exit_code == 0, result.output
+    assert "stale" not in result.output
+    assert not (world / "audit" / doubts.FILE).exists()
 
 
 def test_a_log_is_replayed_by_another_bundle_and_judged(world: Path) -> None:

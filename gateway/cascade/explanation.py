@@ -13,7 +13,7 @@ from gateway.cascade import rivals
 from gateway.cascade.calibration import KNOWLEDGE_FEATURES, MODEL_FEATURES
 from gateway.cascade.cascade import Cascade, Label, Profile
 from gateway.cascade.policy import NEVER, SEARCHES
-from gateway.cascade.standing import Terms
+from gateway.cascade.standing import CertificateStanding, Terms
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Deadline
 from gateway.errors import SearchFailed
@@ -122,11 +122,16 @@ class Witness:
 
 
 async def explain(
-    model: ModelTier, knowledge: KnowledgeTier | None, profile: Profile, question: Question, deadline: Deadline
+    model: ModelTier,
+    knowledge: KnowledgeTier | None,
+    profile: Profile,
+    question: Question,
+    deadline: Deadline,
+    standing: CertificateStanding | None = None,
 ) -> Explanation:
-    """Ask once, and tell all about it. Raises as `Cascade.answer`."""
+    """Ask once, and tell all about it; `standing` is that of the certificate. Raises as `Cascade.answer`."""
     witness = Witness(knowledge) if knowledge else None
-    cascade = Cascade(model, witness, profile)
+    cascade = Cascade(model, witness, profile, standing=standing)
     prediction = await model.predict(question.text, deadline, question.principal.tenant)
     answer = cascade.decide(prediction, question, deadline)
     return _told(cascade, prediction, question, answer, witness)

@@ -15,8 +15,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from gateway import assembly
+from gateway import assembly, doubts
 from gateway.cascade.explanation import Explanation, explain
+from gateway.cascade.standing import CertificateStanding
 from gateway.cli.announcement import STYLES as STATUS_STYLES
 from gateway.cli.ask import STYLES, timings
 from gateway.config import Config, load
@@ -52,6 +53,8 @@ def explain_(
     Nothing has to run, and nothing is written. Collections from folders are searched; stored ones are a running
     gateway's.
     """
+    if not question.strip():
+        raise click.UsageError("QUESTION is empty")
     config = load(file, os.environ, {"model.bundle": bundle, "cascade.default_policy": policy})
     asked = Principal(groups=frozenset(groups))
     try:
@@ -74,11 +77,12 @@ async def _explained(
     library = assembly.load_library(engine, collections, assembly.cache_folder(), config.knowledge.language)
     name = collection or (config.knowledge.default if collections else "")
     question = Question(text, name, principal, config.cascade.default_policy)
+    standing = CertificateStanding(doubts.of(config, engine.bundle.manifest_sha256))
     engine.start()
     try:
         # Once before: the first of everything is slow, and is not what a served question takes.
         for _ in range(2):
-            found = await explain(engine, library, engine.profile(), question, Deadline.after(seconds))
+            found = await explain(engine, library, engine.profile(), question, Deadline.after(seconds), standing)
         return found
     finally:
         await engine.stop()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 from collections import Counter
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from gateway import disk
 from gateway.audit import reading
 from gateway.audit.reading import Wanted
 from gateway.audit.records import Kind
@@ -72,8 +74,16 @@ def harvest_(
     )
     if not found.candidates:
         raise Failure(_nothing(folder, found))
-    out.write_text("".join(f"{line(one)}\n" for one in found.candidates), encoding="utf-8")
+    _put(out, "".join(f"{line(one)}\n" for one in found.candidates))
     _tell(out, found)
+
+
+def _put(path: Path, content: str) -> None:
+    """What people have asked is for its owner alone."""
+    try:
+        disk.put(path, content)
+    except OSError as error:
+        raise Failure(f"{path}: cannot be written ({error.strerror})") from None
 
 
 def _labels(bundle: Path | None) -> dict[str, str]:
@@ -118,11 +128,14 @@ def _write_reviewed(file: Path, table: Path | None, outliers: Path | None) -> No
         raise WrongSettings(str(error)) from None
     if (rows and table is None) or (nothing and outliers is None):
         raise click.UsageError(f"{len(rows)} questions need --csv, and {len(nothing)} texts need --outliers")
+    if not rows and not nothing:
+        raise Failure(f"{file}: nothing in it is accepted yet: fill in each `review`, with {REVIEWS}")
     if table is not None:
-        with table.open("w", newline="", encoding="utf-8") as opened:
-            writer = csv.writer(opened, lineterminator="\n")
-            writer.writerow(("text", "category", "document"))
-            writer.writerows((row.text, row.category, row.document) for row in rows)
+        written = io.StringIO()
+        writer = csv.writer(written, lineterminator="\n")
+        writer.writerow(("text", "category", "document"))
+        writer.writerows((row.text, row.category, row.document) for row in rows)
+        _put(table, written.getvalue())
     if outliers is not None:
-        outliers.write_text("".join(f"{json.dumps({'text': text}, ensure_ascii=False)}\n" for text in nothing))
+        _put(outliers, "".join(f"{json.dumps({'text': text}, ensure_ascii=False)}\n" for text in nothing))
     click.echo(f"{len(rows)} questions of {len({row.category for row in rows})} categories, {len(nothing)} outliers")

@@ -23,7 +23,7 @@ from gateway.audit.reading import Wanted
 from gateway.audit.records import Kind
 from gateway.cli.audit_options import located, moment, verdicts_in
 from gateway.cli.main import Failure
-from gateway.config import Config, load
+from gateway.config import AuditSection, Config, DriftMode, DriftSection, load
 from gateway.deadline import Deadline
 from gateway.errors import UnknownCollection
 from gateway.forge.replay import Asked, Pair, Prices, asked, compared
@@ -63,7 +63,8 @@ def replay(
     is_json: bool,
 ) -> None:
     """Answer the questions of an audit log anew, by the gateway's settings and by another --policy or --bundle, and
-    compare. Only questions whose texts were kept (audit.text_tenants) can be; those of stored collections are left out.
+    compare, both as if their certificates had never gone stale. Only questions whose texts were kept
+    (audit.text_tenants) can be; those of stored collections are left out.
 
     Prices are in any unit: the cost of an answer is what its own confidence expects it to be.
     """
@@ -96,11 +97,17 @@ def _nothing(folder: Path, without: int) -> str:
 async def _pairs(
     config: Config, bundle: Path | None, policy: str | None, found: Sequence[Asked]
 ) -> tuple[list[Pair], int]:
-    """What both ways answer, and how many questions are about collections that are not there."""
+    """What both ways answer, and how many questions are about collections that are not there.
+
+    Both go by certificates that are fresh: what is asked again is no traffic, so that nothing watches it, and nothing
+    is marked by it.
+    """
     config = config.model_copy(
         update={
             "knowledge": config.knowledge.model_copy(update={"data": None}),
             "cascade": config.cascade.model_copy(update={"cached_answers": 0}),
+            "drift": DriftSection(mode=DriftMode.OFF),
+            "audit": AuditSection(),
         }
     )
     now = assembly.assemble(config)
