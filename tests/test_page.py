@@ -226,7 +226,7 @@ async def test_a_server_that_drains_says_so(ports: Ports, server: Server) -> Non
 async def test_a_body_that_is_no_question_is_refused_by_name(ports: Ports, body: str, where: str) -> None:
     status, _, text = await called(ports, "POST", "/ask", body)
     assert status == 400
-    assert text.startswith(f"{where}: ")
+    assert json.loads(text)["error"].startswith(f"{where}: ")
 
 
 ASKED = '{"question": "hi"}'

@@ -12,11 +12,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.styles import ROUTES
 from gateway.cli.target import connection, explained, given
 from gateway.client import CallFailed, Client, as_json
-from gateway.types import Answer, Criticality, Policy, Route
+from gateway.types import Answer, Criticality, Policy
 
-STYLES = {Route.MODEL: "green", Route.RETRIEVAL: "cyan", Route.ENSEMBLE: "blue", Route.ABSTAIN: "yellow"}
 BAR = 24  # characters of the longest stage
 
 
@@ -70,7 +70,7 @@ def ask(
 def rendered(answer: Answer) -> Group:
     """The answer for a person: what, how sure, what it rests on, where the time went."""
     head = Text.assemble(
-        (f" {answer.route.value} ", f"reverse {STYLES[answer.route]}"),
+        (f" {answer.route.value} ", f"reverse {ROUTES[answer.route]}"),
         f"  {answer.reason.value}  ",
         (f"confidence {answer.confidence:.3f}", "bold"),
         (f"  (model's threshold {answer.threshold:.3f}, certificate {answer.certificate.value})", "dim"),

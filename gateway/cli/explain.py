@@ -19,7 +19,8 @@ from gateway import assembly, doubts
 from gateway.cascade.explanation import Explanation, explain
 from gateway.cascade.standing import CertificateStanding
 from gateway.cli.announcement import STYLES as STATUS_STYLES
-from gateway.cli.ask import STYLES, timings
+from gateway.cli.ask import timings
+from gateway.cli.styles import ROUTES
 from gateway.config import Config, load
 from gateway.deadline import Deadline
 from gateway.errors import ConfigInvalid, DeadlineExceeded
@@ -92,7 +93,7 @@ def rendered(question: str, found: Explanation) -> RenderableType:
     """For a person: what came out, and tier by tier why."""
     answer = found.answer
     head = Text.assemble(
-        (f" {answer.route.value} ", f"reverse {STYLES[answer.route]}"),
+        (f" {answer.route.value} ", f"reverse {ROUTES[answer.route]}"),
         f"  {answer.reason.value}  ",
         (f"confidence {answer.confidence:.3f}", "bold"),
         (f"  {answer.document_id or answer.label}", "dim"),

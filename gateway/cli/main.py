@@ -18,6 +18,7 @@ from gateway.errors import BundleInvalid, ConfigInvalid, DeviceUnavailable, Docu
 COMMANDS = {
     "serve": ("gateway.cli.serve:serve", "Answer questions over gRPC."),
     "ask": ("gateway.cli.ask:ask", "Ask a running gateway one question."),
+    "top": ("gateway.cli.top:top", "Watch what a running gateway does."),
     "explain": ("gateway.cli.explain:explain_", "Answer one question here, and say why it comes out so."),
     "knowledge": ("gateway.cli.knowledge:knowledge", "Fill and read the stored collections of a gateway."),
     "feedback": ("gateway.cli.feedback:feedback", "Say whether answers were right."),

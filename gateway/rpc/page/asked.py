@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway.rpc.page.visitors import check_asking
+from gateway.rpc.page.visitors import check_asking, refused
 from gateway.types import Criticality, Policy
 
 PRIVATE = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -39,7 +39,7 @@ async def asked(request: web.Request) -> Asked:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise web.HTTPBadRequest(text=f"{where}: {first['msg']}\n") from None
+        raise refused(web.HTTPBadRequest, f"{where}: {first['msg']}") from None
 
 
 def refusal(code: str, message: str, reason: str) -> web.Response:

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from gateway.deadline import Clock
 from gateway.rpc.page.asked import PRIVATE
-from gateway.rpc.page.visitors import check_reading
+from gateway.rpc.page.visitors import check_reading, refused
 from gateway.telemetry.live.history import KEPT, History, Reading
 from gateway.telemetry.live.view import view
 
@@ -88,5 +88,5 @@ def _number(request: web.Request, name: str, usual: float, most: float) -> float
     except ValueError:
         number = float("nan")
     if not 0 <= number <= most:
-        raise web.HTTPBadRequest(text=f"{name}: give a number from 0 to {most:g}\n")
+        raise refused(web.HTTPBadRequest, f"{name}: give a number from 0 to {most:g}")
     return number

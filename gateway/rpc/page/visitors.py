@@ -7,6 +7,7 @@ what is served, by a name of its own that it has pointed at this address.
 from __future__ import annotations
 
 import ipaddress
+import json
 
 from aiohttp import web
 
@@ -19,9 +20,10 @@ OUR_OWN = "same-origin"
 def check_reading(request: web.Request) -> None:
     """Raises HTTPForbidden where the name in the URL could be anybody's."""
     if request.remote and not _is_ours(request.host):
-        raise web.HTTPForbidden(
-            text="the page is shown by address or as localhost alone: any other name may be one that somebody has "
-            "pointed here, for a page of his own to read this; from elsewhere, use `ssh -L 9464:127.0.0.1:9464`\n"
+        raise refused(
+            web.HTTPForbidden,
+            "this is shown by address or as localhost alone: any other name may be one that somebody has pointed here, "
+            "for a page of his own to read it; from elsewhere, use `ssh -L 9464:127.0.0.1:9464`",
         )
 
 
@@ -31,13 +33,18 @@ def check_asking(request: web.Request) -> None:
         return
     check_reading(request)
     if not is_loopback(request.remote):
-        raise web.HTTPForbidden(text="questions are taken here from this machine alone: this port has no TLS\n")
+        raise refused(web.HTTPForbidden, "questions are taken here from this machine alone: this port has no TLS")
     site, origin = request.headers.get("Sec-Fetch-Site", OUR_OWN), request.headers.get("Origin")
     if site != OUR_OWN or origin not in (None, f"{request.scheme}://{request.host}"):
-        raise web.HTTPForbidden(text="questions are taken from no other page than the one that is served here\n")
+        raise refused(web.HTTPForbidden, "questions are taken from no other page than the one that is served here")
     # A browser sends this type for no other page without asking first, and nobody answers that.
     if request.content_type != "application/json":
-        raise web.HTTPUnsupportedMediaType(text="POST JSON with content-type application/json\n")
+        raise refused(web.HTTPUnsupportedMediaType, "POST JSON with content-type application/json")
+
+
+def refused(kind: type[web.HTTPError], what: str) -> web.HTTPError:
+    """{"error": what}."""
+    return kind(text=json.dumps({"error": what}), content_type="application/json")
 
 
 def _is_ours(host: str) -> bool:

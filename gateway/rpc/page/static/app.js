@@ -3,6 +3,7 @@
 import { playground } from "./ask.js";
 import { byId } from "./dom.js";
 import { span as time } from "./format.js";
+import { said } from "./http.js";
 import { confidence, figures, funnel, latency, routes, troubles } from "./panels.js";
 import { SHOWN } from "./series.js";
 import { knowledge, trust, workers } from "./standing.js";
@@ -20,9 +21,7 @@ let heard = null;
 async function asked() {
   const span = document.querySelector("input[name=span]:checked").value;
   const query = new URLSearchParams({ span, after: points.at(-1)?.number ?? 0 });
-  const reply = await fetch(`/live?${query}`, { signal: AbortSignal.timeout(PATIENCE), cache: "no-store" });
-  if (!reply.ok) throw new Error((await reply.text()).trim());
-  const now = await reply.json();
+  const now = await said(`/live?${query}`, {}, PATIENCE);
   if (now.serial !== serial) {
     // Another server: its numbers begin anew, and so do ours.
     const is_first = serial === null;
@@ -34,15 +33,17 @@ async function asked() {
 }
 
 async function look() {
+  let now;
   try {
-    const now = await asked();
-    heard = Date.now();
-    show(now);
-    said("");
-    playground.know(now.status);
+    now = await asked();
   } catch (error) {
-    said(error.name === "Error" ? error.message : `Nothing answers at ${location.host}. Trying again.`);
+    notice(`${error.message} Trying again.`);
+    return;
   }
+  heard = Date.now();
+  notice("");
+  show(now);
+  playground.know(now.status);
 }
 
 function show(now) {
@@ -61,15 +62,14 @@ function provider(status) {
 }
 
 /** What is wrong with the last look; empty where nothing is. */
-function said(problem) {
-  const notice = byId("notice");
+function notice(problem) {
+  const element = byId("notice");
   document.body.classList.toggle("is-stale", problem !== "");
   if (problem) state("bad", "Unreachable");
-  const ago = problem && heard ? ` What is shown is from ${time((Date.now() - heard) / 1000)} ago.` : "";
+  const ago = heard ? ` What is shown is from ${new Date(heard).toLocaleTimeString()}.` : "";
   // A region that is read out when it changes: the same words again would be read again.
-  if (problem && notice.hidden) notice.textContent = problem;
-  notice.title = problem + ago;
-  notice.hidden = !problem;
+  if (element.textContent !== problem + ago) element.textContent = problem && problem + ago;
+  element.hidden = !problem;
 }
 
 function state(tone, words) {
@@ -80,7 +80,12 @@ function state(tone, words) {
 
 async function run() {
   for (;;) {
-    if (!document.hidden) await look();
+    try {
+      if (!document.hidden) await look();
+    } catch (error) {
+      console.error(error);
+      notice(`This page has failed: ${error.message}.`);
+    }
     await new Promise((resume) => setTimeout(resume, PERIOD));
   }
 }

@@ -3,6 +3,7 @@
 import { failure, rendered, spoken } from "./answer.js";
 import { command } from "./command.js";
 import { byId, make } from "./dom.js";
+import { said } from "./http.js";
 
 const FIELDS = ["question", "collection", "policy", "tenant", "groups", "criticality"];
 const GRACE = 2000;
@@ -35,23 +36,18 @@ async function ask(event) {
     const parts = found.error ? failure(found.error) : rendered(found, body.question);
     shown(found.error ? `Refused: ${found.error.message}` : spoken(found.answer), parts);
   } catch (error) {
-    const message = error.name === "Error" ? error.message : `nothing answers at ${location.host}`;
-    shown(`Not asked: ${message}`, failure({ code: "NOT ASKED", message, reason: "" }));
+    shown(`Not asked. ${error.message}`, failure({ code: "NOT ASKED", message: error.message, reason: "" }));
   } finally {
     byId("submit").disabled = false;
     byId("answer").removeAttribute("aria-busy");
   }
 }
 
-async function replied(body) {
+function replied(body) {
   const headers = { "Content-Type": "application/json" };
   const key = byId("key").value.trim();
   if (key) headers.Authorization = `Bearer ${key}`;
-  const signal = AbortSignal.timeout(body.timeout_ms + GRACE);
-  const reply = await fetch("/ask", { method: "POST", headers, body: JSON.stringify(body), signal });
-  const text = await reply.text();
-  if (!reply.ok) throw new Error(text.trim() || `${reply.status} ${reply.statusText}`);
-  return JSON.parse(text);
+  return said("/ask", { method: "POST", headers, body: JSON.stringify(body) }, body.timeout_ms + GRACE);
 }
 
 /** `words` are read out, `parts` are seen. */
