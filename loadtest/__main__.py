@@ -18,6 +18,7 @@ from gateway.client import CallFailed, Client
 from gateway.types import Answer
 from loadtest import options
 from loadtest.audit_cost_command import audit_cost
+from loadtest.call_cost_command import call_cost
 from loadtest.capacity_command import find_capacity
 from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
@@ -69,6 +70,7 @@ for command in (
     drift,
     flywheel,
     audit_cost,
+    call_cost,
 ):
     main.add_command(command)
 

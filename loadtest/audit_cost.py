@@ -91,7 +91,7 @@ def _median(blocks: Sequence[Block]) -> Block:
 async def _measured(log: AuditLog, questions: int, blocks: int) -> dict[bool, list[Block]]:
     ways = {True: _answering(log), False: _answering(None)}
     for ask in ways.values():
-        await _block(ask, log, questions)
+        await block(ask, log, questions)
     found: dict[bool, list[Block]] = {True: [], False: []}
     gc.collect()
     gc.freeze()
@@ -99,14 +99,15 @@ async def _measured(log: AuditLog, questions: int, blocks: int) -> dict[bool, li
     try:
         for number in range(2 * blocks):
             has_log = bool(number % 2)
-            found[has_log].append(await _block(ways[has_log], log, questions))
+            found[has_log].append(await block(ways[has_log], log, questions))
     finally:
         gc.enable()
         gc.unfreeze()
     return found
 
 
-async def _block(ask: Callable[[], Awaitable[object]], log: AuditLog, questions: int) -> Block:
+async def block(ask: Callable[[], Awaitable[object]], log: AuditLog, questions: int) -> Block:
+    """So many questions one after the other, until all of them are written."""
     began, began_here = time.process_time(), time.thread_time()
     for _ in range(questions):
         await ask()
@@ -124,7 +125,7 @@ async def _block(ask: Callable[[], Awaitable[object]], log: AuditLog, questions:
 def _answering(log: AuditLog | None) -> Callable[[], Awaitable[object]]:
     """Answers.Answer behind gRPC, with everything that is not the tiers."""
     metrics = Metrics()
-    gateway: Any = _Instant()
+    gateway: Any = Instant()
     rules = Rules(("banking",), "banking", Policy.CASCADE, 2000)
     admission = Admission(AdmissionTerms(permits=1024), lambda *_: Forecast(0.0, 0.0, 0.002, 0.002))
     answers = Answers(gateway, rules, admission, metrics, audit=log)
@@ -133,7 +134,7 @@ def _answering(log: AuditLog | None) -> Callable[[], Awaitable[object]]:
     return lambda: answers.answer(request, call)
 
 
-class _Instant:
+class Instant:
     """A gateway whose answer is there already: of the usual kind, with three citations."""
 
     def __init__(self) -> None:

@@ -25,6 +25,7 @@ KINDS = (
     "drift",
     "flywheel",
     "audit-cost",
+    "call-cost",
 )
 
 

@@ -25,6 +25,7 @@ OTHERS = (
     "drift",
     "flywheel",
     "audit-cost",
+    "call-cost",
 )
 """Kinds that are one result each, with tables of their own: of the commands of those names."""
 HEAD = """# Results

@@ -8,11 +8,12 @@ import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from gateway.telemetry.access import AccessMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
+from gateway.telemetry.histogram import Histogram
 from gateway.types import (
     Agreement,
     Answer,
@@ -174,10 +175,10 @@ class Metrics:
         self._confidence = {route: confidence.labels(route.value) for route in Route}
         self._retrieval_score = self._histogram(
             "gateway_retrieval_score", "Cosine of the best cited passage, where a search was made.", CONFIDENCE
-        )
+        ).labels()
         self._batch_size = self._histogram(
             "gateway_batch_size", "Questions that shared an answer's forward pass.", BATCH
-        )
+        ).labels()
 
     def _admission(self) -> None:
         self._in_flight = self._gauge("gateway_inflight_requests", "Questions admitted and not yet answered.")
@@ -208,7 +209,7 @@ class Metrics:
             "gateway_event_loop_lag_seconds",
             "How late the event loop woke: what every request waits on top.",
             STAGE_LATENCY,
-        )
+        ).labels()
 
     def _candidate(self) -> None:
         compared = self._counter(
@@ -217,7 +218,7 @@ class Metrics:
         self._compared = {one: compared.labels(one.value) for one in Agreement}
         self._shadow_seconds = self._histogram(
             "gateway_shadow_duration_seconds", "Time that a candidate took for an answer.", LATENCY
-        )
+        ).labels()
         self._searched = {
             name: self._counter(f"gateway_shadow_{name}", help_text)
             for name, help_text in (
@@ -318,7 +319,7 @@ class Metrics:
         return Gauge(name, help_text, labels, registry=self.registry)
 
     def _histogram(self, name: str, help_text: str, buckets: Sequence[float], labels: Iterable[str] = ()) -> Histogram:
-        return Histogram(name, help_text, labels, registry=self.registry, buckets=buckets)
+        return Histogram(name, help_text, labels, buckets, self.registry)
 
     def method(self, service: str, method: str, kind: str = "unary") -> MethodMetrics:
         """The instruments of one method; call once for each. `kind` is gRPC's: unary, server_stream, bidi_stream."""
