@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -374,6 +375,21 @@ def test_the_settings_are_the_terms() -> None:
     )
     config = Config(server=ServerSection(max_in_flight=8), admission=section)
     assert terms_of(config) == Terms(8, 0.25, Rate(10, 5), Waits(0.005, 0.5), 1.0)
+
+
+def test_a_tenant_may_have_a_rate_of_its_own() -> None:
+    section = AdmissionSection(tenant_rate=10, tenant_rates={"large": 100, "tiny": 0.1, "free": 0})
+    terms = terms_of(Config(admission=section))
+    assert terms.rates == {"large": Rate(100, 200), "tiny": Rate(0.1, 1), "free": None}
+    gate = Gate(terms)
+    let_in = {}
+    for tenant in ("large", "tiny", "free", "other"):
+        let_in[tenant] = 0
+        for _ in range(250):
+            with suppress(QuotaExceeded):
+                gate.admit(Caller(Principal(tenant)))
+                let_in[tenant] += 1
+    assert let_in == {"large": 200, "tiny": 1, "free": 250, "other": 20}
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(10.0, 20.0), (0.1, 1.0)])

@@ -66,6 +66,14 @@ def test_collections_can_come_from_file_or_environment(tmp_path: Path) -> None:
     assert both.knowledge.default == "legal"
 
 
+def test_rates_of_tenants_are_a_table(tmp_path: Path) -> None:
+    file = written(tmp_path, "[admission.tenant_rates]\nacme = 50\n")
+    assert load(file).admission.tenant_rates == {"acme": 50.0}
+    assert load(file, {"GATEWAY_ADMISSION__TENANT_RATES__BETA": "2"}).admission.tenant_rates["beta"] == 2.0
+    with pytest.raises(ConfigInvalid, match=r"admission\.tenant_rates\.acme = -1"):
+        load(written(tmp_path, "[admission.tenant_rates]\nacme = -1\n"))
+
+
 @pytest.mark.parametrize("way", ["file", "environment", "flag"])
 def test_there_may_be_no_collection(tmp_path: Path, way: str) -> None:
     text = "[knowledge]\ncollections = {}" if way == "file" else "[knowledge.collections]\nlegal = 'index/legal'\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import pytest
 
 from gateway.rpc import tenants
@@ -10,8 +12,8 @@ from gateway.rpc.shedding import INTERVAL, Shedding, Waits
 from gateway.rpc.tenants import Tenant, Tenants
 
 
-def known(rate: Rate | None = None) -> Tenants:
-    return Tenants(lambda: Tenant(Quota(rate) if rate else None, Shedding(Waits())))
+def known(rate: Rate | None = None, named: Collection[str] = ()) -> Tenants:
+    return Tenants(lambda name: Tenant(Quota(rate) if rate else None, Shedding(Waits())), named)
 
 
 def raise_level(tenant: Tenant) -> None:
@@ -67,3 +69,12 @@ def test_room_is_made_by_forgetting_who_owes_nothing(monkeypatch: pytest.MonkeyP
     for name, tenant in (("busy", busy), ("shed", shed), ("spent", spent)):
         assert all_of_them.of(name, 1.0) is tenant
     assert all_of_them.of("idle", 1.0) is not idle
+
+
+def test_who_is_named_has_a_memory_of_its_own_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tenants, "MOST", 2)
+    some = known(named=["vip"])
+    for name in ("a", "b"):
+        some.of(name, 0.0).in_flight = 1
+    assert some.of("c", 0.0) is some.of("d", 0.0)
+    assert some.of("vip", 0.0) is some.of("vip", 0.0) is not some.of("c", 0.0)

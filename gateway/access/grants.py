@@ -65,4 +65,4 @@ class Grant:
 
     def criticality(self, claimed: Criticality) -> Criticality:
         """What the caller says, or the highest that it may say, whichever matters less."""
-        return max(claimed, self.highest, key=MATTERING.index)
+        return claimed if claimed is self.highest else max(claimed, self.highest, key=MATTERING.index)

@@ -30,6 +30,8 @@ class AdmissionSection(Section):
     one. 0: as many as it likes."""
     tenant_burst: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     """Questions that a tenant may ask at once within tenant_rate. 0: those of two seconds."""
+    tenant_rates: dict[str, Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]] = {}  # noqa: RUF012 - pydantic
+    """Tenant -> questions a second for it, instead of tenant_rate, and those of two seconds at once."""
     tenant_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Of server.max_in_flight, what one tenant may hold while others ask."""
     shed: bool = True

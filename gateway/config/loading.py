@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -138,7 +138,7 @@ def _check_known(path: tuple[str, ...], value: object, origin: str) -> None:
         return
     if path[1] not in keys:
         raise ConfigInvalid(f"{path[0]}.{path[1]}: no such key (from {origin}); {_nearest(path[1], keys)}")
-    if len(path) > 2 and path[1] != "collections":
+    if len(path) > 2 and get_origin(keys[path[1]].annotation) is not dict:
         raise ConfigInvalid(f"{'.'.join(path)}: {path[0]}.{path[1]} holds no keys (from {origin})")
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 
 from gateway.config import Config
@@ -33,14 +33,16 @@ OPTIONAL = frozenset({Criticality.SHEDDABLE, Criticality.SHEDDABLE_PLUS})
 @dataclass(frozen=True, slots=True)
 class Terms:
     """`permits` bound the questions in flight; `share` of them is one tenant's while others ask. `rate` is each
-    tenant's, None: as many as it likes. `waits` None: nobody is shed for a wait that ends in time. Above the level
-    `brownout`, questions that do not matter much are answered without a search."""
+    tenant's, None: as many as it likes, and `rates` are those of some tenants instead. `waits` None: nobody is shed for
+    a wait that ends in time. Above the level `brownout`, questions that do not matter much are answered without a
+    search."""
 
     permits: int
     share: float = 0.5
     rate: Rate | None = None
     waits: Waits | None = Waits()  # noqa: RUF009 - frozen
     brownout: float = 0.2
+    rates: Mapping[str, Rate | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -76,7 +78,7 @@ class Admission:
         self._forecast = forecast
         self._clock = clock
         self._draw = draw
-        self._tenants = Tenants(lambda: _tenant(terms))
+        self._tenants = Tenants(lambda name: _tenant(terms, name), terms.rates)
         self._streams = 0
         self._closed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -229,13 +231,15 @@ def terms_of(config: Config) -> Terms:
         permits=config.server.max_in_flight,
         share=section.tenant_share,
         rate=Rate(section.tenant_rate, burst) if section.tenant_rate else None,
+        rates={name: Rate(rate, max(1.0, 2 * rate)) if rate else None for name, rate in section.tenant_rates.items()},
         waits=Waits(section.target_wait_ms / 1000, section.max_wait_share) if section.shed else None,
         brownout=section.brownout_level,
     )
 
 
-def _tenant(terms: Terms) -> Tenant:
-    return Tenant(Quota(terms.rate) if terms.rate else None, Shedding(terms.waits) if terms.waits else None)
+def _tenant(terms: Terms, name: str) -> Tenant:
+    rate = terms.rates.get(name, terms.rate)
+    return Tenant(Quota(rate) if rate else None, Shedding(terms.waits) if terms.waits else None)
 
 
 def _check_budget(seen: Forecast, remaining: float) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from gateway.rpc.quota import Quota
 from gateway.rpc.shedding import Shedding
@@ -35,12 +35,14 @@ class Tenant:
 
 
 class Tenants:
-    """By name, made when they first ask. `level` may be called from any thread."""
+    """By name, made when they first ask. Those that are `named` share their memory with nobody. `level` may be called
+    from any thread."""
 
-    def __init__(self, make: Callable[[], Tenant]) -> None:
+    def __init__(self, make: Callable[[str], Tenant], named: Collection[str] = ()) -> None:
         self._make = make
+        self._named = frozenset(named)
         self._known: dict[str, Tenant] = {}
-        self._rest = make()
+        self._rest = make("")
         self._swept_at = float("-inf")
         self._latest, self._latest_at = "", float("-inf")
         self._other_at = float("-inf")  # when a tenant other than the latest asked last
@@ -63,6 +65,6 @@ class Tenants:
         if len(self._known) >= MOST and now - self._swept_at >= SWEEP_SECONDS:
             self._swept_at = now
             self._known = {known: one for known, one in self._known.items() if not one.is_forgettable(now)}
-        if len(self._known) >= MOST:
+        if len(self._known) >= MOST and name not in self._named:
             return self._rest
-        return self._known.setdefault(name, self._make())
+        return self._known.setdefault(name, self._make(name))

@@ -76,7 +76,9 @@ def groups_of(claims: Mapping[str, str]) -> frozenset[str] | None:
 
 def criticality_of(claims: Mapping[str, str]) -> Criticality:
     """Raises InvalidQuestion."""
-    name = claims.get("x-criticality", Criticality.CRITICAL.value)
+    name = claims.get("x-criticality")
+    if name is None:
+        return Criticality.CRITICAL
     try:
         return Criticality(name)
     except ValueError:
