@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from gateway import failpoints
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Draining, GatewayError, Unavailable
 from gateway.following import Following
@@ -285,6 +286,7 @@ class Swapping:
 
     async def _loaded(self, folder: Path, is_candidate: bool) -> Startable:
         """Loaded and checked. Nothing is awaited between the end of the load and the return."""
+        failpoints.reached("bundle-swap")
         following = await self._loader.load(folder, is_candidate)
         missing = set(self.collections()) - set(following.collections())
         if missing:

@@ -105,7 +105,7 @@ def died(folder: Path, inspector: Inspector, point: str, times: int, chance: ran
     at = 0
     for _ in range(times):
         at = heard(process("on", folder, at, chance.randint(1, LONGEST)), at).following
-        said = heard(process("on", folder, at, ENOUGH, GATEWAY_FAILPOINT=point), at)
+        said = heard(process("on", folder, at, ENOUGH, GATEWAY_FAILPOINTS=f"{point}=kill"), at)
         kind.acknowledged += said.following - at
         if said.code == 0:
             kind.fault("was never reached")

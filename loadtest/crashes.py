@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateway.knowledge import failpoints
+from gateway import failpoints
 from loadtest.crash_checks import Inspector
 from loadtest.crash_damage import HARMS, WRITES, harmed, made, spoiled_file, torn_log
 from loadtest.crash_kills import Kind, copy, died, killed
@@ -59,7 +59,7 @@ async def tried(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda n
 
 def _killed(plan: Plan, folder: Path, inspector: Inspector, chance: random.Random) -> Iterator[Kind]:
     yield killed(folder / "killed", inspector, plan.kills, chance)
-    for point in failpoints.NAMES:
+    for point in failpoints.STORE:
         yield died(folder / point, inspector, point, plan.at_points, chance)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "gateway"
 
-LEAVES = {"types", "errors", "deadline", "disk"}
+LEAVES = {"types", "errors", "deadline", "disk", "failpoints"}
 ENGINES = {"access", "audit", "model", "knowledge", "telemetry"}
 OFFLINE = {"forge", "registry"}
 
@@ -19,6 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "deadline": {"errors", "types"},
     "disk": set(),
+    "failpoints": set(),
     "cascade": LEAVES,
     **{engine: LEAVES | {"cascade"} for engine in ENGINES},
     "forge": LEAVES | {"cascade"} | ENGINES,

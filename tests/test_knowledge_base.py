@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway import failpoints
 from gateway.errors import InferenceFailed, InvalidQuestion, StoreFailed, UnknownCollection, VersionConflict
-from gateway.knowledge import encoder, failpoints
+from gateway.knowledge import encoder
 from gateway.knowledge.base import KnowledgeBase, key
 from gateway.knowledge.changes import Change, Create, Drop, Put, Remove
 from gateway.knowledge.encoder import Encoder

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from gateway.knowledge import failpoints
+from gateway import failpoints
 from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.changes import Put
 from gateway.knowledge.file import FILE
@@ -57,7 +57,7 @@ def test_a_process_that_is_killed_loses_nothing(tmp_path: Path, inspector: Inspe
     assert kind.acknowledged > 0
 
 
-@pytest.mark.parametrize("point", failpoints.NAMES)
+@pytest.mark.parametrize("point", failpoints.STORE)
 def test_nothing_is_lost_at_any_point(tmp_path: Path, inspector: Inspector, chance: random.Random, point: str) -> None:
     kind = died(tmp_path, inspector, point, 1, chance)
     assert (kind.lost, kind.faults, kind.came.total()) == (0, [], 1)

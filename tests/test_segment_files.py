@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.knowledge import failpoints, generation, merges, packed, segment_files
+from gateway import failpoints
+from gateway.knowledge import generation, merges, packed, segment_files
 from gateway.knowledge.acknowledged import NAME as ACKNOWLEDGED
 from gateway.knowledge.base import key
 from gateway.knowledge.changes import Create, Drop, Put, Remove

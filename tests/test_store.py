@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gateway import failpoints
 from gateway.errors import HiddenDocuments, KeyReused, StoreFailed, Unavailable, UnknownCollection, VersionConflict
-from gateway.knowledge import failpoints
 from gateway.knowledge.changes import Batch, Change, Create, Drop, Put, Receipt, Remove
 from gateway.knowledge.committing import CHECKPOINT_BATCHES
 from gateway.knowledge.file import FILE, File
@@ -329,7 +329,7 @@ def killed(folder: Path, at: int, failpoint: str = "") -> int:
     with subprocess.Popen(
         [sys.executable, "-c", WRITER, str(folder), str(at)],
         stdout=subprocess.PIPE,
-        env={"GATEWAY_FAILPOINT": failpoint, "PATH": ""},
+        env={failpoints.VARIABLE: f"{failpoint}=kill" if failpoint else "", "PATH": ""},
         text=True,
     ) as process:
         assert process.stdout is not None
@@ -369,7 +369,7 @@ def test_a_killed_process_loses_nothing_that_it_acknowledged(tmp_path: Path) -> 
 async def test_a_process_that_dies_at_the_worst_moment_leaves_all_or_nothing(
     tmp_path: Path, name: str, pairs: int
 ) -> None:
-    assert name in failpoints.NAMES
+    assert name in failpoints.STORE
     store = Store(tmp_path)
     await store.write(Batch("t", "c", (Create(),)))
     store.close()

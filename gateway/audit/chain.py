@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from gateway import disk
+from gateway import disk, failpoints
 from gateway.audit import segments as files
 from gateway.audit.records import Head, Kind, sealed, stamp
 from gateway.audit.segments import Segment
@@ -168,6 +168,7 @@ class _Appended:
         """All of it, or nothing: half of a record must not be in the way of the next. Raises OSError."""
         rest = memoryview(data)
         try:
+            failpoints.reached("audit-write")
             while rest:
                 rest = rest[os.write(self._descriptor, rest) :]
         except OSError:

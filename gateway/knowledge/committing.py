@@ -10,8 +10,8 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from gateway import failpoints
 from gateway.errors import StoreFailed, Unavailable
-from gateway.knowledge import failpoints
 from gateway.knowledge.acknowledged import Acknowledged
 from gateway.knowledge.changes import Batch, Receipt
 from gateway.knowledge.file import File, transaction

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from gateway import failpoints
 from gateway.errors import StoreFailed
-from gateway.knowledge import failpoints
 
 FILE = "knowledge.db"
 BESIDE = (f"{FILE}-wal", f"{FILE}-shm", f"{FILE}-journal")

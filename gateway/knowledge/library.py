@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from gateway import failpoints
 from gateway.cascade.confidence import DEPTH
 from gateway.errors import UnknownCollection
 from gateway.knowledge import citing, hybrid
@@ -101,6 +102,7 @@ class Library:
         nothing: the right document first for 63.6 % with both, 58.9 % with the nearest, 63.5 % with the average).
         """
         generation = self.generation(collection)
+        failpoints.reached("knowledge-search")
         now = self._now()
         ranked = generation.ranked(prediction, principal, least, also, now)
         if self._probe is not None:
@@ -146,6 +148,7 @@ class Library:
         ranker: Ranker,
     ) -> hybrid.Ranked:
         """The best that are different, if there are so many: looked for among more of them until that is so."""
+        failpoints.reached("knowledge-search")
         terms, now = self._analyzer.question(text), self._now()
         if self._probe is not None:
             self._probe.note(generation, prediction, principal, now)

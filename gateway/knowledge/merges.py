@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from gateway.knowledge import failpoints
+from gateway import failpoints
 from gateway.knowledge.generation import Generation, Part
 from gateway.knowledge.graphs import CodeGraph
 from gateway.knowledge.probe import give_way

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gateway.knowledge import failpoints
+from gateway import failpoints
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.generation import Part
 from gateway.knowledge.graphs import CODES, CodeGraph

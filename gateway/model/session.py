@@ -12,6 +12,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from gateway import failpoints
 from gateway.errors import DeviceUnavailable, InferenceFailed
 from gateway.model.binding import OUTPUTS, BoundRunner
 from gateway.model.bundle import Bundle, Precision
@@ -65,6 +66,7 @@ class Session:
         wanted = [(PROVIDERS[device], PROVIDER_OPTIONS[device])]
         path = bundle.path(bundle.variant(precision).graph)
         try:
+            failpoints.reached("model-load")
             # ONNX Runtime would otherwise load the same graph on the CPU when the device fails, also in the middle of
             # serving, and say so on stdout. Which device serves, by which graph, is ours to decide and to report.
             self._session = onnxruntime.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
@@ -89,9 +91,12 @@ class Session:
             return np.concatenate([one[0] for one in each]), np.concatenate([one[1] for one in each])
         rows = apart(questions) if self.keeps_apart else self._pack(questions)
         try:
+            is_spoilt = failpoints.reached("model-run")
             logits, embedding = self._bound.run(rows) if self._bound else self._session.run(OUTPUTS, rows.inputs())
         except Exception as error:
             raise InferenceFailed(f"{self.provider} failed: {error}") from error
+        if is_spoilt:
+            logits[0] = np.nan
         return logits, embedding
 
     def _pack(self, questions: Sequence[Tokens]) -> Packed:

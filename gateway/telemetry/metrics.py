@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
+from gateway import failpoints
 from gateway.telemetry.access import AccessMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.telemetry.histogram import Histogram
@@ -480,5 +481,6 @@ class Metrics:
 
     def render(self, accept: str = "") -> tuple[bytes, str]:
         """The exposition and its content type, OpenMetrics if `accept` asks for it. Milliseconds: use a thread."""
+        failpoints.reached("metrics-render")
         encode, content_type = choose_encoder(accept)
         return encode(self.registry), content_type
