@@ -273,7 +273,7 @@ class Assembled:
         promise = terms.promise(is_informed)
         return Description(
             bundle=profile.bundle,
-            bundle_sha256=bundle.encoder_sha256(engine.precision),
+            bundle_sha256=bundle.outputs_sha256(engine.precision),
             manifest_sha256=bundle.manifest_sha256,
             provider=engine.provider,
             precision=engine.precision,

@@ -11,6 +11,7 @@ import pytest
 from gateway.cascade.standing import POOLED, Promise
 from gateway.errors import BundleInvalid
 from gateway.model import bundle as bundles
+from gateway.model.bundle import EncoderPart
 from gateway.types import CertificateStatus
 from tests import tiny
 
@@ -180,9 +181,33 @@ def test_a_manifest_with_an_unknown_key_is_refused(folder: Path) -> None:
         bundles.load(folder)
 
 
-def test_the_encoder_hash_depends_on_graph_weights_and_tokenizer() -> None:
+def test_the_hash_of_outputs_depends_on_graph_weights_and_tokenizer() -> None:
     files = {"int8.onnx": "a", "weights.bin": "b", "tokenizer.json": "c", "CARD.md": "d"}
-    first = bundles.encoder_sha256(files, "int8.onnx")
-    changed = {bundles.encoder_sha256(files | {name: "x"}, "int8.onnx") for name in files if name != "CARD.md"}
+    first = bundles.outputs_sha256(files, "int8.onnx")
+    changed = {bundles.outputs_sha256(files | {name: "x"}, "int8.onnx") for name in files if name != "CARD.md"}
     assert len(changed | {first}) == 4
-    assert bundles.encoder_sha256(files | {"CARD.md": "x"}, "int8.onnx") == first
+    assert bundles.outputs_sha256(files | {"CARD.md": "x"}, "int8.onnx") == first
+
+
+def test_vectors_are_known_by_what_makes_embeddings(whole: Path) -> None:
+    """By all that the graph puts out, unless the manifest says of that very graph, with these weights, what does."""
+    now = bundles.load(whole).manifest
+
+    def known_by(said: EncoderPart | None, **changed: str) -> str:
+        eight = now.variants["int8"].model_copy(update={"encoder": said})
+        files = now.files | {name.replace("_", "."): digest for name, digest in changed.items()}
+        manifest = now.model_copy(update={"variants": now.variants | {"int8": eight}, "files": files})
+        return bundles.encoder_sha256(manifest, "int8")
+
+    part = EncoderPart(sha256="trunk", graph=now.files["int8.onnx"], weights=now.files["weights.bin"])
+    complete, own = known_by(None), known_by(part)
+    assert complete == bundles.outputs_sha256(now.files, "int8.onnx") != own
+    # Another head on the same trunk: another graph and other weights, of which the manifest says the same.
+    assert known_by(EncoderPart(sha256="trunk", graph="g", weights="w"), int8_onnx="g", weights_bin="w") == own
+    assert known_by(part, int8_onnx="g") == known_by(None, int8_onnx="g")
+    assert known_by(part, weights_bin="w") == known_by(None, weights_bin="w")
+    assert len({own, known_by(part.model_copy(update={"sha256": "other"})), known_by(part, tokenizer_json="t")}) == 3
+    longer = now.model_copy(update={"max_tokens": now.max_tokens + 1})
+    eight = longer.variants["int8"].model_copy(update={"encoder": part})
+    longer = longer.model_copy(update={"variants": longer.variants | {"int8": eight}})
+    assert bundles.encoder_sha256(longer, "int8") != own

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from gateway.cli import forge
+from gateway.cli import forge, settled
 from gateway.errors import ConfigInvalid
 from gateway.forge import recipes
 from tests import tiny
@@ -29,16 +29,16 @@ def console(said: io.StringIO) -> Console:
 
 def test_a_bundle_goes_beside_its_recipe_or_to_its_name() -> None:
     recipe = recipes.load(MODELS / "banking" / "recipe.toml")
-    assert forge.default_out(recipe, None) == MODELS / "banking" / "1"
-    assert forge.default_out(recipe, "mine") == MODELS / "mine" / "1"
-    assert forge.default_work(recipe) == Path("build/forge/banking")
+    assert settled.default_out(recipe, None) == MODELS / "banking" / "1"
+    assert settled.default_out(recipe, "mine") == MODELS / "mine" / "1"
+    assert settled.default_work(recipe) == Path("build/forge/banking")
 
 
 def test_the_template_takes_a_name_and_data(console: Console, said: io.StringIO) -> None:
-    recipe = forge.settled(MODELS / "template" / "recipe.toml", Path("my.csv"), "mine", "3", console)
+    recipe = settled.settled(MODELS / "template" / "recipe.toml", Path("my.csv"), "mine", "3", console)
     assert (recipe.bundle.name, recipe.student.layers) == ("mine", (3,))
     assert recipe.data.questions == str(Path("my.csv").absolute())
-    assert forge.default_work(recipe) == Path("build/forge/mine")
+    assert settled.default_work(recipe) == Path("build/forge/mine")
     assert said.getvalue() == ""
 
 
@@ -47,7 +47,7 @@ def test_what_is_not_there_beside_other_data_is_a_warning(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv(recipes.DATA_ROOT_VARIABLE, raising=False)
-    recipe = forge.settled(MODELS / "banking" / "recipe.toml", Path("my.csv"), "mine", None, console)
+    recipe = settled.settled(MODELS / "banking" / "recipe.toml", Path("my.csv"), "mine", None, console)
     assert (recipe.data.exclude_intents, recipe.data.outliers) == ("", ())
     assert "names exclude_intents 'banking77/held_out_intents.txt', which is not there; left out" in said.getvalue()
     assert all("BANKING77" not in one and "CLINC150" not in one for one in recipe.attribution)
@@ -55,7 +55,7 @@ def test_what_is_not_there_beside_other_data_is_a_warning(
 
 def test_layers_are_numbers(console: Console) -> None:
     with pytest.raises(ConfigInvalid, match="--layers 'six'"):
-        forge.settled(MODELS / "template" / "recipe.toml", None, None, "six", console)
+        settled.settled(MODELS / "template" / "recipe.toml", None, None, "six", console)
 
 
 def insufficient(folder: Path) -> Path:

@@ -21,7 +21,7 @@ from gateway.cli.main import cli
 from gateway.deadline import Deadline
 from gateway.errors import InferenceFailed, StoreFull, UnknownCollection
 from gateway.following import Following
-from gateway.forge import graph
+from gateway.forge import graph, trunk
 from gateway.knowledge.backfill import Backfill, count_unembedded
 from gateway.knowledge.changes import EVERYWHERE, Batch, Create, Put, Remove, Stored, Switch, Switched
 from gateway.knowledge.documents import PASSAGES_VERSION
@@ -178,6 +178,26 @@ async def test_another_bundle_with_the_same_encoder_is_no_record(
     last = gateway.store.last()
     assert (await gateway.swap(tiny.write(tmp_path / "3", version="3"))).bundle == "tiny/3"
     assert (gateway.store.last(), embedded) == (last, [])
+
+
+async def test_another_head_on_the_same_encoder_embeds_nothing_again(
+    opened: Opened, tmp_path: Path, embedded: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a turn of the flywheel makes it."""
+    first = tiny.write(tmp_path / "1")
+    headed = tiny.merged() | {"answer.bias": tiny.merged()["answer.bias"] + 0.5}
+    monkeypatch.setattr(tiny, "merged", lambda: headed)
+    second = tiny.write(tmp_path / "2", version="2")
+    for folder in (first, second):
+        trunk.write(folder)
+    gateway = await opened(first)
+    await gateway.write(PLACE, [Create(), Put(document("a"))])
+    await gateway.swap(first)  # so that the log has a word on it
+    last, before = gateway.store.last(), sha(gateway)
+    embedded.clear()
+    await gateway.swap(second)
+    assert (await found(gateway), embedded, gateway.store.last()) == (("tiny/2", ["a"]), [], last)
+    assert sha(gateway) != before
 
 
 async def test_the_way_back_embeds_nothing(opened: Opened, bundle: Path, other: Path, embedded: list[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
-from gateway.forge import data, lineage, parity, recipes
+from gateway.forge import data, lineage, parity, recipes, trunk
 from gateway.forge import extend as extending
 from gateway.model import bundle as bundles
 from gateway.model.bundle import LabelPart
@@ -54,6 +54,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = recipes.load(folder / "recipe.toml")
     said = lineage.said(recipe, data.load(recipe).hashes)
     tiny.rewrite(bundle, tiny.manifest(bundle).model_copy(update=said))
+    trunk.write(bundle)
     return folder
 
 
@@ -83,6 +84,9 @@ def test_a_bundle_learns_a_label_and_keeps_the_others(place: Path, monkeypatch: 
     (was, sense), (now, sense_now) = (Engine(one, "cpu").outputs(texts) for one in (before, after))
     assert (was.argmax(axis=1) == now.argmax(axis=1)).mean() > 0.85
     assert np.allclose(sense, sense_now, atol=1e-4), "the encoder stays"
+    for precision in tiny.PRECISIONS:
+        assert after.encoder_sha256(precision) == before.encoder_sha256(precision), "and what it embedded is good"
+        assert after.outputs_sha256(precision) != before.outputs_sha256(precision)
     assert (Engine(after, "cpu").outputs(FRESH[::3])[0].argmax(axis=1) == 3).mean() > 0.5
     card = (place / "2" / "CARD.md").read_text()
     assert "with the encoder of tiny/1 as it is" in card

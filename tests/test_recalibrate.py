@@ -113,6 +113,26 @@ def test_nobody_says_later_that_what_has_trained_never_did(copied: Path) -> None
         assert (result.exit_code, problem in result.output) == (2 if problem else 0, True), result.output
 
 
+def test_the_card_of_a_bundle_that_is_there_tells_what_its_data_is_like(copied: Path) -> None:
+    check = ["forge", "check", str(copied.parent / "recipe.toml"), "--into", str(copied)]
+    before = bundles.load(copied)
+    assert "checks" not in before.manifest.metrics
+    result = CliRunner().invoke(cli, check)
+    assert result.exit_code == 0, result.output
+    after = bundles.load(copied)
+    assert after.manifest.metrics["checks"]["sizes"]["certify"] == len(
+        data.load(recipes.load(copied.parent / "recipe.toml")).certify
+    )
+    assert "## Data" in (copied / "CARD.md").read_text()
+    assert after.uncertified == before.uncertified
+    same = before.manifest.files.keys() - {"CARD.md"}
+    assert {name: after.manifest.files[name] for name in same} == {name: before.manifest.files[name] for name in same}
+    with (copied.parent / "train.csv").open("a") as file:
+        file.write("one more,a\n")
+    is_refused(CliRunner().invoke(cli, check), "train.csv is another file now")
+    assert bundles.load(copied).manifest == after.manifest
+
+
 def test_what_a_bundle_says_of_itself_names_no_place_on_the_machine(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

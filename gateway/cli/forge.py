@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,18 +14,24 @@ from rich.console import Console
 from gateway import assembly
 from gateway.cli import promoted
 from gateway.cli.evaluate import FILE_WIDTH
+from gateway.cli.forge_parts import encoder, outlook, reference
+from gateway.cli.settled import default_out, default_work, named_after, settled
 from gateway.errors import ConfigInvalid
-from gateway.knowledge.documents import slug
 
 if TYPE_CHECKING:
     from gateway.forge.recipes import Recipe
 
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.group()
 def forge() -> None:
     """Make model bundles from labelled questions."""
+
+
+for each in (encoder, outlook, reference):
+    forge.add_command(each)
 
 
 @forge.command()
@@ -106,19 +111,23 @@ def _further(
 @click.argument("recipe", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Your own CSV (text,category) instead of the recipe's.")
 @click.option("--show", default=10, show_default=True, help="Examples of each kind.")
+@click.option("--into", type=FOLDER, help="Write the numbers into the card of that bundle, which was made of the data.")
 @click.option("--json", "is_json", is_flag=True, help="Print everything as JSON.")
-def check(recipe: Path, data: Path | None, show: int, is_json: bool) -> None:
+def check(recipe: Path, data: Path | None, show: int, into: Path | None, is_json: bool) -> None:
     """Look through RECIPE's data, and train nothing: labels that may be wrong, what stands twice, what leaks.
 
     `gateway forge run` does so too, and the bundle's card has the numbers. Exit code 1 where that would refuse it.
     """
     from gateway.cli import data_tables
+    from gateway.forge import cards, data_checks
     from gateway.forge import data as dividing
-    from gateway.forge import data_checks
 
     try:
         wanted = settled(recipe, data, named_after(data), None, Console(stderr=True))
-        found = data_checks.check(wanted, dividing.load(wanted))
+        divided = dividing.load(wanted)
+        found = data_checks.check(wanted, divided)
+        if into is not None and not found.problems():
+            cards.tell_checks(into, divided, found.summary())
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
     if is_json:
@@ -127,6 +136,8 @@ def check(recipe: Path, data: Path | None, show: int, is_json: bool) -> None:
         data_tables.show(found, Console(width=None if sys.stdout.isatty() else FILE_WIDTH), show)
     if found.problems():
         raise click.exceptions.Exit(1)
+    if into is not None:
+        promoted.warn(into)
 
 
 @forge.command()
@@ -188,94 +199,6 @@ def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str 
     report(folder, console, is_json=False)
 
 
-@forge.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
-@click.option("--name", help="The name that the run was given.  [the recipe's name]")
-def outlook(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
-    """Write into a bundle what a search promises, for the policy `routing`; without it, routing always searches.
-
-    `gateway forge run` has done so. Nothing that is certified changes. [BUNDLE: where the recipe's goes]
-    """
-    from gateway.forge import data as dividing
-    from gateway.forge import knowledge, outlooks
-
-    try:
-        name = name or named_after(data)
-        wanted = settled(recipe, data, name, None, Console(stderr=True))
-        folder = bundle or default_out(wanted, name)
-        divided = dividing.load(wanted)
-        outlooks.write(folder, wanted, divided, knowledge.of(wanted, divided))
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigInvalid(str(error)) from None
-    promoted.warn(folder)
-    click.echo(f"{folder}: what a search promises, by {len(divided.calibrate)} questions")
-
-
-@forge.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
-@click.option("--name", help="The name that the run was given.  [the recipe's name]")
-def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
-    """Write into a bundle what its questions were like, for serving to tell when others come.
-
-    `gateway forge run` has done so; this is for a bundle that was made before, or whose thresholds were changed since.
-    Nothing else of it changes. [BUNDLE: where the recipe's goes]
-    """
-    from gateway.forge import data as dividing
-    from gateway.forge import knowledge, references
-
-    try:
-        name = name or named_after(data)
-        wanted = settled(recipe, data, name, None, Console(stderr=True))
-        folder = bundle or default_out(wanted, name)
-        divided = dividing.load(wanted)
-        references.write(folder, divided, knowledge.of(wanted, divided))
-    except (FileNotFoundError, ValueError) as error:
-        raise ConfigInvalid(str(error)) from None
-    promoted.warn(folder)
-    click.echo(f"{folder}: {len(divided.calibrate) + len(divided.certify)} questions to compare with")
-
-
-def settled(
-    path: Path,
-    data: Path | None,
-    name: str | None,
-    layers: str | None,
-    console: Console,
-    further: Mapping[str, dict[str, Any]] = MappingProxyType({}),
-) -> Recipe:
-    """The recipe with what the command line says instead; `further` by section. What of its data is not there beside
-    `data` is left out."""
-    from gateway.forge import recipes
-
-    bundle = ({"name": name} if name else {}) | further.get("bundle", {})
-    recipe = recipes.load(path, **{**further, "bundle": bundle, "student": _layers(layers)})
-    if data is None:
-        return recipe
-    recipe, left_out = recipe.with_questions(str(data.absolute()))
-    for one in left_out:
-        console.print(f"[yellow]warning:[/] {path} names {one}, which is not there; left out", highlight=False)
-    return recipe
-
-
-def default_work(recipe: Recipe) -> Path:
-    return Path("build/forge") / recipe.bundle.name
-
-
-def named_after(data: Path | None) -> str | None:
-    """Another file of questions makes another bundle, which must not take the recipe's name, steps or folder."""
-    return (slug(data.name.partition(".")[0]) or "mine") if data else None
-
-
-def default_out(recipe: Recipe, name: str | None) -> Path:
-    """The recipe's own folder, or, for a bundle that is called otherwise, the one of its name beside it."""
-    folder = recipe.source.parent
-    return (folder.parent / name if name else folder) / recipe.bundle.version
-
-
 def report(made: Path, console: Console, is_json: bool) -> None:
     """Say what was made, and what is wrong with it."""
     from gateway.forge import card
@@ -293,12 +216,3 @@ def report(made: Path, console: Console, is_json: bool) -> None:
         click.echo(json.dumps(found, indent=1))
     else:
         click.echo(f"try it: gateway serve --bundle {made}")
-
-
-def _layers(given: str | None) -> dict[str, Any]:
-    if not given:
-        return {}
-    try:
-        return {"layers": [int(one) for one in given.split(",")]}
-    except ValueError:
-        raise ConfigInvalid(f"--layers {given!r}: give whole numbers, for example 3,6") from None

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from gateway.cascade.calibration import softmax
-from gateway.forge import export, folders, golden, lineage, recalibrate
+from gateway.forge import export, folders, golden, lineage, recalibrate, trunk
 from gateway.forge.asking import Run
 from gateway.forge.choose import Measured
 from gateway.forge.data import Data
@@ -146,7 +146,10 @@ def _manifest(
         dim=trained.shape.hidden_size,
         max_tokens=recipe.student.max_tokens,
         labels=tuple(_label(label, knowledge.document_of, hashes, groups) for label in data.labels),
-        variants={precision: recalibrate.variant(precision, one) for precision, one in fitted.items()},
+        variants={
+            precision: recalibrate.variant(precision, one, trunk.encoder(folder, f"{precision}.onnx"))
+            for precision, one in fitted.items()
+        },
         golden=answers,
         metrics=metrics,
         files=files,

@@ -24,6 +24,7 @@ from gateway.model import bundle as bundles
 from gateway.model.bundle import (
     CalibrationPart,
     ConfidencePart,
+    EncoderPart,
     InformedPart,
     LogisticPart,
     Manifest,
@@ -57,7 +58,10 @@ def again(folder: Path, recipe: Recipe, data: Data, knowledge: Knowledge, consol
         files = {name: bundles.sha256(scratch / name) for name in manifest.files}
         manifest = manifest.model_copy(
             update={
-                "variants": {precision: variant(precision, one) for precision, one in fitted.items()},
+                "variants": {
+                    precision: variant(precision, one, manifest.variants[precision].encoder)
+                    for precision, one in fitted.items()
+                },
                 "metrics": manifest.metrics | {"fitted": accuracies(fitted)},
                 "files": files,
             }
@@ -147,9 +151,10 @@ def outputs(
     return run
 
 
-def variant(precision: str, fitted: Fitted) -> VariantPart:
+def variant(precision: str, fitted: Fitted, encoder: EncoderPart | None) -> VariantPart:
     return VariantPart(
         graph=f"{precision}.onnx",
+        encoder=encoder,
         calibration=CalibrationPart(
             temperature=fitted.temperature,
             scope_floor=fitted.scope_floor,

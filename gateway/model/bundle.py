@@ -112,10 +112,21 @@ class ThresholdsPart(_Part):
     ensemble_weight: float
 
 
+class EncoderPart(_Part):
+    """What of a graph makes embeddings: the `sha256` of that, without the answer head. It is of the `graph` and the
+    `weights` with these sha256, and of no others."""
+
+    sha256: str
+    graph: str
+    weights: str
+
+
 class VariantPart(_Part):
-    """One precision: its graph, its calibration, what a search promises, and the thresholds of the other tiers."""
+    """One precision: its graph, what makes its embeddings, its calibration, what a search promises, and the thresholds
+    of the other tiers."""
 
     graph: str
+    encoder: EncoderPart | None = None
     calibration: CalibrationPart
     outlook: OutlookPart | None = None
     thresholds: ThresholdsPart
@@ -230,7 +241,12 @@ class Bundle:
         return Terms(thresholds, *promises), Terms(stricter, *stale)
 
     def encoder_sha256(self, precision: Precision) -> str:
-        return encoder_sha256(self.manifest.files, self.variant(precision).graph)
+        """One hash for all that decides what embeddings are: stored vectors are known by it."""
+        return encoder_sha256(self.manifest, precision)
+
+    def outputs_sha256(self, precision: Precision) -> str:
+        """One hash for all that decides what a graph puts out, logits as well."""
+        return outputs_sha256(self.manifest.files, self.variant(precision).graph)
 
     def variant(self, precision: Precision) -> VariantPart:
         try:
@@ -256,8 +272,19 @@ def load(folder: Path) -> Bundle:
     return Bundle(folder, manifest, manifest_sha256, prototypes, *_certified(folder, manifest))
 
 
-def encoder_sha256(files: dict[str, str], graph: str) -> str:
-    """One hash for all that decides what an encoder puts out: its graph, its weights, its tokenizer."""
+def encoder_sha256(manifest: Manifest, precision: Precision) -> str:
+    """Of trunk and retrieval head, tokenizer and the length at which texts are cut; where the manifest does not say of
+    this very graph and these weights what of them makes embeddings, of all that they put out."""
+    variant, files = manifest.variants[precision], manifest.files
+    said = variant.encoder
+    if said is None or (said.graph, said.weights) != (files.get(variant.graph), files.get(WEIGHTS)):
+        return outputs_sha256(files, variant.graph)
+    parts = (said.sha256, files.get(TOKENIZER, ""), str(manifest.max_tokens))
+    return hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def outputs_sha256(files: dict[str, str], graph: str) -> str:
+    """Of a graph, its weights and its tokenizer."""
     parts = [files.get(name, "") for name in (graph, WEIGHTS, TOKENIZER)]
     return hashlib.sha256(" ".join(parts).encode()).hexdigest()
 

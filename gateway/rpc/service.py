@@ -49,7 +49,7 @@ class CollectionDescription:
 @dataclass(frozen=True, slots=True)
 class Description:
     """What is served, for people and metrics. `bundle` is name/version, `bundle_sha256` of all that decides what its
-    encoder puts out, `manifest_sha256` of all that it holds, `loaded` in seconds since the epoch."""
+    graph puts out, `manifest_sha256` of all that it holds, `loaded` in seconds since the epoch."""
 
     bundle: str
     bundle_sha256: str
