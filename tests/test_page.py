@@ -81,6 +81,7 @@ async def test_nothing_else_is_served(ports: Ports, path: str) -> None:
 async def test_what_is_live_is_told(ports: Ports, metrics: Metrics) -> None:
     first = await live(ports)
     assert first["status"]["bundle"] == "banking/1"
+    assert first["status"]["target"] == {"address": f"127.0.0.1:{ports.grpc}", "options": []}
     assert first["points"] == []
     metrics.observe(ANSWER, 0.003)
     metrics.observe(ABSTENTION, 0.004)

@@ -6,10 +6,12 @@ Skipped where there is no Chromium; `make browser` runs these alone and fails th
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from gateway.cli.ask import ask
 from gateway.config import Config
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
@@ -25,6 +27,7 @@ HOSTILE = '<img src=x onerror="window.wasHere=1"><script>window.wasHere=1</scrip
 WIDTHS = (360, 768, 1440)
 TRUSTED = "require-trusted-types-for"
 ELSEWHERE = "{rel: 'stylesheet', href: 'http://127.0.0.2/x.css'}"
+TARGET = "{ address: '0.0.0.0:50051', options: ['--tls'] }"
 FOCUSED = "document.activeElement.id || document.activeElement.tagName"
 IS_SHOWN = "document.querySelector('#routes').children.length > 0"
 
@@ -327,17 +330,19 @@ async def test_a_server_that_drains_is_not_ready(page: Page, server: Server, por
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ({"question": "it's"}, r"gateway ask 'it'\''s'"),
-        ({"question": "plain", "timeout_ms": 1000}, "gateway ask plain"),
+        ({"question": "it's"}, r"gateway ask 'it'\''s' --tls"),
+        ({"question": "plain", "timeout_ms": 1000}, "gateway ask plain --tls"),
         (
             {"question": "a b", "policy": "routing", "timeout_ms": 50},
-            "gateway ask 'a b' --policy routing --timeout-ms 50",
+            "gateway ask 'a b' --tls --policy routing --timeout-ms 50",
         ),
-        ({"question": "$(rm -rf /)", "groups": "a, b"}, "gateway ask '$(rm -rf /)' --group a --group b"),
-        ({"question": "-x", "tenant": "t;t"}, "gateway ask --tenant 't;t' -- -x"),
+        ({"question": "$(rm -rf /)", "groups": "a, b"}, "gateway ask '$(rm -rf /)' --tls --group a --group b"),
+        ({"question": "-x", "tenant": "t;t"}, "gateway ask --tls --tenant 't;t' -- -x"),
     ],
 )
 async def test_the_line_is_safe_to_paste(page: Page, ports: Ports, asked: dict[str, object], line: str) -> None:
     await page.open(address(ports))
-    made = f"import('/page/command.js').then(({{ command }}) => command({asked!r}, '0.0.0.0:50051'))"
+    made = f"import('/page/command.js').then(({{ command }}) => command({asked!r}, {TARGET}))"
     assert await page.value(made) == line
+    understood = ask.make_context("ask", shlex.split(line)[2:]).params
+    assert (understood["question"], understood["wants_tls"]) == (asked["question"], True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.config import Config
-from gateway.rpc.binding import in_url
+from gateway.rpc.binding import in_url, options_of
 from gateway.rpc.service import Description
 from gateway.types import CertificateStatus
 
@@ -31,9 +31,7 @@ class Addresses:
     def of(cls, config: Config, grpc: int, admin: int) -> Addresses:
         """On those ports."""
         server = config.server
-        needs = " --tls" if config.tls.is_on else ""
-        if config.tls.client_ca:
-            needs += " --client-certificate FILE --client-key FILE"
+        needs = "".join(f" {option}" for option in options_of(config))
         return cls(f"{in_url(server.host)}:{grpc}", f"{in_url(server.admin_host)}:{admin}", needs)
 
 
@@ -41,6 +39,7 @@ def announce(console: Console, at: Addresses, now: Description, workers: int = 1
     """Print where to ask and what is served; how many workers do so if there are several."""
     lines = Table.grid(padding=(0, 2))
     lines.add_row("gRPC", at.grpc)
+    lines.add_row("page", f"http://{at.admin}/")
     lines.add_row("metrics", f"http://{at.admin}/metrics")
     lines.add_row("health", f"http://{at.admin}/readyz")
     lines.add_row("status", f"http://{at.admin}/status")

@@ -47,8 +47,8 @@ class Admin:
         self._is_ready = is_ready
         self._started = time.monotonic()
         self._version = importlib.metadata.version("cascade-gateway")
-        self.target = ""
-        """Where gRPC is served, once it is."""
+        self.target: dict[str, object] = {}
+        """Where gRPC is served, once it is, and what `gateway ask` has to be told besides."""
         self.live = Live(self.reading, self.described)
 
     def application(self) -> web.Application:

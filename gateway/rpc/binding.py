@@ -61,6 +61,14 @@ def exposures(config: Config) -> Iterator[str]:
         yield f"server.host = {server.host} without access.keys and jwt: whoever reaches it may say to be any tenant"
 
 
+def options_of(config: Config) -> Iterator[str]:
+    """What `gateway ask` has to be told besides where the server is."""
+    if config.tls.is_on:
+        yield "--tls"
+    if config.tls.client_ca:
+        yield "--client-certificate FILE --client-key FILE"
+
+
 def check_free(server: ServerSection) -> None:
     """Raise ConfigInvalid if the gRPC port is taken, shared ports included, or the host is not ours.
 

@@ -23,7 +23,7 @@ from gateway.knowledge.watching import Watching
 from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
-from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound
+from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound, options_of
 from gateway.rpc.callers import Callers
 from gateway.rpc.editing import Editing
 from gateway.rpc.feedback import Feedback
@@ -119,6 +119,7 @@ class Server:
         self._authority = authority_of(config, metrics.access)
         admin = Admin(gateway, metrics, self._admission, self._is_ready, preparable, place is not None, audit)
         self._http = admin
+        self._options = [*options_of(config)]
         self._application = Guard(self._authority).over(admin.application())
         self._admin = web.AppRunner(self._application, access_log=None, shutdown_timeout=LAST_REPLIES)
         self._watching: list[asyncio.Task[None]] = []
@@ -180,7 +181,7 @@ class Server:
             await self._servers.stop(None)
             raise not_bound("admin_port", self._config.admin_port, self._config, error.strerror or "") from None
         await self._servers.start()
-        self._http.target = f"{in_url(self._config.host)}:{port}"
+        self._http.target = {"address": f"{in_url(self._config.host)}:{port}", "options": self._options}
         await self._set_health(is_serving=True)
         self._is_open = True
         files = [*([self._tls.watched] if self._tls else []), *(self._authority.watched if self._authority else [])]

@@ -9,7 +9,7 @@ const FIELDS = ["question", "collection", "policy", "tenant", "groups", "critica
 const GRACE = 2000;
 const COPIED = 1500;
 
-let target = "";
+let target = { address: "127.0.0.1:50051", options: [] };
 let known = "";
 
 /** The body of POST /ask: what is left empty is left to the server. */
@@ -88,7 +88,7 @@ export const playground = {
     const names = (status.collections ?? []).map((one) => one.name);
     if (known !== JSON.stringify([names, status.target])) {
       known = JSON.stringify([names, status.target]);
-      target = status.target ?? "";
+      target = status.target?.address ? status.target : target;
       byId("collections").replaceChildren(...names.map((name) => make("option", { value: name })));
       byId("collection").placeholder = status.default_collection ?? "";
       line();

@@ -56,7 +56,9 @@ export function histogram(routes, threshold, label) {
   const line = { "vector-effect": "non-scaling-stroke" };
   const x = threshold * width;
   parts.push(draw("line", { class: "axis", x1: 0, x2: width, y1: height, y2: height, ...line }));
-  if (threshold <= 1) parts.push(draw("line", { class: "limit", x1: x, x2: x, y1: -4, y2: height, ...line }));
+  for (const name of threshold <= 1 ? ["casing", "limit"] : []) {
+    parts.push(draw("line", { class: name, x1: x, x2: x, y1: -4, y2: height, ...line }));
+  }
   return picture(label, width, height, { class: "histogram" }, ...parts);
 }
 

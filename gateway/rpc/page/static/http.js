@@ -3,13 +3,22 @@
 /** The content of a reply. Raises an Error with the server's words, or with ours where nothing answers. */
 export async function said(path, options, patience) {
   let reply;
-  let content;
+  let text;
   try {
     reply = await fetch(path, { ...options, cache: "no-store", signal: AbortSignal.timeout(patience) });
-    content = await reply.json();
+    text = await reply.text();
   } catch {
     throw new Error(`Nothing answers at ${location.host}.`);
   }
-  if (!reply.ok) throw new Error(content.error);
+  const content = parsed(text);
+  if (!reply.ok || content === null) throw new Error(content?.error ?? `${reply.status} ${reply.statusText}.`);
   return content;
+}
+
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
 }
