@@ -205,7 +205,7 @@ class Recipe(_Section):
         name, beside = str(Path(name).expanduser()), roots(self.source.parent)
         if (found := find(name, beside)) is not None:
             return found
-        tried = ", ".join(str((root / name).absolute()) for root in beside)
+        tried = ", ".join(dict.fromkeys(str((root / name).absolute()) for root in beside))
         raise FileNotFoundError(
             f"{self.source} names {name!r}, which is not there (tried {tried}). "
             f"Set {DATA_ROOT_VARIABLE} to the folder that holds it."
