@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.forge import recipes
 from gateway.forge.recipes import load
 
 MINIMAL = f"""
@@ -140,3 +141,18 @@ def test_links_are_named_as_links(tmp_path: Path) -> None:
     (tmp_path / "blob").touch()
     (tmp_path / "train.csv").symlink_to(tmp_path / "blob")
     assert recipe.locate("train.csv") == tmp_path / "train.csv"
+
+
+def test_files_of_a_command_line_are_looked_for_here_and_then_in_gateway_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("GATEWAY_DATA", str(there))
+    (there / "test.json").touch()
+    assert recipes.named("test.json#val") == (there / "test.json", "val")
+    (here / "test.json").touch()
+    assert recipes.named("test.json") == (here / "test.json", "")
+    assert recipes.named("none.csv") == (Path("none.csv"), "")

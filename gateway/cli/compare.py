@@ -109,7 +109,7 @@ def policies_command(
     facts = machine.facts()
     wanted, seen, engine, far = _read(recipe, bundle, oos, oos_offset, oos_every)
     try:
-        rows = texts.read(test) if test else [*seen.dev, *seen.unseen]
+        rows = texts.read(*recipes.named(str(test))) if test else [*seen.dev, *seen.unseen]
         folder = wanted.locate(wanted.knowledge.collection) if wanted.knowledge.collection else None
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None

@@ -64,6 +64,8 @@ def evaluate(
 ) -> None:
     """Accuracy, coverage, AUROC, and, with documents, every policy end to end.
 
+    Files are looked for here, and then in the folder that GATEWAY_DATA names.
+
     Questions whose category the bundle knows are in scope; others are unseen, and right if retrieval finds the document
     that the category's slug names, or the column document where it says so. For --oos texts, abstaining is right.
     """
@@ -76,8 +78,7 @@ def evaluate(
         )
     )
     try:
-        name, _, split = questions.partition("#")
-        rows = texts.read(Path(name), split)
+        rows = texts.read(*recipes.named(questions))
         outside = {spec: outside_of(spec, oos_offset, oos_every, oos_limit) for spec in oos}
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(str(error)) from None
@@ -134,9 +135,9 @@ def _oos_share(engine: Engine) -> float:
 
 def outside_of(spec: str, offset: int, every: int, limit: int) -> list[str]:
     """`every` and `offset` pick lines of plain files only, which a recipe may have shared by them."""
-    name, _, split = spec.partition("#")
-    rows = texts.read(Path(name), split)
-    if not split and Path(name).suffixes[-1:] != [".csv"]:
+    source, split = recipes.named(spec)
+    rows = texts.read(source, split)
+    if not split and source.suffix != ".csv":
         rows = rows[offset::every]
     return [row.text for row in rows[:limit]]
 

@@ -18,7 +18,7 @@ from gateway.audit.records import Kind
 from gateway.cli.audit_options import moment, the_folder, verdicts_in
 from gateway.cli.main import Failure, WrongSettings
 from gateway.config import load
-from gateway.forge import texts
+from gateway.forge import recipes, texts
 from gateway.forge.harvest import REVIEWS, Harvest, harvest, line, reviewed
 from gateway.model import versions
 
@@ -95,7 +95,7 @@ def _labels(bundle: Path | None) -> dict[str, str]:
 
 def _read(name: str) -> list[texts.Labelled]:
     try:
-        return texts.read(Path(name))
+        return texts.read(*recipes.named(name))
     except (FileNotFoundError, ValueError) as error:
         raise WrongSettings(f"--not-in: {error}") from None
 

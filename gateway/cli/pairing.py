@@ -8,7 +8,7 @@ from gateway import assembly
 from gateway.cli.evaluate import COLLECTION, recipe_collection
 from gateway.config import Config, Device, ModelSection, Uncertified
 from gateway.errors import ConfigInvalid
-from gateway.forge import paired, texts
+from gateway.forge import paired, recipes, texts
 from gateway.forge.paired import Comparison
 from gateway.knowledge.library import Library
 from gateway.model.bundle import Bundle
@@ -21,7 +21,7 @@ def compared(before: Bundle, after: Bundle, questions: Path, knowledge: Path | N
     Raises ConfigInvalid where questions or documents are missing.
     """
     try:
-        rows = texts.read(questions)
+        rows = texts.read(*recipes.named(str(questions)))
     except (FileNotFoundError, ValueError) as error:
         raise ConfigInvalid(f"--questions: {error}") from None
     folder = knowledge or _documents(after, before)

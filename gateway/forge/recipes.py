@@ -267,6 +267,13 @@ def roots(beside: Path) -> list[Path]:
     return list(dict.fromkeys(root.absolute() for root in found))
 
 
+def named(spec: str) -> tuple[Path, str]:
+    """The file of FILE or FILE#SPLIT, as a command line names it, and the split: in the working folder, or in
+    GATEWAY_DATA. One that is in neither is for its reader to miss."""
+    name, _, split = spec.partition("#")
+    return find(name, roots(Path.cwd())) or Path(name), split
+
+
 def find(name: str, places: Sequence[Path]) -> Path | None:
     """The first of that name that is there. Not resolved: what links stand for may be named by their hash alone."""
     return next(((root / name).absolute() for root in places if (root / name).exists()), None)
