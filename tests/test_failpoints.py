@@ -68,7 +68,8 @@ def test_what_is_no_fault_is_refused(text: str) -> None:
 
 
 def test_a_process_is_killed_where_the_environment_says_so() -> None:
-    code = "from gateway.failpoints import reached; reached('before-commit'); print('here', flush=True); reached('after-commit'); print('gone')"
+    steps = ("reached('before-commit')", "print('here', flush=True)", "reached('after-commit')", "print('gone')")
+    code = "; ".join(("from gateway.failpoints import reached", *steps))
     environment = os.environ | {failpoints.VARIABLE: "after-commit=kill"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-9, "here\n")
