@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable
@@ -14,6 +15,10 @@ import grpc.aio
 import pytest
 import trustme
 from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
@@ -346,7 +351,45 @@ async def test_the_name_in_a_certificate_says_who_calls(
     assert denied(metrics, "unknown") >= 1
 
 
+def with_uri(own: Path, authority: trustme.CA, uri: str) -> Tls:
+    """As `shown`, named as SPIFFE names: a URI, and no host."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    signer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(signer.subject)
+        .public_key(key.public_key())
+        .serial_number(7)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(uri)]), critical=True)
+        .sign(load_pem_private_key(authority.private_key_pem.bytes(), None), hashes.SHA256())  # type: ignore[arg-type]
+    )
+    form = Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    (own / "uri.key").write_bytes(key.private_bytes(*form))
+    (own / "uri.pem").write_bytes(made.public_bytes(Encoding.PEM))
+    return Tls(own / "ca.pem", own / "uri.pem", own / "uri.key")
+
+
+async def test_a_certificate_may_be_named_by_a_uri(
+    tls_ports: Ports, own: Path, authority: trustme.CA, file: Path, gateway: FakeGateway
+) -> None:
+    uri = "spiffe://acme/ns/prod/sa/billing"
+    run(file, "create", "billing", "--certificate-name", uri, "--tenant", "acme")
+    await let_in(f"localhost:{tls_ports.grpc}", "", with_uri(own, authority, uri))
+    assert gateway.questions[-1].principal == Principal("acme")
+
+
 # The clients, and the commands.
+
+
+async def test_a_client_without_tls_is_told_what_to_say(tls_ports: Ports) -> None:
+    arguments = ["ask", "--target", f"localhost:{tls_ports.grpc}", "--timeout-ms", "20000", "Where is my card?"]
+    result = await asyncio.to_thread(CliRunner().invoke, cli, arguments)
+    assert result.exit_code == 3
+    assert "it may want TLS (--tls)" in result.output
 
 
 async def test_all_clients_speak_tls_and_show_their_key(
@@ -379,6 +422,9 @@ async def test_all_clients_speak_tls_and_show_their_key(
     assert code == 4
     assert "put the key into GATEWAY_API_KEY" in said
     assert "hunter2" not in said
+    code, said = await command("--server-name", "other.acme", GATEWAY_API_KEY=key)
+    assert code == 3
+    assert "say which with --server-name" in said
     code, said = await command("--api-key-file", f"{tmp_path / 'nothing'}")
     assert code == 2
     assert "nothing: cannot be read" in said

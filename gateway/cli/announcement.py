@@ -26,13 +26,16 @@ class Addresses:
     grpc: str
     admin: str
     needs: str = ""
+    wants_key: bool = False
 
     @classmethod
     def of(cls, config: Config, grpc: int, admin: int) -> Addresses:
         """On those ports."""
         server = config.server
         needs = "".join(f" {option}" for option in options_of(config))
-        return cls(f"{in_url(server.host)}:{grpc}", f"{in_url(server.admin_host)}:{admin}", needs)
+        return cls(
+            f"{in_url(server.host)}:{grpc}", f"{in_url(server.admin_host)}:{admin}", needs, config.wants_credentials
+        )
 
 
 def announce(console: Console, at: Addresses, now: Description, workers: int = 1) -> None:
@@ -60,7 +63,8 @@ def announce(console: Console, at: Addresses, now: Description, workers: int = 1
     if not now.collections:
         lines.add_row("collection", "none: only labels with a text of their own are answered")
     console.print(lines, soft_wrap=True, highlight=False)
-    console.print("\nAsk it something:", highlight=False)
+    key = ", with a key in GATEWAY_API_KEY" if at.wants_key else ""
+    console.print(f"\nAsk it something{key}:", highlight=False)
     console.print(
         f'  {_command()} ask --target {at.grpc}{at.needs} "When will my card arrive?"',
         soft_wrap=True,

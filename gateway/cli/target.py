@@ -18,6 +18,13 @@ from gateway.types import Principal
 Command = TypeVar("Command", bound=Callable[..., object])
 Connected = TypeVar("Connected", Client, Editor)
 
+HANDSHAKES = {
+    "CERTIFICATE_VERIFY_FAILED": "its certificate is of nobody that is trusted here: name who signed it with --ca",
+    "Hostname Verification": "its certificate is for another name: say which with --server-name, if that is right",
+    "WRONG_VERSION_NUMBER": "it speaks no TLS: leave --tls and the options about certificates away",
+    "Socket closed": "it hangs up: it may want TLS (--tls), or a certificate of yours (--client-certificate)",
+}
+"""What gRPC says where two do not come to speak -> what to do."""
 FILE = click.Path(path_type=Path, dir_okay=False)
 OPTIONS = (
     click.option(
@@ -103,8 +110,10 @@ def _connected(kind: type[Connected], where: dict[str, Any]) -> Iterator[Connect
 def explained(error: CallFailed, target: str) -> Failure:
     """What to do about it."""
     if error.code == "UNAVAILABLE" and not error.reason:
-        why = " (TLS where the server speaks none, or the other way round?)" if "Ssl" in error.message else ""
-        return NotReached(f"nothing answers at {target}{why}: start one with `gateway serve`, or name it with --target")
+        why = next((fix for sign, fix in HANDSHAKES.items() if sign in error.message), None)
+        if why:
+            return NotReached(f"{target}: {why}")
+        return NotReached(f"nothing answers at {target}: start one with `gateway serve`, or name it with --target")
     if error.code == "UNAVAILABLE":
         return NotReached(f"{target}: {error}; ask again in a moment")
     if error.code == "DEADLINE_EXCEEDED":

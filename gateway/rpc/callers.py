@@ -70,7 +70,7 @@ class Callers:
         if now - self._told_at >= QUIET:
             self._told_at = now
             # Nothing that the caller has sent, which may be a key with a typing error.
-            who = grant.name if grant else "nobody that is known"
+            who = grant.name if grant else "somebody unknown"
             log.info("a call of %s that needs the scope %s was not let in: %s", who, need, error.reason)
         return error
 

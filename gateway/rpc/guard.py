@@ -6,6 +6,7 @@ Reading is open to whoever reaches the port: there is no secret in it, and probe
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from gateway.errors import AccessDenied, Unauthenticated
 from gateway.rpc.binding import is_loopback
 from gateway.telemetry.access import AccessMetrics, Reloaded
 from gateway.types import Denial
+
+log = logging.getLogger(__name__)
 
 READING = frozenset({"GET", "HEAD"})
 ASKING = "/ask"
@@ -81,7 +84,11 @@ class Guard:
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
             if request.method not in READING and request.path != ASKING:
-                self._check(request)
+                try:
+                    self._check(request)
+                except web.HTTPError as error:
+                    log.warning("POST %s was refused: %s", request.path, error.text)
+                    raise
             return await handler(request)
 
         application.middlewares.append(guarded)
