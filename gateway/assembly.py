@@ -280,6 +280,7 @@ class Assembled:
             threshold=terms.threshold(is_informed),
             certificate=promise.status,
             certificate_reason=bundle.uncertified or self.standing.reason,
+            stale_parts={str(part): reason for part, reason in self.standing.parts.items()},
             certified_risk=promise.risk,
             certified_oos_share=promise.oos_share,
             loaded=self._loaded,

@@ -137,6 +137,17 @@ async def test_the_command_tells_and_resets(gateway: Swapping, ports: Ports) -> 
     assert "0 questions compared with 40" in await run("status")
 
 
+async def test_what_is_stale_for_a_tenant_alone_is_told(gateway: Swapping, ports: Ports) -> None:
+    """Also after a start, when no alarm is there that tells it."""
+    alarm = DriftAlarm(DriftMonitor.DISTANCE, DriftScope.TENANT, "acme", 64, 0.0)
+    await gateway.hear_drift([alarm], gateway.describe().manifest_sha256)
+    now = gateway.describe()
+    assert (now.certificate, list(now.stale_parts)) == (VALID, ["tenant acme"])
+    called = ["status", "--admin", f"127.0.0.1:{ports.admin}"]
+    said = (await asyncio.to_thread(CliRunner().invoke, drift, called)).output
+    assert "  stale     for tenant acme: drift: how near questions are" in said
+
+
 async def test_metrics_tell_and_name_no_tenant(gateway: Swapping, ports: Ports) -> None:
     await repeat(gateway, 10 * BATCH, "acme")
     async with aiohttp.ClientSession() as session:

@@ -21,6 +21,9 @@ class Part:
     tenant: str = ""
     collection: str = ""
 
+    def __str__(self) -> str:
+        return f"tenant {self.tenant}" if self.tenant else f"collection {self.collection}"
+
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
@@ -117,9 +120,7 @@ class CertificateStanding:
 
 
 def _of(part: Part | None) -> str:
-    if part is None:
-        return ""
-    return f" for tenant {part.tenant}" if part.tenant else f" for collection {part.collection}"
+    return "" if part is None else f" for {part}"
 
 
 POOLED = "pooled"

@@ -29,7 +29,7 @@ def drift() -> None:
 def status(admin: str, is_json: bool) -> None:
     """Say how far questions are from the reference, and which alarms hold."""
     now = asked(f"http://{admin}/status", None, TIMEOUT)
-    found = {name: now.get(name) for name in ("bundle", "certificate", "certificate_reason", "drift")}
+    found = {name: now.get(name) for name in ("bundle", "certificate", "certificate_reason", "stale_parts", "drift")}
     click.echo(json.dumps(found, indent=2) if is_json else "\n".join(_told(found)))
 
 
@@ -52,6 +52,8 @@ def _told(now: dict[str, Any]) -> Iterator[str]:
     yield f"{now['bundle']}: the certificate is {now['certificate']}"
     if now["certificate_reason"]:
         yield f"  because   {now['certificate_reason']}"
+    for part, reason in (now["stale_parts"] or {}).items():
+        yield f"  stale     for {part}: {reason}"
     if found is None:
         yield UNWATCHED
         return

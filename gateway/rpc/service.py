@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -60,6 +60,8 @@ class Description:
     certificate: CertificateStatus
     loaded: float
     certificate_reason: str = ""
+    stale_parts: Mapping[str, str] = field(default_factory=dict)
+    """For which tenants and collections alone it is stale, with the reasons."""
     """Why it is not valid, where more is known than that too little was shown."""
     certified_risk: float = 0.0
     certified_oos_share: float = 0.0

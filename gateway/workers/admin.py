@@ -83,6 +83,7 @@ class Admin:
             **(said[0] if said else {}),
             "shadow": _added([status["shadow"] for status in said if status.get("shadow")]),
             **_most_doubtful(said),
+            "stale_parts": {part: why for status in said for part, why in status.get("stale_parts", {}).items()},
             "drift": together([status["drift"] for status in said if status.get("drift")]),
             "degraded": next((status["degraded"] for status in said if status.get("degraded")), None),
             "can_answer": any(status.get("can_answer", True) for status in said),
