@@ -385,6 +385,25 @@ async def test_a_certificate_may_be_named_by_a_uri(
 # The clients, and the commands.
 
 
+@pytest.mark.parametrize(
+    ("target", "more", "is_refused"),
+    [
+        ("gateway.example:50051", (), True),
+        ("10.0.0.1:50051", (), True),
+        ("127.0.0.1:1", (), False),
+        ("[::1]:1", (), False),
+        ("localhost:1", (), False),
+        ("192.0.2.1:1", ("--insecure",), False),
+        ("192.0.2.1:1", ("--tls",), False),
+    ],
+)
+def test_a_key_goes_to_no_other_machine_in_the_clear(target: str, more: tuple[str, ...], is_refused: bool) -> None:
+    arguments = ["ask", "--target", target, *more, "--timeout-ms", "50", "Where is my card?"]
+    result = CliRunner().invoke(cli, arguments, env={"GATEWAY_API_KEY": SECRET})
+    assert ("not sent there without TLS" in result.output) == is_refused
+    assert result.exit_code == (2 if is_refused else 3)
+
+
 async def test_a_client_without_tls_is_told_what_to_say(tls_ports: Ports) -> None:
     arguments = ["ask", "--target", f"localhost:{tls_ports.grpc}", "--timeout-ms", "20000", "Where is my card?"]
     result = await asyncio.to_thread(CliRunner().invoke, cli, arguments)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import urllib.error
 import urllib.request
 from typing import Any
 
 import click
 
-from gateway.cli.credentials import KEY_VARIABLE
+from gateway.cli.credentials import api_key
 from gateway.cli.main import NotReached, Refused
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -27,7 +26,7 @@ def asked(url: str, body: dict[str, object] | None, timeout: float, late: str = 
     to do where no answer comes within `timeout` seconds."""
     data = None if body is None else json.dumps(body).encode()
     headers = {"Content-Type": "application/json"}
-    if body is not None and (key := os.environ.get(KEY_VARIABLE)):
+    if body is not None and (key := api_key()):
         headers["Authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, data, headers)  # noqa: S310  # of our making
     try:

@@ -8,10 +8,13 @@ from pathlib import Path
 from gateway.cli.main import WrongSettings
 
 KEY_VARIABLE = "GATEWAY_API_KEY"
+FILE_VARIABLE = "GATEWAY_API_KEY_FILE"
 
 
-def api_key(file: Path | None) -> str:
+def api_key(file: Path | None = None) -> str:
     """That of the file, or else of the environment; empty where there is none. Raises WrongSettings."""
+    if file is None and os.environ.get(FILE_VARIABLE):
+        file = Path(os.environ[FILE_VARIABLE])
     if file is None:
         return os.environ.get(KEY_VARIABLE, "")
     try:

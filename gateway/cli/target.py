@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from gateway.cli.credentials import KEY_VARIABLE, api_key
+from gateway.cli.credentials import FILE_VARIABLE, KEY_VARIABLE, api_key
 from gateway.cli.main import Failure, NotReached, Refused, WrongSettings
 from gateway.client import CallFailed, Client, Tls
 from gateway.client.editor import Editor
+from gateway.rpc.binding import is_loopback
 from gateway.types import Principal
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -35,7 +36,8 @@ OPTIONS = (
     click.option("--client-certificate", type=FILE, envvar="GATEWAY_CLIENT_CERTIFICATE", help="To show the server."),
     click.option("--client-key", type=FILE, envvar="GATEWAY_CLIENT_KEY", help="The private key of that."),
     click.option("--server-name", default="", help="What the server's certificate is for.  [the target's name]"),
-    click.option("--api-key-file", type=FILE, envvar="GATEWAY_API_KEY_FILE", help=f"Or the key in {KEY_VARIABLE}."),
+    click.option("--api-key-file", type=FILE, help=f"Or {FILE_VARIABLE}, or the key in {KEY_VARIABLE}."),
+    click.option("--insecure", is_flag=True, help="Send a key to another machine without TLS."),
     click.option("--tenant", help="In whose name.  [default, or what the key is for]"),
     click.option("--group", "groups", multiple=True, help="A group that the reader is in; may be repeated."),
 )
@@ -63,6 +65,7 @@ def connection(
     client_key: Path | None,
     server_name: str,
     api_key_file: Path | None,
+    insecure: bool,
     tenant: str | None,
     groups: tuple[str, ...],
     timeout_ms: int,
@@ -75,13 +78,22 @@ def connection(
         if not path.is_file():
             raise WrongSettings(f"{path}: there is no such file")
     has_tls = wants_tls or files or server_name
+    key = api_key(api_key_file)
+    if key and not (has_tls or insecure or _is_here(target)):
+        raise WrongSettings(
+            f"{target}: a key is not sent there without TLS: say --tls, or --insecure to send it anyway"
+        )
     return {
         "target": target,
         "principal": Principal(tenant or "", frozenset(groups)),
         "timeout": timeout_ms / 1000,
         "tls": Tls(ca, client_certificate, client_key, server_name) if has_tls else None,
-        "api_key": api_key(api_key_file),
+        "api_key": key,
     }
+
+
+def _is_here(target: str) -> bool:
+    return target.startswith("unix:") or is_loopback(target.rpartition(":")[0].strip("[]"))
 
 
 @contextmanager
