@@ -128,7 +128,9 @@ def test_a_key_that_was_created_is_known_by_its_hash_alone(file: Path) -> None:
     assert key not in run(file, "list").output
 
 
-@pytest.mark.parametrize("shown", ["", "Bearer", "Bearer ", "Bearer gw_0_x", "Basic {key}", "{key}", "Bearer {key}x"])
+@pytest.mark.parametrize(
+    "shown", ["", "Bearer", "Bearer ", "Bearer gw_0_x", "Basic {key}", "{key}", "Bearer {key}x", "Bearer \udcff"]
+)
 def test_who_is_not_known_is_told_no_more_than_that(file: Path, shown: str) -> None:
     key = created(file)
     with pytest.raises(Unauthenticated) as refused:

@@ -312,6 +312,26 @@ def test_a_file_that_is_being_changed_is_left_alone_until_it_stays(tmp_path: Pat
     assert (one.current, told) == (13, [True, False, True])
 
 
+def test_what_nobody_has_thought_of_changes_nothing_and_is_not_quoted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, answers = tmp_path / "file", ["good"]
+    path.write_text("0")
+
+    def read() -> str:
+        if path.read_text() == "hunter2":
+            raise KeyError(path.read_text())
+        return answers[-1]
+
+    one = Watched("secret", [path], read)
+    path.write_text("hunter2")
+    for _ in range(2):
+        one.look()
+    assert one.current == "good"
+    assert "the secret that was in use stays in use: KeyError" in caplog.text
+    assert "hunter2" not in caplog.text
+
+
 def number(path: Path) -> int:
     try:
         return int(path.read_text())

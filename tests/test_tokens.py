@@ -17,6 +17,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from gateway.access import jwks, tokens
@@ -75,6 +77,9 @@ class Given:
 
     def want(self) -> None:
         self.wanted += 1
+
+
+PUBLISHED = Given(Issuer().published())
 
 
 def known(issuer: Issuer, rules: TokenRules = RULES) -> Tokens:
@@ -139,6 +144,31 @@ def test_clocks_may_differ_a_little(issuer: Issuer) -> None:
 @pytest.mark.parametrize("token", ["", "a.b.c", "é", "....", "a" * 10_000, "eyJhbGciOiJub25lIn0.e30."])
 def test_what_is_no_token(issuer: Issuer, token: str) -> None:
     assert why(known(issuer), token) in ("invalid", "unknown")
+
+
+@given(st.text() | st.text("abcdefABCDEF0189-_.=", max_size=200))
+def test_nothing_but_unauthenticated_comes_of_somebody_s_bytes(text: str) -> None:
+    found = Tokens(RULES, PUBLISHED)
+    for token in (text, "\udcff", f"eyJhbGciOiJFUzI1NiIsImtpZCI6Im9uZSJ9.{text}", f"e30.{text}.{text}"):
+        with pytest.raises(Unauthenticated):
+            found.grant(token)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["RSA", "EC", "P-256", "sig"]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["kty", "crv", "kid", "n", "e", "x", "y", "use", "alg", "k"]), inner)
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON)
+def test_a_key_set_is_one_or_none_whatever_is_in_it(value: object) -> None:
+    for text in (value, {"keys": value}, {"keys": [value]}):
+        with pytest.raises(ConfigInvalid):
+            keys_in(json.dumps(text).encode(), "keys.json")
 
 
 def test_a_signature_of_somebody_else(issuer: Issuer) -> None:

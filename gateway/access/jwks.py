@@ -163,17 +163,17 @@ def keys_in(text: bytes, where: str) -> Keys:
     """Those that have a `kid` and are there to verify signatures. Raises ConfigInvalid for none, and for two alike."""
     try:
         given = json.loads(text)["keys"]
-        entries = [one for one in given if isinstance(one, dict) and one.get("use", "sig") == "sig" and one.get("kid")]
-    except (ValueError, KeyError, TypeError):
+        entries = [one for one in given if isinstance(one, dict) and one.get("use", "sig") == "sig"]
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise ConfigInvalid(f"{where}: is no JWK set") from None
     found: dict[str, PublicKey] = {}
     for one in entries:
-        key = _key(one)
-        if key is None:
+        kid, key = one.get("kid"), _key(one)
+        if key is None or not kid or not isinstance(kid, str):
             continue
-        if one["kid"] in found:
-            raise ConfigInvalid(f"{where}: has two keys with the kid {one['kid']!r}")
-        found[str(one["kid"])] = key
+        if kid in found:
+            raise ConfigInvalid(f"{where}: has two keys with the kid {kid!r}")
+        found[kid] = key
     if not found:
         raise ConfigInvalid(f"{where}: has no public key with a kid that verifies signatures")
     return found
@@ -181,17 +181,17 @@ def keys_in(text: bytes, where: str) -> Keys:
 
 def _key(one: dict[str, Any]) -> PublicKey | None:
     """None for what nothing is verified by: symmetric keys, short ones, and kinds that are unknown here."""
+    named, curve = one.get("alg"), one.get("crv")
     if one.get("kty") == "RSA":
         fitting = RSA
-    elif one.get("crv") in BY_CURVE:
-        fitting = frozenset({BY_CURVE[one["crv"]]})
+    elif isinstance(curve, str) and curve in BY_CURVE:
+        fitting = frozenset({BY_CURVE[curve]})
     else:
         return None
-    named = one.get("alg")
     public = {name: value for name, value in one.items() if name not in ("d", "p", "q", "dp", "dq", "qi", "oth")}
     try:
         key = jwt.PyJWK(public, algorithm=named or min(fitting)).key
-    except (jwt.PyJWTError, ValueError):
+    except Exception:  # noqa: BLE001  # of several libraries, by what is wrong with it
         return None
     if fitting is RSA and key.key_size < LEAST_BITS:
         return None

@@ -113,7 +113,7 @@ class Callers:
 
 def digest_of(key: str) -> bytes:
     """A key is random, so one round of a plain hash is as good as many: nobody can guess through it."""
-    return hashlib.sha256(key.encode()).digest()
+    return hashlib.sha256(key.encode(errors="replace")).digest()
 
 
 def callers_in(path: Path) -> Callers:

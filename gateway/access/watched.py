@@ -47,8 +47,10 @@ class Watched(Generic[T]):
         self._judged = now  # from before it is read: what changes meanwhile is read again
         try:
             self.current = self._read()
-        except GatewayError as error:
-            log.error("the %s that was in use stays in use: %s", self._name, error)
+        except Exception as error:  # noqa: BLE001  # a file may be broken in ways that no library has thought of
+            # The text of others' errors may quote the file.
+            why = str(error) if isinstance(error, GatewayError) else type(error).__name__
+            log.error("the %s that was in use stays in use: %s", self._name, why)
             self._told(False)
         else:
             log.info("the %s was read again and is in use", self._name)
