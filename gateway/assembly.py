@@ -16,14 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway import doubts, drifting
+from gateway.cascade import words
+from gateway.cascade.breaker import Breaker
 from gateway.cascade.cache import AnswerCache, Key
 from gateway.cascade.calibration import EVIDENCE_DEPTH
 from gateway.cascade.cascade import Cascade
+from gateway.cascade.guarded import GuardedKnowledge
 from gateway.cascade.standing import CertificateStanding
 from gateway.config import Config, DriftMode, Fallback, KnowledgeSection, ModelSection, Precision, Uncertified
 from gateway.deadline import Deadline
 from gateway.drifting import UNWATCHED, Monitoring, Watch
-from gateway.errors import BundleInvalid, Unavailable
+from gateway.errors import BundleInvalid, CircuitOpen, InferenceFailed, SearchFailed, Unavailable
 from gateway.knowledge import documents
 from gateway.knowledge.backfill import Progress
 from gateway.knowledge.base import SEPARATOR, KnowledgeBase, key
@@ -59,6 +62,7 @@ from gateway.types import (
     Principal,
     Question,
     Ranker,
+    Tier,
     Workload,
 )
 
@@ -82,6 +86,7 @@ class Side:
 
     session: Session
     library: Library
+    knowledge: GuardedKnowledge
     cascade: Cascade
     watch: DriftWatch | None
 
@@ -94,9 +99,11 @@ class Side:
         standing: CertificateStanding,
         watch: Watch,
         price: float,
+        breaker: Breaker,
     ) -> Side:
-        cascade = Cascade(engine, library, engine.bundle.profile(session.precision), standing=standing, price=price)
-        return cls(session, library, cascade, watch(engine.bundle, session.precision, standing))
+        knowledge, profile = GuardedKnowledge(library, breaker), engine.bundle.profile(session.precision)
+        cascade = Cascade(engine, knowledge, profile, standing=standing, price=price)
+        return cls(session, library, knowledge, cascade, watch(engine.bundle, session.precision, standing))
 
     def decide(self, prediction: Prediction, question: Question, deadline: Deadline) -> Answer:
         """Which is watched."""
@@ -146,13 +153,17 @@ class Assembled:
         self.default_collection = default_collection
         assert (engine.spare is None) == (spare_library is None)
         self.standing = standing or CertificateStanding()
-        self._first = Side.of(engine, engine.session, library, self.standing, monitoring.watch, price)
-        self._spare = None
-        if engine.spare and spare_library:
-            self._spare = Side.of(engine, engine.spare, spare_library, self.standing, monitoring.watch, price)
+        self._breakers = {tier: Breaker(tier) for tier in Tier}
+
+        def side(session: Session, library: Library) -> Side:
+            breaker = self._breakers[Tier.KNOWLEDGE]
+            return Side.of(engine, session, library, self.standing, monitoring.watch, price, breaker)
+
+        self._first = side(engine.session, library)
+        self._spare = side(engine.spare, spare_library) if engine.spare and spare_library else None
         self._loaded = time.time()
-        for side in self._sides():
-            side.rehearse(engine, default_collection)
+        for each in self._sides():
+            each.rehearse(engine, default_collection)
 
     def _sides(self) -> list[Side]:
         return [self._first, self._spare] if self._spare else [self._first]
@@ -227,12 +238,38 @@ class Assembled:
         return await self._cache.answer(key, deadline, lambda: self._answer(question, deadline))
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
-        prediction = await self.engine.predict(question.text, deadline, question.principal.tenant)
+        try:
+            prediction = await self._predicted(question.text, deadline, question.principal.tenant)
+        except (InferenceFailed, CircuitOpen):
+            if not question.collection:
+                raise
+            return self._answer_by_words(question)
         # Of the session that made this very prediction: the device may be lost between two questions.
         answer = self._side(by_spare=prediction.by_spare).decide(prediction, question, deadline)
         if answer.knowledge_version or not question.collection:
             return answer
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
+
+    async def _predicted(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
+        """Raises CircuitOpen where the model has failed again and again or hangs, InferenceFailed where it fails this
+        once, and as `ModelTier.predict`."""
+        if self.engine.is_stuck or not self._breakers[Tier.MODEL].allows():
+            raise CircuitOpen
+        try:
+            prediction = await self.engine.predict(text, deadline, tenant)
+        except InferenceFailed as error:
+            self._breakers[Tier.MODEL].failed()
+            log.error("the model failed a question", exc_info=error)
+            raise
+        self._breakers[Tier.MODEL].succeeded()
+        return prediction
+
+    def _answer_by_words(self, question: Question) -> Answer:
+        profile = self._first.cascade.profile
+        try:
+            return words.answer(self._first.knowledge, question, profile.thresholds, profile.bundle)
+        except SearchFailed as error:
+            raise CircuitOpen from error
 
     async def search(
         self,
@@ -244,7 +281,7 @@ class Assembled:
         ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
-        prediction = await self.engine.predict(text, deadline, principal.tenant)
+        prediction = await self._predicted(text, deadline, principal.tenant)
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
         evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH, ranker)
@@ -291,6 +328,8 @@ class Assembled:
             degraded=engine.degraded,
             drift=side.watch.figures if side.watch else None,
             can_answer=engine.is_up,
+            breakers=tuple(one.figures for one in self._breakers.values()),
+            stuck_seconds=engine.stuck_seconds,
         )
 
     def _describe_collection(self, name: str) -> CollectionDescription:

@@ -21,11 +21,13 @@ GatewayError
 │   ├── DeadlineExceeded      no time left
 │   │   └── DeadlineUnmeetable    there is time left, but not enough
 │   └── Unavailable           nothing that could answer is up
+│       ├── CircuitOpen       as it failed again and again, and is tried now and then
 │       └── Draining          the server is stopping
 └── ours to mend, logged
     ├── InferenceFailed       the session failed, or its output is not finite
     │   └── DeviceLost        and will fail again: it is the device's fault
     ├── SearchFailed          the index failed
+    │   └── SearchSuspended       again and again, so that it is not asked for now
     ├── StoreFailed           the knowledge base's file cannot be read or written
     │   ├── StoreDamaged      or is not what was written
     │   └── StoreFull         as its disk is full
@@ -177,6 +179,13 @@ class Unavailable(GatewayError):
     """Nothing that could answer is up."""
 
 
+class CircuitOpen(Unavailable):
+    """No tier that could answer this question works: each has failed again and again, and is tried now and then."""
+
+    def __init__(self) -> None:
+        super().__init__("the model does not run, and no search can take its place: both are tried now and then")
+
+
 class Draining(Unavailable):
     """This server is stopping; another one may answer at once."""
 
@@ -195,6 +204,10 @@ class DeviceLost(InferenceFailed):
 
 class SearchFailed(GatewayError):
     """The vector index raised."""
+
+
+class SearchSuspended(SearchFailed):
+    """It raised so often that it is left alone for a while."""
 
 
 class StoreFailed(GatewayError):

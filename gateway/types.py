@@ -166,6 +166,31 @@ class Question:
     may_search: bool = field(default=True, compare=False)
 
 
+class Tier(enum.StrEnum):
+    """What answers questions."""
+
+    MODEL = "model"
+    KNOWLEDGE = "knowledge"
+
+
+class BreakerState(enum.StrEnum):
+    """CLOSED: the tier is asked. OPEN: it is left alone. HALF_OPEN: one question is trying it."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerFigures:
+    """Of a tier's circuit breaker: how it is, how often the tier has failed, and how often it was left alone."""
+
+    tier: Tier
+    state: BreakerState
+    failures: int = 0
+    opened: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """How a question would fare that came now, in seconds.

@@ -30,7 +30,7 @@ from gateway.cascade.rivals import Rivalry
 from gateway.cascade.standing import CertificateStanding, Promise, Terms
 from gateway.cascade.tiers import KnowledgeTier, ModelTier
 from gateway.deadline import Clock, Deadline
-from gateway.errors import SearchFailed
+from gateway.errors import SearchFailed, SearchSuspended
 from gateway.types import (
     Answer,
     Citation,
@@ -211,8 +211,8 @@ class Cascade:
             try:
                 hit = self._read(choice.document_id, prediction, question, question.max_citations)
                 gone = Reason.ANSWER_WITHDRAWN  # since the policy chose it
-            except SearchFailed:
-                log.exception("reading from collection %s failed", question.collection)
+            except SearchFailed as error:
+                _note_failure("reading from", question, error)
                 hit, gone = None, Reason.RETRIEVAL_UNAVAILABLE
             if hit:
                 return choice, Content(hit.document.answer, choice.label, hit.document.id, hit.citations)
@@ -262,8 +262,8 @@ class Cascade:
                 if looked is not None:
                     return looked
             return knowledge.rank(question.collection, prediction, question.principal, EVIDENCE_DEPTH, also)
-        except SearchFailed:
-            log.exception("searching collection %s failed", question.collection)
+        except SearchFailed as error:
+            _note_failure("searching", question, error)
             return None
 
     def _calibrate(
@@ -371,8 +371,8 @@ class Cascade:
         ids = [one for one, _ in ranking.documents[:EVIDENCE_DEPTH]] if ranking else []
         try:
             return [hit for one in ids if (hit := self._read(one, prediction, question, 1))]
-        except SearchFailed:
-            log.exception("reading from collection %s failed", question.collection)
+        except SearchFailed as error:
+            _note_failure("reading from", question, error)
             return []
 
     def _read(self, document_id: str, prediction: Prediction, question: Question, citations: int) -> Hit | None:
@@ -381,6 +381,12 @@ class Cascade:
         if knowledge is None:
             return None
         return knowledge.read(question.collection, document_id, prediction, question.principal, citations)
+
+
+def _note_failure(doing: str, question: Question, error: SearchFailed) -> None:
+    """In the log; not of searches that are not made, which would fill it."""
+    if not isinstance(error, SearchSuspended):
+        log.error("%s collection %s failed", doing, question.collection, exc_info=error)
 
 
 def _ranking(found: Ranking | Lookup | None) -> Ranking | None:

@@ -1,7 +1,7 @@
 """The policies: pure functions from what the tiers said to what is answered. Every decision of a request is made here.
 
 Each reads like the sentence that describes it. They know documents, confidences and thresholds; no time, no I/O.
-`model` is None where the model is down, which nothing says yet: a failed pass still fails its question.
+`model` is None where the model is down: `words` then has retrieval speak, by words alone.
 """
 
 from __future__ import annotations

@@ -53,3 +53,24 @@ class KnowledgeTier(Protocol):
         Raises SearchFailed.
         """
         ...
+
+
+class WordTier(Protocol):
+    """Documents of collections, as the caller may see them, by words alone: all that is left without a prediction."""
+
+    def rank_by_words(self, collection: str, text: str, principal: Principal, least: int) -> Ranking:
+        """The documents that say most of what `text` says, with how much of it (coverage, 0 to 1).
+
+        Raises SearchFailed, UnknownCollection.
+        """
+        ...
+
+    def read_by_words(
+        self, collection: str, document_id: str, text: str, principal: Principal, citations: int
+    ) -> Hit | None:
+        """As `read`, with the passages that say most of it; their similarities are 0."""
+        ...
+
+
+class SearchTier(KnowledgeTier, WordTier, Protocol):
+    """Both."""

@@ -51,7 +51,7 @@ Ranked = list[One]
 
 def search(
     generation: Generation,
-    prediction: Prediction,
+    prediction: Prediction | None,
     terms: Hashes,
     principal: Principal,
     limit: int,
@@ -60,7 +60,7 @@ def search(
     breadth: Breadth = SERVED,
 ) -> Ranked:
     """The `limit` best documents that the principal may read. `terms`: what the question says, by the analyzer of the
-    collection."""
+    collection. `prediction` None: of no known meaning, for LEXICAL alone; all are then equally near, which is 0."""
     allowed = [part.allowed(principal, now) for part in generation.parts]
     coverage: Sequence[Vector | None] = [None] * len(generation.parts)
     saying: Sequence[Numbers] = [NOBODY] * len(generation.parts)
@@ -70,7 +70,10 @@ def search(
     found: Ranked = []
     for part, may, said, numbers in zip(generation.parts, allowed, coverage, saying, strict=True):
         most = 0 if ranker is Ranker.LEXICAL else max(limit, breadth.dense)
-        numbers, near = _near(part, prediction, may, numbers, said, most, breadth.each, limit)
+        if prediction is None:
+            near = np.zeros(len(numbers), np.float32)
+        else:
+            numbers, near = _near(part, prediction, may, numbers, said, most, breadth.each, limit)
         if len(numbers):
             found += _ranked(part, numbers, near, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.

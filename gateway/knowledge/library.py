@@ -18,7 +18,7 @@ from gateway import failpoints
 from gateway.cascade.confidence import DEPTH
 from gateway.errors import UnknownCollection
 from gateway.knowledge import citing, hybrid
-from gateway.knowledge.generation import Generation
+from gateway.knowledge.generation import Found, Generation
 from gateway.knowledge.lexical import LANGUAGE, analyzer
 from gateway.knowledge.probe import Probe
 from gateway.knowledge.segment import Segment
@@ -177,14 +177,42 @@ class Library:
         self, collection: str, document_id: str, prediction: Prediction, principal: Principal, citations: int
     ) -> Hit | None:
         """One document with its passages nearest to the question; None where it is gone, empty or not for them."""
+        if (found := self._found(collection, document_id, principal)) is None:
+            return None
+        return citing.hit(found[0].segment, prediction, found[1], citations)
+
+    def rank_by_words(self, collection: str, text: str, principal: Principal, least: int) -> Ranking:
+        """The documents that say most of a text, with how much of it: for when nothing tells what it means."""
+        generation = self.generation(collection)
+        failpoints.reached("knowledge-search")
+        terms, now = self._analyzer.question(text), self._now()
+        ranked = hybrid.search(generation, None, terms, principal, least + SPARE, now, Ranker.LEXICAL)
+        best = distinct(ranked)[:least]
+        return Ranking(
+            tuple([(part.segment.documents[number].id, score) for part, number, score, _ in best]), generation.version
+        )
+
+    def read_by_words(
+        self, collection: str, document_id: str, text: str, principal: Principal, citations: int
+    ) -> Hit | None:
+        """As `read`, with the passages that say most of a text."""
+        if (found := self._found(collection, document_id, principal)) is None:
+            return None
+        asked = set(self._analyzer.question(text).tolist())
+        return citing.hit_by(
+            found[0].segment,
+            found[1],
+            lambda passage: len(asked.intersection(self._analyzer.question(passage).tolist())),
+            citations,
+        )
+
+    def _found(self, collection: str, document_id: str, principal: Principal) -> Found | None:
+        """Where a document is that the principal may read now."""
         found = self.generation(collection).find(document_id)
         if found is None:
             return None
-        part, number = found
-        document = part.segment.documents[number]
-        if not (may_read(document, principal) and self._is_in_time(document)):
-            return None
-        return citing.hit(part.segment, prediction, number, citations)
+        document = found[0].segment.documents[found[1]]
+        return found if may_read(document, principal) and self._is_in_time(document) else None
 
     def _is_in_time(self, document: Document) -> bool:
         return document.effective <= self._now() < document.expires

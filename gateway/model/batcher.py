@@ -88,6 +88,8 @@ class Batcher:
         self._numbers = itertools.count()
         self._stopping = False
         self._loop: asyncio.AbstractEventLoop | None = None
+        self.running_since: float | None = None
+        """When the pass that runs now began, by the clock; None while none does. From any thread."""
         self._thread = threading.Thread(target=self._dispatch, name="dispatcher", daemon=True)
         self._done = Workload()  # replaced on the event loop
 
@@ -187,12 +189,15 @@ class Batcher:
 
     def _serve(self, batch: Sequence[_Question]) -> None:
         started, tokens = self._clock(), self._schedule.tokens(batch)
+        self.running_since = started
         due = started + self._schedule.costs.predict(tokens)
         try:
             outcomes = self._compute(batch, started)
         except DeviceLost as lost:
             self._fall_back(batch, lost)
             return
+        finally:
+            self.running_since = None
         self._on_loop(self._settle_all, batch, outcomes, due)
         with self._changed:
             self._schedule.ended()

@@ -50,6 +50,9 @@ INGEST_SECONDS = 120.0
 TOGETHER = 32
 """Texts that wait together: enough for full batches, and few beside the questions that there is room for."""
 
+STUCK_SECONDS = 1.0
+"""Far longer than a full batch takes on a slow and busy core."""
+
 _given_up: list[Session] = []
 """Never freed: what a lost device makes of it can end the process (onnxruntime#2963)."""
 
@@ -105,6 +108,17 @@ class Engine:
     def is_up(self) -> bool:
         """Whether any session answers."""
         return self._batcher.is_up
+
+    @property
+    def stuck_seconds(self) -> float:
+        """For how long the pass that runs now has been running; 0 while none is. From any thread."""
+        since = self._batcher.running_since
+        return 0.0 if since is None else max(0.0, time.monotonic() - since)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a pass hangs: who asks now would wait for it until the deadline."""
+        return self.stuck_seconds > STUCK_SECONDS
 
     @property
     def spare(self) -> Session | None:

@@ -88,6 +88,7 @@ class Admin:
         )
         self._metrics.set_shadow(now.shadow)
         self._metrics.set_drift(now.drift)
+        self._metrics.set_breakers(now.breakers)
         self._metrics.set_workload(self._gateway.workload())
         self._metrics.set_audit(self._audit.figures() if self._audit else None)
         # Rendering takes about 0.1 ms for each histogram child: in a thread, so that no answer waits for all of them.

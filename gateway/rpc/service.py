@@ -12,6 +12,7 @@ from gateway.knowledge.changes import Change, Receipt, Switched
 from gateway.knowledge.store import Store
 from gateway.types import (
     Answer,
+    BreakerFigures,
     CertificateStatus,
     Degradation,
     Doubter,
@@ -78,6 +79,10 @@ class Description:
     """What a candidate beside it has come to; None where there is none."""
     drift: DriftFigures | None = None
     """What has come of comparing questions with the bundle's reference; None where they are not compared."""
+    breakers: tuple[BreakerFigures, ...] = ()
+    """Of each tier."""
+    stuck_seconds: float = 0.0
+    """For how long the model's pass that runs now has been running."""
     can_answer: bool = True
     """Not where the device is lost without a fallback: another replica has to answer."""
 

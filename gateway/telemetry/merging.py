@@ -60,6 +60,7 @@ GAUGES: Mapping[str, Rule] = {
     # What every replica has seen: a reader that waits for a change may then ask any of them.
     "gateway_knowledge_version": Rule.MIN,
     "gateway_degraded": Rule.SUM,
+    "gateway_breaker_state": Rule.SUM,
     # Each worker watches its own questions; the one that has seen most speaks for all.
     "gateway_drift_watched": Rule.MIN,
     "gateway_drift_evidence": Rule.MAX,

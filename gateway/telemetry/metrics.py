@@ -13,12 +13,14 @@ from prometheus_client.exposition import choose_encoder
 
 from gateway import failpoints
 from gateway.telemetry.access import AccessMetrics
+from gateway.telemetry.breakers import BreakerMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.telemetry.histogram import Histogram
 from gateway.types import (
     Agreement,
     Answer,
     AuditFigures,
+    BreakerFigures,
     CertificateStatus,
     Criticality,
     Degradation,
@@ -149,6 +151,7 @@ class Metrics:
         self._knowledge()
         self._audit()
         self._drift = DriftMetrics(self.registry)
+        self._breakers = BreakerMetrics(self.registry)
         self.access = AccessMetrics(self.registry)
 
     def _rpc(self) -> None:
@@ -451,6 +454,10 @@ class Metrics:
     def observe_verdict(self, is_wrong: bool) -> None:
         """Count what somebody says of an answer."""
         self._verdicts[is_wrong].inc()
+
+    def set_breakers(self, now: Iterable[BreakerFigures]) -> None:
+        """How the circuit breakers of the tiers are."""
+        self._breakers.set(now)
 
     def set_drift(self, now: DriftFigures | None) -> None:
         """What has come of comparing questions with the bundle's reference; None where they are not."""
