@@ -140,6 +140,36 @@ def test_what_is_wrong_is_said(
     assert words in result.output
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [(b'"document":', b'"dokument":'), (b'"route":"model"', b'"route":"nonsense"'), (b'"us":', b'"us":"x","u":')],
+)
+def test_an_answer_that_somebody_has_changed_hides_no_other(folder: Path, before: bytes, after: bytes) -> None:
+    path = next(path for path in folder.glob("0/*.jsonl") if ".texts" not in path.name)
+    lines = path.read_bytes().splitlines(keepends=True)
+    number = next(at for at, line in enumerate(lines) if b'"r-1"' in line)
+    lines[number] = lines[number].replace(before, after)
+    path.write_bytes(b"".join(lines))
+    assert asked(folder) == ["r-2", "r-3"]
+    assert run("query", "--folder", str(folder)).exit_code == 0
+
+    def written(_: float) -> None:
+        path.write_bytes(b"".join(lines))
+
+    followed = reading.followed(folder, Wanted(kind="answer"), wait=written)
+    path.write_bytes(b"")
+    assert [next(followed)["request_id"] for _ in range(2)] == ["r-2", "r-3"]
+    assert run("verify", "--folder", str(folder)).exit_code == 1
+
+
+def test_what_is_removed_while_it_is_read_is_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = segments.segments(folder / "0")
+    monkeypatch.setattr(segments, "segments", lambda _: known)
+    for segment in known:
+        segment.remove()
+    assert list(reading.records(folder, Wanted(), has_text=True)) == []
+
+
 @pytest.mark.parametrize("damaged", [b"{", b"[]", b'{"id": 1}', b"\xff"])
 def test_a_text_that_is_damaged_hides_no_other_and_goes_with_any_tenant(folder: Path, damaged: bytes) -> None:
     path = next(folder.glob("0/*.texts.jsonl"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import json
 import time
@@ -12,9 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from gateway.audit import segments as files
+from gateway.audit.records import Kind
 from gateway.audit.segments import Segment
+from gateway.types import Policy, Route
 
 Record = dict[str, Any]
+_TEXTS = ("id", "tenant", "collection", "text_hash", "policy", "route", "reason", "label", "document", "bundle")
+_NUMBERS = ("confidence", "us", "propensity")
+_OF_AN_ANSWER: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(_TEXTS, str),
+    **dict.fromkeys(_NUMBERS, (int, float)),
+    **dict.fromkeys(("groups", "citations"), list),
+    "drawn": bool,
+}
+"""What is read of it by name."""
+_ROUTES, _POLICIES = frozenset(Route), frozenset(Policy)
 POLL = 0.5
 
 
@@ -85,13 +98,14 @@ def _after(chain: Path, first: int, offset: int) -> Iterator[tuple[Record, tuple
         if segment.first < first:
             continue
         at = offset if segment.first == first else 0
-        with segment.path.open("rb") as file:
+        with contextlib.suppress(FileNotFoundError), segment.path.open("rb") as file:
             file.seek(at)
             for line in file:
                 if not line.endswith(b"\n"):
                     break
                 at += len(line)
-                yield json.loads(line), (segment.first, at)
+                if record := _record(line):
+                    yield record, (segment.first, at)
 
 
 def _of_chain(chain: Path, wanted: Wanted, has_text: bool) -> Iterator[Record]:
@@ -108,12 +122,11 @@ def _of_chain(chain: Path, wanted: Wanted, has_text: bool) -> Iterator[Record]:
 
 def texts_of(segment: Segment) -> dict[str, str]:
     """Texts of the segment's questions by the answers' ids: those that were kept, and not forgotten."""
-    if not segment.texts.exists():
-        return {}
-    found = {}
-    for line, is_whole in files.lines(segment.texts):
-        if is_whole and (text := parsed_text(line)):
-            found[text["id"]] = text["text"]
+    found: dict[str, str] = {}
+    with contextlib.suppress(FileNotFoundError):
+        for line, is_whole in files.lines(segment.texts):
+            if is_whole and (text := parsed_text(line)):
+                found[text["id"]] = text["text"]
     return found
 
 
@@ -134,14 +147,31 @@ def _began(segment: Segment) -> str:
 
 
 def _parsed(segment: Segment) -> Iterator[Record]:
-    """Its whole records. What is no record, `verify` names."""
-    for line, is_whole in files.lines(segment.path):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if is_whole and isinstance(record, dict):
-            yield record
+    """Its whole records: none where it was removed for its age or size meanwhile."""
+    with contextlib.suppress(FileNotFoundError):
+        for line, is_whole in files.lines(segment.path):
+            if is_whole and (record := _record(line)):
+                yield record
+
+
+def _record(line: bytes) -> Record:
+    """Empty where it is none, which `verify` names."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) and _is_sound(found) else {}
+
+
+def _is_sound(record: Record) -> bool:
+    """Whether whoever reads an answer finds in it what is written of one: somebody may have put anything there."""
+    if not isinstance(record.get("time"), str):
+        return False
+    if record.get("kind") != Kind.ANSWER:
+        return True
+    return all(isinstance(record.get(name), kind) for name, kind in _OF_AN_ANSWER.items()) and (
+        record["route"] in _ROUTES and record["policy"] in _POLICIES
+    )
 
 
 def _matching(found: Iterable[Record], wanted: Wanted) -> Iterator[Record]:
