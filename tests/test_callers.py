@@ -6,11 +6,12 @@ import asyncio
 import datetime
 import json
 import logging
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, cast
 
 import aiohttp
+import grpc
 import grpc.aio
 import pytest
 import trustme
@@ -23,13 +24,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from gateway.access import watched
+from gateway.access.grants import Scope
 from gateway.cli.main import cli
 from gateway.client import AsyncClient, CallFailed, Client, Editor, Tls
 from gateway.config import AccessSection, Config, TlsSection
+from gateway.errors import Unauthenticated
+from gateway.rpc.admission import Admission, Caller, Terms
+from gateway.rpc.feeds import FeedMethod, feed_handler
+from gateway.rpc.handler import Door, Limits
 from gateway.rpc.permissions import NEEDS, PUBLIC, need
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
-from gateway.types import Criticality, Principal
+from gateway.types import Criticality, Denial, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from tests.fakes import FakeGateway
@@ -226,6 +232,44 @@ async def test_a_stream_of_a_revoked_key_gets_no_more_answers(
     assert response.error.code == grpc.StatusCode.UNAUTHENTICATED.value[0]
     assert denied(metrics, "unknown") >= 1
     call.cancel()
+
+
+async def test_a_feed_to_a_revoked_key_ends(metrics: Metrics) -> None:
+    """Watch tells for as long as both sides go on; what comes after the end of the key is not told."""
+    told: list[int] = []
+
+    def recheck() -> None:
+        if told:
+            raise Unauthenticated(Denial.UNKNOWN)
+
+    class Callers:
+        def of(self, scope: Scope, context: object) -> Caller:
+            assert scope is Scope.READ
+            return Caller(Principal(), recheck=recheck)
+
+    class Context:
+        code: grpc.StatusCode | None = None
+
+        async def send_initial_metadata(self, _: object) -> None:
+            pass
+
+        async def write(self, message: pb.WatchResponse) -> None:
+            told.append(message.version)
+
+        async def abort(self, code: grpc.StatusCode, *_: object) -> None:
+            self.code = code
+
+    async def changes(request: pb.WatchRequest, caller: Caller) -> AsyncGenerator[pb.WatchResponse, None]:
+        for version in (1, 2, 3):
+            yield pb.WatchResponse(version=version)
+
+    admission = Admission(Terms(permits=1), FakeGateway().forecast)
+    door = Door(metrics, cast("Any", Callers()), admission, Limits(0.2, 10.0))
+    method = FeedMethod("gateway.v1.Knowledge", "Watch", pb.WatchRequest, changes)
+    context = Context()
+    await cast("Any", feed_handler(method, door)).unary_stream(pb.WatchRequest(), context)
+    assert told == [1]
+    assert context.code is grpc.StatusCode.UNAUTHENTICATED
 
 
 # Nothing of a key gets out.

@@ -263,6 +263,7 @@ def test_settings_that_are_half_of_tls(given: dict[str, str]) -> None:
         ("127.0.0.1", {}, False),
         ("::1", {}, False),
         ("localhost", {}, False),
+        ("::ffff:127.0.0.1", {}, False),
         ("0.0.0.0", {}, True),
         ("::", {}, True),
         ("gateway.example", {}, True),

@@ -32,7 +32,7 @@ OPTIONS = (
         "--target", default="127.0.0.1:50051", show_default=True, envvar="GATEWAY_TARGET", metavar="HOST:PORT"
     ),
     click.option("--tls", "wants_tls", is_flag=True, help="Speak TLS; the options about certificates say so, too."),
-    click.option("--ca", type=FILE, envvar="GATEWAY_CA", help="Who signs the server's certificate.  [the system's]"),
+    click.option("--ca", type=FILE, envvar="GATEWAY_CA", help="Who signs the server's certificate.  [gRPC's list]"),
     click.option("--client-certificate", type=FILE, envvar="GATEWAY_CLIENT_CERTIFICATE", help="To show the server."),
     click.option("--client-key", type=FILE, envvar="GATEWAY_CLIENT_KEY", help="The private key of that."),
     click.option("--server-name", default="", help="What the server's certificate is for.  [the target's name]"),

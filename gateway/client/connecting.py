@@ -13,9 +13,9 @@ from gateway.client.calls import OPTIONS
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files in PEM. `root`: who has signed the server's certificate; None: whoever the system trusts. `certificate` and
-    `key`: the client's own, where the server wants one. `server_name`: what the certificate is for, where that is not
-    what the target says."""
+    """Files in PEM. `root`: who has signed the server's certificate; None: whoever gRPC trusts, by a list of its own.
+    `certificate` and `key`: the client's, where the server wants one. `server_name`: what the server's certificate is
+    for, where that is not what the target says."""
 
     root: Path | None = None
     certificate: Path | None = None

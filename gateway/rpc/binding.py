@@ -28,11 +28,13 @@ def in_url(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody but this machine reaches `host`."""
+    """Whether nobody but this machine reaches `host`, or comes from it."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return host == "localhost"
+    # An IPv4 caller of a socket that takes both.
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def check_exposure(config: Config) -> None:
