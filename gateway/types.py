@@ -455,8 +455,9 @@ class BackfillFigures:
 @dataclass(frozen=True, slots=True)
 class StoredFigures:
     """What all stored collections hold together, `unkept` of the segments with a graph that could not be written to
-    disk. `version`: of the last change that questions see. `encoder`: what they are searched by, which is what the
-    store was last switched to if `is_encoder_current`, or it never was."""
+    disk. `version`: of the last change that questions see, `written` in seconds since 1970; 0 where there is none.
+    `encoder`: what they are searched by, which is what the store was last switched to if `is_encoder_current`, or it
+    never was."""
 
     collections: int = 0
     documents: int = 0
@@ -467,6 +468,7 @@ class StoredFigures:
     is_encoder_current: bool = True
     backfill: BackfillFigures = BackfillFigures()
     unkept: int = 0
+    written: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class Answers(socketserver.StreamRequestHandler):
             return 200, f"# TYPE seen counter\nseen_total {COUNTED}\n# EOF\n"
         if path == "/reading":
             counts, levels = {"decision/model/confident": COUNTED}, {"in_flight": 1, "max_in_flight": 4}
-            return 200, json.dumps({"at": 0.0, "counts": counts, "levels": levels, "versions": {"help": 3}})
+            return 200, json.dumps({"at": 0.0, "counts": counts, "levels": levels})
         if path == "/status":
             return 200, json.dumps(description() | {"ready": self.is_ready, "in_flight": 1, "max_in_flight": 4})
         return (200 if self.is_ready or path == "/livez" else 503), ""

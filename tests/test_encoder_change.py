@@ -367,8 +367,10 @@ async def test_its_progress_is_seen_while_another_bundle_answers(
     assert "  8 of 20 documents  " in shown
     gate.opened.set()
     await swap
+    last = gateway.store.last()
+    [change] = gateway.store.changes(last - 1)
     assert gateway.describe().stored == StoredFigures(
-        1, 20, 40, 1, gateway.store.last(), f"{sha(gateway)} {PASSAGES_VERSION}"
+        1, 20, 40, 1, last, f"{sha(gateway)} {PASSAGES_VERSION}", written=change.at
     )
     said = [one for one in caplog.messages if one.startswith("tiny/2: ")]
     assert said[0] == "tiny/2: 20 stored documents are to be embedded by its encoder"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -308,6 +309,17 @@ async def test_long_documents_are_divided_in_a_thread(desk: Desk, monkeypatch: p
     await desk.write(Create(), Put(document("a", "card")))
     await desk.write(Put(document("b", "card fee " * 9)))
     assert (threads, sorted(desk.found())) == ([True, False], ["a", "b"])
+
+
+async def test_when_the_last_change_was_written_is_known_after_a_start_too(desk: Desk, tmp_path: Path) -> None:
+    assert desk.base.figures().written == 0.0
+    for change in (Create(), Put(document("a", "card"))):
+        before = time.time()
+        await desk.write(change)
+        assert before <= desk.base.figures().written <= time.time()
+    later = Desk(tmp_path)
+    assert later.base.figures().written == desk.base.figures().written
+    later.store.close()
 
 
 async def test_where_the_disk_is_lost_what_was_seen_is_served(

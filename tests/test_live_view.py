@@ -63,12 +63,9 @@ def test_readings_of_several_processes_make_one_that_never_falls() -> None:
     assert answers(added(there="bc")) == 8
 
 
-def test_levels_add_up_and_versions_are_what_all_have_seen() -> None:
-    some = Reading(0.0, {}, Levels(1, 4, 2, 0.5, 0.25), {"help": 3, "new": 1})
-    more = Reading(0.0, {}, Levels(2, 4, 1, 0.25, 0.75), {"help": 2})
-    assert Together().add(9.0, {"a": some, "b": more}, "ab") == Reading(
-        9.0, {}, Levels(3, 8, 3, 0.75, 0.75), {"help": 2, "new": 1}
-    )
+def test_levels_add_up_and_the_highest_shed_level_counts() -> None:
+    some, more = Reading(0.0, {}, Levels(1, 4, 2, 0.5, 0.25)), Reading(0.0, {}, Levels(2, 4, 1, 0.25, 0.75))
+    assert Together().add(9.0, {"a": some, "b": more}, "ab") == Reading(9.0, {}, Levels(3, 8, 3, 0.75, 0.75))
 
 
 def test_a_quantile_is_taken_by_a_line_through_its_bucket() -> None:
@@ -121,9 +118,9 @@ def test_a_view_tells_routes_reasons_stages_and_confidences() -> None:
     assert point(counted, 1.0)["latency"]["p50"] == 0.0025
 
 
-def reading(at: float, answers: int, version: int = 1, in_flight: int = 0) -> Reading:
+def reading(at: float, answers: int, in_flight: int = 0) -> Reading:
     counted: Counts = {"decision/model/confident": answers}
-    return Reading(at, counted, Levels(in_flight=in_flight), {"help": version})
+    return Reading(at, counted, Levels(in_flight=in_flight))
 
 
 def test_a_history_gives_what_came_after_a_point() -> None:
@@ -145,15 +142,6 @@ def test_a_history_is_bounded() -> None:
     assert len(history.points()) == KEPT
     counted, seconds = history.span(2 * KEPT)
     assert (counted["decision/model/confident"], seconds) == (KEPT, KEPT)
-
-
-def test_a_history_tells_when_a_collection_changed() -> None:
-    history = History()
-    for at, version in enumerate([4, 4, 5, 5]):
-        history.add(reading(float(at), 0, version))
-    assert history.changed == {"help": 2.0}
-    history.add(Reading(4.0, {}, Levels(), {"help": 5, "new": 1}))
-    assert history.changed == {"help": 2.0}  # it was there before, for all that is known
 
 
 @pytest.mark.parametrize("route", list(Route))

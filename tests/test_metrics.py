@@ -41,6 +41,7 @@ NAMES = {
     "gateway_knowledge_stored_passages": "gauge",
     "gateway_knowledge_stored_segments": "gauge",
     "gateway_knowledge_unkept_segments": "gauge",
+    "gateway_knowledge_last_write_timestamp_seconds": "gauge",
     "gateway_knowledge_log_version": "gauge",
     "gateway_knowledge_encoder_current": "gauge",
     "gateway_knowledge_backfill_documents": "gauge",
@@ -180,12 +181,15 @@ def test_only_the_bundle_in_use_is_shown() -> None:
 def test_collections_are_shown() -> None:
     metrics = Metrics()
     metrics.set_knowledge(
-        [CollectionFigures("banking", 3, 9, 7)], StoredFigures(2, 4, 8, 3, 11, unkept=1), ProbeFigures(10, 9)
+        [CollectionFigures("banking", 3, 9, 7)],
+        StoredFigures(2, 4, 8, 3, 11, unkept=1, written=1.7e9),
+        ProbeFigures(10, 9),
     )
     get = metrics.registry.get_sample_value
     assert get("gateway_knowledge_documents", {"collection": "banking"}) == 3
     assert (get("gateway_knowledge_stored_segments"), get("gateway_knowledge_log_version")) == (3, 11)
     assert get("gateway_knowledge_unkept_segments") == 1
+    assert get("gateway_knowledge_last_write_timestamp_seconds") == 1.7e9
     assert (get("gateway_knowledge_probe_wanted_total"), get("gateway_knowledge_probe_found_total")) == (10, 9)
     metrics.set_knowledge([], None, ProbeFigures(20, 18))
     metrics.set_knowledge([], None, ProbeFigures(5, 5))  # another bundle counts anew

@@ -185,18 +185,17 @@ def _trust(now: Now) -> RenderableType:
 
 
 def _knowledge(now: Now) -> RenderableType:
-    status, changed = now["status"], now["changed"]
-    rows = [(one["name"], one) for one in status.get("collections") or []]
+    status = now["status"]
+    rows = [(one["name"], one, status["loaded"]) for one in status.get("collections") or []]
     if stored := status.get("stored"):
-        rows.append(("", stored))
+        rows.append((f"{stored['collections']} stored", stored, stored["written"]))
     if not rows:
         return Text("no collection is served", "dim")
     table = _table("left", "right", "right", "right")
-    table.add_row(*(Text(name, "dim") for name in ("", "documents", "version", "changed")))
-    for name, one in rows:
-        when = _ago(changed[name]) if name in changed else NONE
-        shown = Text(name or f"{one['collections']} stored")
-        table.add_row(shown, f"{one['documents']:,}", str(one["version"]), when)
+    table.add_row(*(Text(name, "dim") for name in ("", "documents", "version", "as of")))
+    for name, one, written in rows:
+        when = _ago(now["time"] - written) if written else "never"
+        table.add_row(Text(name), f"{one['documents']:,}", str(one["version"]), when)
     return table
 
 

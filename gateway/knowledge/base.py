@@ -66,6 +66,7 @@ class KnowledgeBase:
         self._encoder = encoder
         self._language = language
         self._applied = 0
+        self._written = 0.0
         self._switched: Switched | None = None
         self._stamp = 0
         self._is_lost = False
@@ -111,6 +112,7 @@ class KnowledgeBase:
             encoder=self.encoder,
             is_encoder_current=self._switched is None or self._switched.encoder == self.encoder,
             backfill=self._progress.figures,
+            written=self._written,
         )
 
     @property
@@ -132,6 +134,7 @@ class KnowledgeBase:
         with self._store.moment() as rows:
             there = current(rows, go_on)
         self._applied, self._switched = there.version, there.switched
+        self._written = max((one.at for one in self._store.changes(there.version - 1, most=1)), default=0.0)
         with self._store.apart() as rows:
             for place in [*there.documents]:
                 go_on()
@@ -253,6 +256,7 @@ class KnowledgeBase:
                 if any(one.op == "encoder" for one in changes):
                     self._switched = self._store.switched()
                 self._apply(turns, changes[-1].seq, known)
+                self._written = changes[-1].at
             await self._embed_foreign()
             self._stamp = stamp
 

@@ -21,9 +21,6 @@ from gateway.telemetry.live.counts import read
 from gateway.telemetry.live.history import Levels, Reading
 from gateway.telemetry.metrics import CollectionFigures, Metrics
 
-STORED = ""
-"""Among the versions of collections, that of all stored ones together."""
-
 
 class Admin:
     """`is_ready` is asked at every probe. `is_worker`: who asks for another bundle asks several of these at once."""
@@ -134,10 +131,6 @@ class Admin:
         """What is counted, and what stands at some value, for `page.live`."""
         work = self._gateway.workload()
         self._metrics.set_workload(work)
-        now = self._gateway.describe()
-        versions = {one.name: one.version for one in now.collections}
-        if now.stored is not None:
-            versions[STORED] = now.stored.version
         levels = Levels(
             in_flight=self._admission.in_flight,
             max_in_flight=self._admission.limit,
@@ -145,4 +138,4 @@ class Admin:
             queued_seconds=round(work.queued_seconds, 4),
             shed_level=self._admission.level(),
         )
-        return Reading(at, await read(self._metrics.registry), levels, versions)
+        return Reading(at, await read(self._metrics.registry), levels)

@@ -54,6 +54,7 @@ GAUGES: Mapping[str, Rule] = {
     "gateway_knowledge_stored_segments": Rule.MAX,
     "gateway_knowledge_unkept_segments": Rule.MAX,
     "gateway_knowledge_log_version": Rule.MIN,
+    "gateway_knowledge_last_write_timestamp_seconds": Rule.MIN,
     "gateway_knowledge_encoder_current": Rule.MIN,
     "gateway_knowledge_backfill_documents": Rule.MAX,
     "gateway_knowledge_backfill_done": Rule.MAX,

@@ -271,6 +271,7 @@ class Metrics:
                 ("stored_segments", "Segments that all stored collections consist of."),
                 ("unkept_segments", "Those of them whose graph could not be written to disk: a start builds it anew."),
                 ("log_version", "Number of the last change of the log that questions see."),
+                ("last_write_timestamp_seconds", "When that was written; 0: never."),
                 (
                     "encoder_current",
                     "0 where the log has switched stored collections to another encoder.",
@@ -436,6 +437,7 @@ class Metrics:
             ("stored_segments", now.segments),
             ("unkept_segments", now.unkept),
             ("log_version", now.version),
+            ("last_write_timestamp_seconds", now.written),
             ("encoder_current", now.is_encoder_current),
             ("backfill_documents", now.backfill.total),
             ("backfill_done", now.backfill.done),

@@ -52,9 +52,9 @@ class Live:
             await asyncio.sleep(UNWATCHED)
 
     async def live(self, request: web.Request) -> web.Response:
-        """{"serial", "at", "status", "levels", "changed", "view", "points"}, of the last `span` seconds and the points
-        after number `after`. `at` and all other times are seconds of one clock; another `serial` is another server,
-        whose numbers begin anew."""
+        """{"serial", "at", "time", "status", "view", "points"}, of the last `span` seconds and the points after number
+        `after`. Each point is `at` some second of the same clock as the whole; `time` is since 1970, as are times of
+        the status. Another `serial` is another server, whose numbers begin anew."""
         check_reading(request)
         after, span = _number(request, "after", 0, 10**9), _number(request, "span", SPAN, KEPT)
         now = await self._look(SOONEST)
@@ -63,7 +63,7 @@ class Live:
             "serial": self._serial,
             "at": round(now.at, 3),
             "status": await self._describe(),
-            "changed": {name: round(now.at - at, 3) for name, at in self._history.changed.items()},
+            "time": time.time(),
             "view": view(counted, seconds),
             "points": self._history.points(int(after)),
         }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from gateway.telemetry.live.counts import Counts, increase
@@ -28,12 +28,11 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a server says `at` some second of a clock that never jumps. `versions`: of each collection's last change."""
+    """What a server says `at` some second of a clock that never jumps."""
 
     at: float
     counts: Counts
     levels: Levels
-    versions: Mapping[str, int] = field(default_factory=dict)
 
 
 class History:
@@ -43,8 +42,6 @@ class History:
         self._readings: deque[Reading] = deque()
         self._points: deque[dict[str, Any]] = deque()
         self._number = 0
-        self.changed: dict[str, float] = {}
-        """By collection, when another version than before was first seen."""
 
     @property
     def last(self) -> Reading | None:
@@ -55,9 +52,6 @@ class History:
             self._number += 1
             counted = point(increase(before.counts, now.counts), now.at - before.at)
             self._points.append({"number": self._number, "at": round(now.at, 3), **counted, **asdict(now.levels)})
-            for name, version in now.versions.items():
-                if version != before.versions.get(name, version):
-                    self.changed[name] = now.at
         self._readings.append(now)
         # One reading from before the span stays, as the span begins at it.
         while len(self._readings) > 1 and self._readings[1].at <= now.at - KEPT:

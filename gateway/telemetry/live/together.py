@@ -23,7 +23,7 @@ class Together:
             for key, count in increase(self._before.get(source, {}), now.counts).items():
                 self._sum[key] = self._sum.get(key, 0) + count
             self._before[source] = now.counts
-        return Reading(at, dict(self._sum), _levels([now.levels for now in said.values()]), _versions(said.values()))
+        return Reading(at, dict(self._sum), _levels([now.levels for now in said.values()]))
 
 
 def _levels(each: Collection[Levels]) -> Levels:
@@ -35,12 +35,3 @@ def _levels(each: Collection[Levels]) -> Levels:
         queued_seconds=sum(one.queued_seconds for one in each),
         shed_level=max((one.shed_level for one in each), default=0.0),
     )
-
-
-def _versions(each: Collection[Reading]) -> dict[str, int]:
-    """What all of them have seen, as in the metrics."""
-    found: dict[str, int] = {}
-    for one in each:
-        for name, version in one.versions.items():
-            found[name] = min(version, found.get(name, version))
-    return found

@@ -9,7 +9,6 @@ const CERTIFICATES = {
   insufficient: ["warn", "– No certificate"],
 };
 const ORDERS = 6;
-const STORED = "";
 
 export function trust(now) {
   const { status } = now;
@@ -46,14 +45,14 @@ function drift(found) {
 }
 
 export function knowledge(now) {
-  const { status, changed } = now;
-  const rows = (status.collections ?? []).map((one) => row(one.name, one, changed[one.name]));
+  const { status, time } = now;
+  const rows = (status.collections ?? []).map((one) => row(one.name, one, time - status.loaded));
   if (status.stored) {
     const name = `${count(status.stored.collections)} stored`;
-    rows.push(row(name, status.stored, changed[STORED]));
+    rows.push(row(name, status.stored, status.stored.written ? time - status.stored.written : null));
   }
   if (!rows.length) return [quiet("No collection is served.")];
-  const shown = table("Collections", ["collection", "documents", "version", "changed"], rows, [1, 2, 3]);
+  const shown = table("Collections", ["collection", "documents", "version", "as of"], rows, [1, 2, 3]);
   const more = [];
   const { probe, stored } = status;
   if (probe?.wanted) more.push(["Recall", `${share(probe.found, probe.wanted)} of what scans found`]);
@@ -68,7 +67,7 @@ export function knowledge(now) {
 }
 
 function row(name, one, ago) {
-  return [name, count(one.documents), String(one.version), ago === undefined ? "not since start" : `${span(ago)} ago`];
+  return [name, count(one.documents), String(one.version), ago === null ? "never" : `${span(ago)} ago`];
 }
 
 export function workers(now) {
