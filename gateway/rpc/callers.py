@@ -24,6 +24,9 @@ QUIET = 1.0
 """Seconds between two lines of the log about calls that are not let in: who has no key must not fill it."""
 NAMES = "x509_subject_alternative_name"
 
+ANYONE = Principal()
+"""Who asks where the metadata does not say."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -80,7 +83,7 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
     it. Raises InvalidQuestion for what is malformed or repeated."""
     claims = claims_of(metadata)
     tenant, groups = tenant_of(claims), groups_of(claims)
-    principal = Principal("default" if tenant is None else tenant, frozenset() if groups is None else groups)
+    principal = Principal(tenant or ANYONE.tenant, groups or ANYONE.groups) if tenant or groups else ANYONE
     return Caller(principal, criticality_of(claims), timeout_of(claims))
 
 

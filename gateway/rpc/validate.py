@@ -22,6 +22,7 @@ MAX_NAME = 63
 RETRIED = "grpc-previous-rpc-attempts"
 """gRPC's own: a call that is tried again was made some time ago, and has not waited for all of it."""
 RANKERS: Mapping[int, Ranker] = {pb.RANKER_UNSPECIFIED: Ranker.HYBRID, **RANKER_FROM_PROTO}
+CRITICALITIES = {one.value: one for one in Criticality}
 AUTHORIZATION = "authorization"
 CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED, AUTHORIZATION})
 
@@ -79,12 +80,11 @@ def criticality_of(claims: Mapping[str, str]) -> Criticality:
     name = claims.get("x-criticality")
     if name is None:
         return Criticality.CRITICAL
-    try:
-        return Criticality(name)
-    except ValueError:
-        # As with a collection's name: it goes back only if it could be one.
-        shown = f"has no value {name!r}" if NAME.fullmatch(name) else "has no such value"
-        raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}") from None
+    if (found := CRITICALITIES.get(name)) is not None:
+        return found
+    # As with a collection's name: it goes back only if it could be one.
+    shown = f"has no value {name!r}" if NAME.fullmatch(name) else "has no such value"
+    raise InvalidQuestion("x-criticality", f"{shown}; there are {', '.join(Criticality)}")
 
 
 def timeout_of(claims: Mapping[str, str]) -> float | None:

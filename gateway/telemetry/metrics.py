@@ -105,7 +105,6 @@ class Code(enum.StrEnum):
 
 NO_ROUTE = "none"
 VERDICTS = {False: "correct", True: "incorrect"}
-_STAGES = frozenset(stage.value for stage in Stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +170,7 @@ class Metrics:
         self._failed = duration.labels(NO_ROUTE, Outcome.ERROR.value)
         stage = self._histogram("gateway_stage_duration_seconds", "Time of a stage.", STAGE_LATENCY, ("stage",))
         self._stage = {name.value: stage.labels(name.value) for name in Stage}
+        self._other_stage = self._stage[Stage.OTHER.value]
         decisions = self._counter("gateway_route_decisions_total", "Answers by route and reason.", ("route", "reason"))
         self._decisions = {
             (route, reason): decisions.labels(route.value, reason.value) for route in Route for reason in Reason
@@ -345,7 +345,7 @@ class Metrics:
     def observe_stages(self, timings: Mapping[str, float]) -> None:
         """Count what a question's stages took, in seconds."""
         for stage, duration in timings.items():
-            self._stage[stage if stage in _STAGES else Stage.OTHER.value].observe(duration)
+            self._stage.get(stage, self._other_stage).observe(duration)
 
     def observe_shadow(self, agreement: Agreement, seconds: float) -> None:
         """Count one question that a candidate was asked too."""
