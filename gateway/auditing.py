@@ -54,9 +54,9 @@ async def watch(audit: AuditLog, gateway: Doubtable, on_rates: OnRates, tightens
         try:
             await look(audit, gateway, on_rates, tightens)
             is_failing = False
-        except StoreFailed as error:
+        except Exception as error:  # nobody awaits this task: without it no verdict would ever tighten anything
             if not is_failing:
-                log.error("error rates cannot be estimated now: %s", error)
+                log.error("error rates cannot be estimated now: %r", error, exc_info=not isinstance(error, StoreFailed))
             is_failing = True
         await asyncio.sleep(period)
 

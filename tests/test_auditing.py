@@ -119,8 +119,9 @@ async def test_what_was_judged_before_a_restart_counts_on(tmp_path: Path) -> Non
     await asyncio.to_thread(again.close)
 
 
-async def test_watching_survives_a_file_that_cannot_be_read(
-    log: AuditLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("error", [StoreFull("the disk is full"), ZeroDivisionError("of ours")], ids=repr)
+async def test_watching_survives_a_file_that_cannot_be_read_and_its_own_faults(
+    log: AuditLog, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     calls = 0
 
@@ -128,7 +129,7 @@ async def test_watching_survives_a_file_that_cannot_be_read(
         nonlocal calls
         calls += 1
         if calls < 4:
-            raise StoreFull("the disk is full")
+            raise error
         return []
 
     monkeypatch.setattr(Cases, "tallies", tallies)
