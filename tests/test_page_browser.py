@@ -278,6 +278,17 @@ CONTRAST = """(() => {
 """Texts that are hard to read: below 4.5 to 1, which WCAG 2.2 AA asks for."""
 
 
+async def test_what_is_selected_stays_selected(page: Page, ports: Ports, metrics: Metrics) -> None:
+    metrics.observe(ANSWER, 0.003)
+    await page.open(address(ports))
+    await page.until("document.querySelector('#trust .verdict') !== null")
+    await page.value("getSelection().selectAllChildren(document.querySelector('#trust .verdict'))")
+    for _ in range(3):
+        metrics.observe(ABSTENTION, 0.004)
+    await page.until("document.querySelector('#funnel').innerText.includes('3 abstained')")
+    assert await page.value("getSelection().toString()") == "✓ Certificate valid"
+
+
 async def test_nothing_moves_for_who_wants_no_motion(page: Page, ports: Ports, metrics: Metrics) -> None:
     metrics.observe(ANSWER, 0.003)
     await page.open(address(ports))

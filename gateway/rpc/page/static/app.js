@@ -8,7 +8,9 @@ import { confidence, figures, funnel, latency, routes, troubles } from "./panels
 import { SHOWN } from "./series.js";
 import { knowledge, trust, workers } from "./standing.js";
 import { tabs } from "./tabs.js";
+import { update } from "./update.js";
 
+const NAME = "cascade-gateway";
 const PERIOD = 1000;
 const PATIENCE = 5000;
 const PANELS = { figures, routes, funnel, latency, confidence, trust, knowledge, troubles, workers };
@@ -47,7 +49,7 @@ async function look() {
 }
 
 function show(now) {
-  for (const [id, panel] of Object.entries(PANELS)) byId(id).replaceChildren(...panel(now));
+  for (const [id, panel] of Object.entries(PANELS)) update(byId(id), panel(now));
   byId("p-workers").hidden = !now.status.workers;
   const { status } = now;
   byId("bundle").textContent = status.bundle ? `${status.bundle} · ${status.precision} on ${provider(status)}` : "";
@@ -76,6 +78,7 @@ function state(tone, words) {
   const element = byId("state");
   element.dataset.state = tone;
   if (element.textContent !== words) element.textContent = words;
+  document.title = tone === "good" ? NAME : `${words} · ${NAME}`;
 }
 
 async function run() {

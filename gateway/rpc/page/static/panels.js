@@ -3,7 +3,7 @@
 import { dots, histogram, ribbon, spark } from "./charts.js";
 import { make, quiet, table, track } from "./dom.js";
 import { count, ms, plain, quantile, rate, share, span } from "./format.js";
-import { BIN, ROUTES, SHOWN, answers, binned, values } from "./series.js";
+import { BIN, ROUTES, SHOWN, answers, binned, lately, values } from "./series.js";
 
 const SLOWEST = 2.5;
 const REASONS = 6;
@@ -25,7 +25,7 @@ export function figures(now) {
   const per = (bin) => answers(bin.routes) / bin.seconds;
   const last = points.at(-1);
   const tiles = [
-    ["Questions", `${rate(last ? per(last) : 0)}`, "per second", values(bins, per)],
+    ["Questions", rate(lately(points, at)), "per second", values(bins, per)],
     ["Latency p50", quantile(view.latency.p50, 0.0005, SLOWEST), "", values(bins, (bin) => bin.p50)],
     ["Latency p99", quantile(view.latency.p99, 0.0005, SLOWEST), "", values(bins, (bin) => bin.p99)],
     [

@@ -21,6 +21,13 @@ export function answers(routes) {
   return ROUTES.reduce((sum, route) => sum + (routes[route] ?? 0), 0);
 }
 
+/** Answers of each second, in the last few. */
+export function lately(points, now) {
+  const last = points.filter((point) => point.at > now - BIN);
+  const seconds = last.reduce((sum, point) => sum + point.seconds, 0);
+  return seconds ? last.reduce((sum, point) => sum + answers(point.routes), 0) / seconds : 0;
+}
+
 /** A value of each bin, by `of`; null stays null. */
 export function values(bins, of) {
   return bins.map((bin) => (bin === null ? null : of(bin)));
