@@ -67,6 +67,20 @@ def test_a_bundle_is_fitted_and_certified_anew_on_its_graphs(made: Path) -> None
     assert sorted(one.name for one in made.parent.iterdir()) == ["1", "recipe.toml", "train.csv"]
 
 
+def test_a_bundle_has_its_own_recipe(copied: Path) -> None:
+    now = tiny.manifest(copied)
+    for command in ("recalibrate", "reference"):
+        (copied.parent / "recipe.toml").unlink(missing_ok=True)
+        result = CliRunner().invoke(cli, ["forge", command, str(copied)])
+        assert result.exit_code == 0, result.output
+        assert tiny.manifest(copied).recipe == now.recipe
+    more = CliRunner().invoke(cli, ["forge", "reference", str(copied), "--name", "mine"])
+    assert (more.exit_code, "give no more than that" in more.output) == (2, True)
+    tiny.rewrite(copied, tiny.manifest(copied).model_copy(update={"recipe": {}}))
+    none = CliRunner().invoke(cli, ["forge", "reference", str(copied)])
+    assert (none.exit_code, "its manifest has no recipe" in none.output) == (2, True)
+
+
 def certify(bundle: Path, *more: str) -> Result:
     return CliRunner().invoke(cli, ["certify", str(bundle), *more])
 

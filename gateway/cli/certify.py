@@ -79,8 +79,8 @@ def certify(
     compared = {references.file_name(one) for one in found} & loaded.manifest.files.keys()
     if compared and _has_other_thresholds(loaded, given):
         click.echo(
-            "thresholds have changed, and routes with them: `gateway forge reference` makes anew what serving compares "
-            "its routes with",
+            "thresholds have changed, and routes with them: what serving compares its routes with is made anew by "
+            f"gateway forge reference {folder}",
             err=True,
         )
     if is_json:
@@ -112,7 +112,6 @@ def _again(loaded: Bundle, is_exact: bool) -> dict[Variant, Outcomes]:
     from gateway import assembly
     from gateway.forge import asking, data, knowledge, lineage
     from gateway.forge.asking import Run
-    from gateway.forge.recipes import Recipe
     from gateway.model.packing import Tokenization
 
     def runner(precision: Variant) -> Run:
@@ -124,7 +123,7 @@ def _again(loaded: Bundle, is_exact: bool) -> dict[Variant, Outcomes]:
         model = ModelSection(bundle=loaded.folder, precision=Precision(precision), uncertified=Uncertified.SERVE)
         return assembly.load_engine(Config(model=model)).outputs
 
-    recipe = Recipe(source=(loaded.folder.parent / "recipe.toml").resolve(), **loaded.manifest.recipe)
+    recipe = lineage.recipe_of(loaded)
     seen = data.load(recipe)
     lineage.check_made_of(loaded, seen)
     known = knowledge.of(recipe, seen)

@@ -14,8 +14,8 @@ from rich.console import Console
 from gateway import assembly
 from gateway.cli import promoted
 from gateway.cli.evaluate import FILE_WIDTH
-from gateway.cli.forge_parts import encoder, outlook, reference
-from gateway.cli.settled import default_out, default_work, named_after, settled
+from gateway.cli.forge_parts import encoder, of_a_recipe, outlook, reference
+from gateway.cli.settled import default_out, default_work, made_by, named_after, settled
 from gateway.errors import ConfigInvalid
 
 if TYPE_CHECKING:
@@ -173,14 +173,12 @@ def export(
 
 
 @forge.command()
-@click.argument("recipe", type=click.Path(path_type=Path))
-@click.argument("bundle", required=False, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given.")
-@click.option("--name", help="The name that the run was given.  [the recipe's name]")
+@of_a_recipe
 def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
     """Fit a bundle's confidences anew on its graphs as they are, and certify them: minutes, and nothing is trained.
 
-    For a bundle that was made before the confidences were changed. [BUNDLE: where the recipe's goes]
+    For a bundle that was made before the confidences were changed. RECIPE may be a bundle, which has its own.
+    [BUNDLE: where the recipe's goes]
     """
     from gateway.forge import data as dividing
     from gateway.forge import knowledge
@@ -188,9 +186,7 @@ def recalibrate(recipe: Path, bundle: Path | None, data: Path | None, name: str 
 
     console = Console(stderr=True)
     try:
-        name = name or named_after(data)
-        wanted = settled(recipe, data, name, None, console)
-        folder = bundle or default_out(wanted, name)
+        wanted, folder = made_by(recipe, bundle, data, name, console)
         divided = dividing.load(wanted)
         recalibrating.again(folder, wanted, divided, knowledge.of(wanted, divided), console)
     except (FileNotFoundError, ValueError) as error:

@@ -10,14 +10,14 @@ import click
 from rich.console import Console
 
 from gateway.cli import promoted
-from gateway.cli.settled import default_out, named_after, settled
+from gateway.cli.settled import made_by
 from gateway.errors import ConfigInvalid
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def of_a_recipe(command: Command) -> Command:
-    """A recipe, the bundle of it, and the options that its run was given."""
+    """A recipe, the bundle of it, and the options that its run was given; or a bundle alone."""
     for option in (
         click.option("--name", help="The name that the run was given.  [the recipe's name]"),
         click.option("--data", type=click.Path(path_type=Path), help="The CSV that the run was given."),
@@ -33,15 +33,14 @@ def of_a_recipe(command: Command) -> Command:
 def outlook(recipe: Path, bundle: Path | None, data: Path | None, name: str | None) -> None:
     """Write into a bundle what a search promises, for the policy `routing`; without it, routing always searches.
 
-    `gateway forge run` has done so. Nothing that is certified changes. [BUNDLE: where the recipe's goes]
+    `gateway forge run` has done so. Nothing that is certified changes. RECIPE may be a bundle, which has its own.
+    [BUNDLE: where the recipe's goes]
     """
     from gateway.forge import data as dividing
     from gateway.forge import knowledge, outlooks
 
     try:
-        name = name or named_after(data)
-        wanted = settled(recipe, data, name, None, Console(stderr=True))
-        folder = bundle or default_out(wanted, name)
+        wanted, folder = made_by(recipe, bundle, data, name, Console(stderr=True))
         divided = dividing.load(wanted)
         outlooks.write(folder, wanted, divided, knowledge.of(wanted, divided))
     except (FileNotFoundError, ValueError) as error:
@@ -56,15 +55,14 @@ def reference(recipe: Path, bundle: Path | None, data: Path | None, name: str | 
     """Write into a bundle what its questions were like, for serving to tell when others come.
 
     `gateway forge run` has done so; this is for a bundle that was made before, or whose thresholds were changed since.
-    Nothing else of it changes. [BUNDLE: where the recipe's goes]
+    Nothing else of it changes. RECIPE may be a bundle, which has its own.
+    [BUNDLE: where the recipe's goes]
     """
     from gateway.forge import data as dividing
     from gateway.forge import knowledge, references
 
     try:
-        name = name or named_after(data)
-        wanted = settled(recipe, data, name, None, Console(stderr=True))
-        folder = bundle or default_out(wanted, name)
+        wanted, folder = made_by(recipe, bundle, data, name, Console(stderr=True))
         divided = dividing.load(wanted)
         references.write(folder, divided, knowledge.of(wanted, divided))
     except (FileNotFoundError, ValueError) as error:

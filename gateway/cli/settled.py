@@ -28,6 +28,8 @@ def settled(
     `data` is left out."""
     from gateway.forge import recipes
 
+    if path.is_dir():
+        raise ConfigInvalid(f"{path} is a folder: name a recipe, a TOML file")
     bundle = ({"name": name} if name else {}) | further.get("bundle", {})
     recipe = recipes.load(path, **{**further, "bundle": bundle, "student": _layers(layers)})
     if data is None:
@@ -36,6 +38,23 @@ def settled(
     for one in left_out:
         console.print(f"[yellow]warning:[/] {path} names {one}, which is not there; left out", highlight=False)
     return recipe
+
+
+def made_by(
+    path: Path, bundle: Path | None, data: Path | None, name: str | None, console: Console
+) -> tuple[Recipe, Path]:
+    """The recipe in `path`, with what the run was given instead, and the bundle of it: `bundle`, or where the recipe's
+    goes. Where `path` is a bundle itself, its own recipe, with the harvests that it has learnt."""
+    from gateway.forge import lineage
+    from gateway.model import bundle as bundles
+
+    if path.is_dir():
+        if bundle or data or name:
+            raise ConfigInvalid(f"{path} is a bundle, which says itself what it was made of: give no more than that")
+        return lineage.recipe_of(bundles.load(path)), path
+    name = name or named_after(data)
+    wanted = settled(path, data, name, None, console)
+    return wanted, bundle or default_out(wanted, name)
 
 
 def default_work(recipe: Recipe) -> Path:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from gateway.forge import data as dividing
 from gateway.forge import texts
 from gateway.forge.data import HARVESTS, Data, text_key
 from gateway.forge.recipes import Recipe
 from gateway.model import bundle as bundles
 from gateway.model.bundle import Bundle, ParentPart
+from gateway.model.certificate import wrong_in
 
 
 def parent(recipe: Recipe) -> ParentPart | None:
@@ -19,6 +22,15 @@ def parent(recipe: Recipe) -> ParentPart | None:
         return None
     found = bundles.load(recipe.locate(recipe.bundle.parent))
     return ParentPart(name=found.manifest.name, version=found.manifest.version, manifest_sha256=found.manifest_sha256)
+
+
+def recipe_of(bundle: Bundle) -> Recipe:
+    """What it was made by, as its manifest has it; what that names is looked for beside the bundle as beside a recipe.
+    ValueError where the manifest has none."""
+    try:
+        return Recipe(source=(bundle.folder.parent / "recipe.toml").resolve(), **bundle.manifest.recipe)
+    except ValidationError as error:
+        raise ValueError(f"{bundle.folder}: its manifest has no recipe: {wrong_in(error)}") from None
 
 
 def said(recipe: Recipe, hashes: dict[str, str]) -> dict[str, Any]:
