@@ -3,10 +3,11 @@
 #   make test     format check, lint, types, tests
 #   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
+#   make fuzz     RUNS=100000 inputs that nobody should send; RUNS=5000000 takes most of an hour
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test browser lint format protos train clean
+.PHONY: run test fuzz browser lint format protos train clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -36,6 +37,10 @@ lint: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+RUNS ?= 100000
+fuzz: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m tests.fuzz --runs $(RUNS)
 
 format: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format

@@ -47,7 +47,7 @@ class Entry(BaseModel):
 
     id: str
     name: Annotated[str, Field(min_length=1, max_length=100)]
-    sha256: Annotated[str, Field(pattern="[0-9a-f]{64}")] | None = None
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     certificate_name: Annotated[str, Field(min_length=1, max_length=2048)] | None = None
     scopes: Annotated[frozenset[Scope], Field(min_length=1)]
     tenants: Annotated[tuple[str, ...], Field(min_length=1)]
