@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,9 +16,9 @@ from gateway.access import keys
 from gateway.access.authority import Authority
 from gateway.access.grants import ANY, Grant, Scope
 from gateway.access.watched import Watched
-from gateway.cli.main import cli
 from gateway.errors import ConfigInvalid, PermissionDenied, Unauthenticated
 from gateway.types import Criticality, Principal
+from tests.callers import created, run
 
 NOW = 1_800_000_000.0
 ALL = frozenset(Scope)
@@ -96,16 +95,6 @@ def test_no_call_matters_more_than_its_grant_lets_it(
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "callers.json"
-
-
-def run(file: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["keys", *arguments, "--file", str(file)])
-
-
-def created(file: Path, *arguments: str) -> str:
-    """A key."""
-    found: dict[str, str] = json.loads(run(file, "create", "one", "--json", *arguments).stdout)
-    return found["key"]
 
 
 def authority(

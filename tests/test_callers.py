@@ -38,8 +38,8 @@ from gateway.telemetry.metrics import Metrics
 from gateway.types import Criticality, Denial, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
+from tests.callers import created, run
 from tests.fakes import FakeGateway
-from tests.test_access import created, run
 
 SECRET = "gw_00000000_hunter2hunter2hunter2hunter2"
 SERVICES = pb.DESCRIPTOR.services_by_name.values()

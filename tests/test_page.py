@@ -22,8 +22,8 @@ from gateway.rpc.server import Ports, Server
 from gateway.telemetry.live.history import Levels, Reading
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Criticality, Policy, Principal, Question
+from tests.callers import created
 from tests.fakes import ABSTENTION, ANSWER, FakeGateway
-from tests.test_access import created
 
 JSON = {"Content-Type": "application/json"}
 

@@ -168,19 +168,28 @@ def _write(path: Path, content: Content) -> None:
     text = json.dumps(content.model_dump(mode="json", exclude_none=True), indent=2) + "\n"
     try:
         descriptor, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}-")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            if path.exists():
-                there = path.stat()
-                os.fchmod(descriptor, there.st_mode & 0o777)
-                if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
-                    os.fchown(descriptor, there.st_uid, there.st_gid)
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-        Path(name).replace(path)
+        begun = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                _give_rights(path, descriptor)
+                file.write(text)
+                file.flush()
+                os.fsync(descriptor)
+            begun.replace(path)
+        finally:
+            begun.unlink(missing_ok=True)
         sync(path.absolute().parent)
     except OSError as error:
         raise ConfigInvalid(f"{path}: cannot be written ({error.strerror})") from None
+
+
+def _give_rights(path: Path, descriptor: int) -> None:
+    """Those of the file at `path`, if there is one."""
+    if path.exists():
+        there = path.stat()
+        os.fchmod(descriptor, there.st_mode & 0o777)
+        if (there.st_uid, there.st_gid) != (os.geteuid(), os.getegid()):
+            os.fchown(descriptor, there.st_uid, there.st_gid)
 
 
 def new_id(entries: list[Entry]) -> str:

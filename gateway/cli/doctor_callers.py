@@ -10,7 +10,7 @@ from gateway.access.keys import callers_in
 from gateway.cli.checks import Check, Level
 from gateway.config import Config, TlsSection
 from gateway.rpc.binding import check_exposure, exposures, is_loopback
-from gateway.rpc.guard import authority_of
+from gateway.rpc.credentials import authority_of
 
 DAY, SOON_DAYS = 86_400.0, 14.0
 

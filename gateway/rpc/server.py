@@ -25,10 +25,11 @@ from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound, options_of
 from gateway.rpc.callers import Callers
+from gateway.rpc.credentials import authority_of
 from gateway.rpc.editing import Editing
 from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
-from gateway.rpc.guard import Guard, authority_of
+from gateway.rpc.guard import Guard
 from gateway.rpc.handler import Door, Limits, unary_handler
 from gateway.rpc.page.asking import Asking
 from gateway.rpc.reach import Reach

@@ -23,7 +23,8 @@ from gateway.access.authority import Authority
 from gateway.access.watched import keep_looking
 from gateway.config import Config, ServerSection
 from gateway.rpc.binding import LAST_REPLIES, check_free, family, not_bound
-from gateway.rpc.guard import Guard, authority_of
+from gateway.rpc.credentials import authority_of
+from gateway.rpc.guard import Guard
 from gateway.rpc.service import Description
 from gateway.workers.admin import Admin
 from gateway.workers.bundles import DESCRIPTION
