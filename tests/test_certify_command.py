@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from gateway.cli.main import cli
+from gateway.forge import folders
 from gateway.model import bundle as bundles
 from gateway.registry import promotion
 from tests import tiny
@@ -65,6 +66,16 @@ def test_a_dry_run_changes_nothing(folder: Path) -> None:
     done = certify(folder, "--dry-run")
     assert "int8 informed  valid   0.505" in done.output
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_where_nothing_can_be_written_a_dry_run_can_still_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(out: Path) -> Path:
+        raise PermissionError(13, "Permission denied", str(out))
+
+    monkeypatch.setattr(folders, "scratch", refused)
+    assert certify(folder, "--dry-run").exit_code == 0
+    done = certify(folder)
+    assert (done.exit_code, done.output) == (1, f"Error: {folder}: Permission denied\n")
 
 
 def test_the_tables_say_what_holds_up_to_which_share_and_for_which_groups(folder: Path) -> None:

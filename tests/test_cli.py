@@ -147,6 +147,7 @@ def failing() -> Iterator[list[Exception]]:
     ("error", "code", "text"),
     [
         (ConfigInvalid("server.port: no"), 2, "Error: server.port: no"),
+        (PermissionError(13, "Permission denied", "/a/file"), 1, "Error: /a/file: Permission denied"),
         (RuntimeError("broken"), 1, "Error: RuntimeError: broken (gateway --debug shows where)"),
         (
             ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"),

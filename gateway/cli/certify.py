@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def certify(
     folder = versions.serving(bundle or Config().model.bundle)
     loaded = bundles.load(folder)
     asked = _asked(loaded, alpha, delta, oos_share)
-    scratch = folders.scratch(folder)
+    scratch = Path(tempfile.mkdtemp()) if dry_run else folders.scratch(folder)  # to look, nobody needs to write there
     try:
         shutil.copytree(folder, scratch, dirs_exist_ok=True)
         try:

@@ -100,6 +100,8 @@ class LazyGroup(click.Group):
                 raise Failure(str(error)) from None
             if isinstance(error, ModuleNotFoundError) and (hint := _how_to_install(error.name or "")):
                 raise Failure(hint) from None
+            if isinstance(error, OSError) and error.filename is not None and error.strerror:
+                raise Failure(f"{error.filename}: {error.strerror}") from None
             raise Failure(f"{type(error).__name__}: {error} (gateway --debug shows where)") from None
 
 
