@@ -12,6 +12,7 @@ import pytest
 import trustme
 from click.testing import CliRunner
 
+from gateway.cascade.standing import Doubt, Part
 from gateway.cli import doctor, doctor_callers
 from gateway.cli.checks import Check, Level
 from gateway.cli.main import cli
@@ -20,6 +21,7 @@ from gateway.config import (
     AuditSection,
     Config,
     Device,
+    DriftSection,
     Fallback,
     KnowledgeSection,
     ModelSection,
@@ -27,8 +29,11 @@ from gateway.config import (
     TlsSection,
     Uncertified,
 )
+from gateway.doubts import Doubts
 from gateway.errors import BundleInvalid, ConfigInvalid
 from gateway.model import arithmetic
+from gateway.model import bundle as bundles
+from gateway.types import Doubter
 from tests import tiny
 from tests.accelerator import Accelerator
 
@@ -124,6 +129,21 @@ def test_a_certificate_for_another_is_found(bundle: Path, tmp_path: Path) -> Non
     for uncertified, level in ((Uncertified.REFUSE, Level.FAIL), (Uncertified.SERVE, Level.WARN)):
         check = doctor.bundle(ModelSection(bundle=folder, uncertified=uncertified))
         assert (check.level, "another data" in check.found) == (level, True)
+
+
+def test_a_certificate_that_a_start_finds_stale_is_a_warning(bundle: Path, tmp_path: Path) -> None:
+    marks = tmp_path / "stale.json"
+    config = Config(model=ModelSection(bundle=bundle), drift=DriftSection(marks=marks))
+    assert doctor.standing(config.model_copy(update={"drift": DriftSection()})).level is Level.OK
+    assert doctor.standing(config).level is Level.OK
+    keeper = Doubts(marks, bundles.load(bundle).manifest_sha256)
+    for part in (Part(tenant="acme"), None):
+        keeper.keep(Doubt(Doubter.DRIFT, part, "it moved"))
+    keeper.settle()
+    found = doctor.standing(config)
+    assert found.level is Level.WARN
+    assert "is stale for tenant acme: it moved (since " in found.found
+    assert found.found.endswith(" and 1 more")
 
 
 @pytest.mark.parametrize(("exact", "level"), [(True, Level.OK), (False, Level.WARN)])

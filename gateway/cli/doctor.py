@@ -69,6 +69,7 @@ def examine(config: Config) -> Iterator[Check]:
     yield grpc_set({name: versions[name] for name in GRPC_SET})
     yield runtimes(versions["onnxruntime"], versions["onnxruntime-gpu"])
     yield guarded("bundle", lambda: bundle(config.model))
+    yield guarded("standing", lambda: standing(config))
     yield guarded("8-bit products", products)
     yield guarded("session", lambda: session(config.model))
     yield from collections(config)
@@ -146,6 +147,21 @@ def bundle(model: ModelSection) -> Check:
             return Check("bundle", Level.WARN, problem, "it is served without a promise until then")
         return Check("bundle", Level.FAIL, problem, 'or set model.uncertified = "serve", which promises nothing')
     return Check("bundle", Level.OK, f"{model.bundle}: complete, hashes and certificate match")
+
+
+def standing(config: Config) -> Check:
+    """Whether the certificate is stale before anything is served: see `doubts`."""
+    from gateway import doubts
+    from gateway.model.versions import load as load_bundle
+
+    kept = doubts.of(config, load_bundle(config.model.bundle).manifest_sha256)
+    if kept is None:
+        return Check("standing", Level.OK, "not kept: a start trusts the certificate (drift.marks)")
+    if found := kept.kept():
+        more = f" and {len(found) - 1} more" if found[1:] else ""
+        said = f"the certificate is stale{f' for {found[0].part}' if found[0].part else ''}: {found[0].reason}{more}"
+        return Check("standing", Level.WARN, said, "gateway drift reset, if it is of drift, or a new certificate")
+    return Check("standing", Level.OK, "nothing has marked the certificate stale")
 
 
 def products() -> Check:
