@@ -74,7 +74,7 @@ async def test_what_is_live_is_shown_as_it_comes(page: Page, ports: Ports, metri
     metrics.observe(ABSTENTION, 0.004)
     metrics.reject(Rejection.SHED, Criticality.SHEDDABLE)
     await page.until("document.querySelector('#routes').innerText.includes('75')")
-    assert "confident" in await text(page, "#routes")
+    assert "model: confident" in await text(page, "#routes")
     assert "Received\n4 100" in (await text(page, "#funnel")).replace("\u00a0%", "")
     assert "1 abstained" in await text(page, "#funnel")
     assert "infer" in await text(page, "#latency")
@@ -276,6 +276,20 @@ CONTRAST = """(() => {
     .filter(([, ratio]) => ratio < 4.5);
 })()"""
 """Texts that are hard to read: below 4.5 to 1, which WCAG 2.2 AA asks for."""
+
+
+async def test_a_point_is_divided_among_the_bins_that_it_spans(page: Page, ports: Ports) -> None:
+    await page.open(address(ports))
+    point = """{ at: 102, seconds: 9, routes: { model: 9 }, latency: { p50: 1, p99: 2 }, lag: { p99: 3 },
+      in_flight: 4, waiting: 5, shed_level: 0.5 }"""
+    bins = f"import('/page/series.js').then(({{ binned }}) => binned([{point}], 102).slice(-4))"
+    before, *found = await page.value(bins)
+    assert before is None
+    assert [(one["routes"]["model"], one["seconds"], one["p99"], one["waiting"]) for one in found] == [
+        (2, 2, 2, 5),
+        (5, 5, 2, 5),
+        (2, 2, 2, 5),
+    ]
 
 
 async def test_what_is_selected_stays_selected(page: Page, ports: Ports, metrics: Metrics) -> None:

@@ -80,7 +80,7 @@ def test_all_of_it_is_on_the_screen() -> None:
         "ready banking/1 int8 on CPU · 1 of 2 workers",
         "3 of 8",
         "model 67 % 6",
-        "no evidence 11 %",
+        "abstain: no evidence 11 %",
         "received 12 100 %",
         "admitted 10 83 % 2 refused",
         "decided 9 75 % 1 failed",
@@ -117,10 +117,19 @@ def test_what_is_old_is_said_to_be() -> None:
     assert "unreachable   nobody there" in printed(live(), problem="nobody there")
 
 
+def of_point(at: float, seconds: float, answers: int) -> dict[str, Any]:
+    return {"at": at, "seconds": seconds, "routes": {"model": answers}}
+
+
 def test_points_are_put_where_they_belong() -> None:
-    bins = binned([{"at": 99.0, "routes": {"model": 1}}, {"at": 96.0, "routes": {"model": 2}}], 100.0)
-    assert (len(bins), bins[-2], bins[-1]) == (BINS, {"model": 3}, {})
-    assert binned([{"at": 1.0, "routes": {"model": 1}}], 500.0) == [{}] * BINS  # too long ago
+    bins = binned([of_point(99.0, 1.0, 1), of_point(96.0, 1.0, 2)], 100.5)
+    assert (len(bins), bins[-2], bins[-1]) == (BINS, {"model": 3.0}, {})
+    assert binned([of_point(1.0, 1.0, 1)], 500.0) == [{}] * BINS  # too long ago
+
+
+def test_a_point_is_divided_among_the_bins_that_it_spans() -> None:
+    bins = binned([of_point(102.0, 9.0, 9)], 102.0)
+    assert bins[-3:] == [{"model": 2.0}, {"model": 5.0}, {"model": 2.0}]
 
 
 def test_a_line_shows_what_is_there_at_all() -> None:

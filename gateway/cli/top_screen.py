@@ -103,7 +103,10 @@ def _routes(now: Now, width: int) -> Panel:
             line = Text(spark(shares, 1.0), style)
             table.add_row(Text(route.value, style), _share(routes[route], whole), f"{routes[route]:,}", line)
     reasons = (
-        Text(f"{one['reason'].replace('_', ' ')} {_share(one['count'], whole)}", ROUTES[Route(one["route"])])
+        Text(
+            f"{one['route']}: {one['reason'].replace('_', ' ')} {_share(one['count'], whole)}",
+            ROUTES[Route(one["route"])],
+        )
         for one in now["view"]["reasons"][:5]
     )
     why = Text(" · ", "dim").join(reasons)
@@ -224,15 +227,18 @@ def troubles(view: Now) -> Iterator[tuple[str, int]]:
         yield "questions that failed", view["funnel"]["failed"]
 
 
-def binned(points: Sequence[Now], at: float) -> list[dict[str, int]]:
-    """Answers by route in equal parts of the last KEPT seconds; nothing in those of which no point is known."""
-    bins: list[dict[str, int]] = [{} for _ in range(BINS)]
+def binned(points: Sequence[Now], at: float) -> list[dict[str, float]]:
+    """Answers by route in equal parts of the last KEPT seconds, each point divided among those that it spans; nothing
+    in those of which no point is known."""
+    bins: list[dict[str, float]] = [{} for _ in range(BINS)]
     width = KEPT / BINS
+    first = int(at // width) - BINS + 1
     for point in points:
-        index = BINS - 1 - (int(at // width) - int(point["at"] // width))
-        if 0 <= index < BINS:
-            for route, count in point["routes"].items():
-                bins[index][route] = bins[index].get(route, 0) + count
+        since = point["at"] - point["seconds"]
+        for number in range(max(first, int(since // width)), int(point["at"] // width) + 1):
+            part = (min(point["at"], (number + 1) * width) - max(since, number * width)) / point["seconds"]
+            for route, count in point["routes"].items() if part > 0 else ():
+                bins[number - first][route] = bins[number - first].get(route, 0.0) + part * count
     return bins
 
 
@@ -254,15 +260,15 @@ def _table(*sides: str) -> Table:
     return table
 
 
-def _answers(routes: Mapping[str, int]) -> int:
+def _answers(routes: Mapping[str, float]) -> float:
     return sum(routes.values())
 
 
-def _part(some: int, whole: int) -> float | None:
+def _part(some: float, whole: float) -> float | None:
     return some / whole if whole else None
 
 
-def _share(some: int, whole: int) -> str:
+def _share(some: float, whole: float) -> str:
     return _percent(some / whole) if whole else NONE
 
 

@@ -58,7 +58,7 @@ export function routes(now) {
   const drawn = make(
     "div",
     {},
-    quiet(`questions per second, at most ${rate(top)}`),
+    quiet(top ? `questions per second, at most ${rate(top)}` : "no questions"),
     spark(perSecond, { class: "spark rate" }),
     ribbon(bins, `Share of each route over the last five minutes; of what is shown below: ${shares}`),
     make(
@@ -80,7 +80,11 @@ function legend(view, all) {
     {},
     make("ul", { class: "legend" }, ...taken.map((route) => part(route, route, view.routes[route]))),
     reasons.length ? make("h3", {}, "and why") : null,
-    make("ul", { class: "legend sub" }, ...reasons.map((one) => part(one.route, plain(one.reason), one.count))),
+    make(
+      "ul",
+      { class: "legend sub" },
+      ...reasons.map((one) => part(one.route, `${one.route}: ${plain(one.reason)}`, one.count)),
+    ),
   );
 }
 
