@@ -110,6 +110,7 @@ def test_a_server_without_questions_or_workers_is_shown_too() -> None:
     for words in ("not ready", "no bundle", "nothing was timed", "no worker is ready", "no collection is served"):
         assert words in shown
     assert "questions are not watched" in printed(live(drift=None))
+    assert "tenant acme: it moved" in printed(live(stale_parts={"tenant acme": "it moved"}))
     assert "degraded: device_lost" in printed(live(degraded="device_lost"))
 
 

@@ -177,6 +177,8 @@ def _trust(now: Now) -> RenderableType:
         table.add_row("promise", f"at most {_percent(status['certified_risk'])} wrong")
     if status["certificate_reason"]:
         table.add_row("why", Text(status["certificate_reason"], no_wrap=True, overflow="ellipsis"))
+    for part, reason in (status.get("stale_parts") or {}).items():
+        table.add_row("stale for", Text(f"{part}: {reason}", no_wrap=True, overflow="ellipsis"))
     drift = status.get("drift")
     if drift is None:
         table.add_row("drift", Text("questions are not watched", "dim"))

@@ -23,6 +23,7 @@ export function trust(now) {
     ["Threshold", status.threshold.toFixed(3)],
   ];
   if (status.certificate_reason) pairs.push(["Reason", status.certificate_reason]);
+  for (const [part, reason] of Object.entries(status.stale_parts ?? {})) pairs.push([`Stale for ${part}`, reason]);
   return [make("p", { class: `verdict ${tone}` }, words), facts(pairs), ...drift(status.drift)];
 }
 
