@@ -3,11 +3,12 @@
 #   make test     format check, lint, types, tests
 #   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
+#   make prometheus   rules, alerts and the dashboard against a real Prometheus (Debian: apt-get install prometheus)
 #   make fuzz     RUNS=100000 inputs that nobody should send; RUNS=5000000 takes most of an hour
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test fuzz browser lint format protos train clean
+.PHONY: run test fuzz prometheus browser lint format protos train clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -37,6 +38,9 @@ lint: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+prometheus: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m deploy.monitoring.check
 
 RUNS ?= 100000
 fuzz: $(VENV)/.installed-$(DEVICE)-dev

@@ -1,0 +1,1 @@
+"""What is needed around a gateway to run it: nothing here is imported by it."""
