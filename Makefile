@@ -4,11 +4,12 @@
 #   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
 #   make prometheus   rules, alerts and the dashboard against a real Prometheus (Debian: apt-get install prometheus)
+#   make simulate overloads and outages on a clock of their own, from SIMULATED=1000 seeds
 #   make fuzz     RUNS=100000 inputs that nobody should send; RUNS=5000000 takes most of an hour
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test fuzz prometheus browser lint format protos train clean
+.PHONY: run test fuzz simulate prometheus browser lint format protos train clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -41,6 +42,10 @@ lint: $(VENV)/.installed-$(DEVICE)-dev
 
 prometheus: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m deploy.monitoring.check
+
+SIMULATED ?= 1000
+simulate: $(VENV)/.installed-$(DEVICE)-dev
+	SIMULATED=$(SIMULATED) $(BIN)/pytest -q tests/test_breaker_simulation.py tests/test_overload.py
 
 RUNS ?= 100000
 fuzz: $(VENV)/.installed-$(DEVICE)-dev
