@@ -95,5 +95,7 @@ def test_each_try_that_fails_makes_the_next_one_later_up_to_a_bound(breaker: Bre
 def test_what_was_asked_before_it_opened_changes_nothing(breaker: Breaker, clock: Clock) -> None:
     opened(breaker).failed()
     assert breaker.figures.opened == 1
+    breaker.succeeded()
+    assert not breaker.allows()
     clock.now = FIRST_PAUSE
     assert breaker.allows()

@@ -80,7 +80,9 @@ def test_an_outage_is_noticed_spares_the_tier_and_is_over_when_it_is(seed: int) 
     world, breaker, states = played(seed)
     assert breaker.figures.state is BreakerState.CLOSED
     for start, end in world.outages:
-        over = next((at for at, state in states if at >= end and state is BreakerState.CLOSED), None)
+        (_, at_the_end) = [one for one in states if one[0] <= end][-1]
+        closed = (at for at, state in states if at >= end and state is BreakerState.CLOSED)
+        over = end if at_the_end is BreakerState.CLOSED else next(closed, None)
         was_open = any(start <= at <= end + SLOWEST and state is BreakerState.OPEN for at, state in states)
         # Nobody waits longer than one pause, and one try of which nothing was heard, each time that this happens.
         most = LAST_PAUSE + SLOWEST + 0.5 + (6 * PROBE_SECONDS if world.left else 0.0)

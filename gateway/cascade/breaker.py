@@ -50,8 +50,10 @@ class Breaker:
             self._until = self._clock()
 
     def succeeded(self) -> None:
+        if self._state is BreakerState.OPEN:
+            return  # it was asked before it failed
         self._in_a_row = 0
-        if self._state is not BreakerState.CLOSED:
+        if self._state is BreakerState.HALF_OPEN:
             log.warning("the %s tier answers again", self._tier)
             self._state, self._pause = BreakerState.CLOSED, FIRST_PAUSE
 
