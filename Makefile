@@ -2,6 +2,7 @@
 #   make run      serve the shipped bundle and collection on 127.0.0.1:50051
 #   make test     format check, lint, types, tests
 #   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
+#   make chaos    every fault test in its long form, more than an hour (CHAOS="--only 3,5 --out FILE" for some)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
 #   make prometheus   rules, alerts and the dashboard against a real Prometheus (Debian: apt-get install prometheus)
 #   make simulate overloads and outages on a clock of their own, from SIMULATED=1000 seeds
@@ -9,7 +10,7 @@
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test fuzz simulate prometheus browser lint format protos train clean
+.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -34,6 +35,9 @@ test: lint
 
 browser: $(VENV)/.installed-$(DEVICE)-dev
 	GATEWAY_TEST_BROWSER=required $(BIN)/pytest -q tests/test_page_browser.py
+
+chaos: $(VENV)/.installed-$(DEVICE)-dev
+	$(BIN)/python -m loadtest chaos $(CHAOS)
 
 lint: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format --check

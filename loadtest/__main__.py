@@ -20,6 +20,7 @@ from loadtest import options
 from loadtest.audit_cost_command import audit_cost
 from loadtest.call_cost_command import call_cost
 from loadtest.capacity_command import find_capacity
+from loadtest.chaos_command import chaos
 from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
@@ -64,6 +65,7 @@ for command in (
     knowledge_beside_peers,
     leaks,
     crashes,
+    chaos,
     medquad,
     fusion,
     guarantee,

@@ -47,25 +47,27 @@ async def tried(plan: Plan, folder: Path, tell: Callable[[str], None] = lambda n
     found = Tried([], [], [])
     chance = random.Random(plan.seed)  # noqa: S311 - a sample, no secret
     with Inspector() as inspector:
-        for kind in _killed(plan, folder, inspector, chance):
+        for kind in killed_anywhere(plan, folder, inspector, chance):
             found.kinds.append(kind)
             tell(kind.name)
-        await _damage(plan, folder, inspector, chance, found, tell)
-        for kind in _starved(plan, folder, inspector, chance, found):
+        await damaged(plan, folder, inspector, chance, found, tell)
+        for kind in starved(plan, folder, inspector, chance, found):
             found.kinds.append(kind)
             tell(kind.name)
     return found
 
 
-def _killed(plan: Plan, folder: Path, inspector: Inspector, chance: random.Random) -> Iterator[Kind]:
+def killed_anywhere(plan: Plan, folder: Path, inspector: Inspector, chance: random.Random) -> Iterator[Kind]:
+    """At random moments, and at every point that has a name."""
     yield killed(folder / "killed", inspector, plan.kills, chance)
     for point in failpoints.STORE:
         yield died(folder / point, inspector, point, plan.at_points, chance)
 
 
-async def _damage(
+async def damaged(
     plan: Plan, folder: Path, inspector: Inspector, chance: random.Random, found: Tried, tell: Callable[[str], None]
 ) -> None:
+    """Logs, the main file and all others, cut and altered."""
     for number, (name, moves) in enumerate(BASES.items()):
         live, closed = await made(folder / f"base-{number}", WRITES, *moves)
         for is_cut in (True, False):
@@ -82,7 +84,8 @@ async def _damage(
         tell(found.kinds[-1].name)
 
 
-def _starved(plan: Plan, folder: Path, inspector: Inspector, chance: random.Random, found: Tried) -> Iterator[Kind]:
+def starved(plan: Plan, folder: Path, inspector: Inspector, chance: random.Random, found: Tried) -> Iterator[Kind]:
+    """Without room, and by syncs that fail."""
     yield full(folder / "full", inspector, plan.disks, chance)
     shim = compiled(folder)
     if isinstance(shim, str):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +64,14 @@ class Stat:
 class Process:
     """A server in a process of its own, with all processes that it starts."""
 
-    def __init__(self, command: Sequence[str]) -> None:
-        """Start it. Raises ServerFailed if there is no such program."""
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start it, with `environment` added to ours. Raises ServerFailed if there is no such program."""
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - it is read while the server lives
         try:
             self._popen = subprocess.Popen(  # noqa: S603 - the caller's own command
                 list(command),
                 stdin=subprocess.DEVNULL,
-                env={**OBSERVING, **os.environ},
+                env={**OBSERVING, **os.environ, **(environment or {})},
                 stdout=self._output,
                 stderr=subprocess.STDOUT,
                 # A session of its own: Ctrl-C reaches us alone, and orphans of the server are still known as its own.

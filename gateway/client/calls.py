@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, cast
 
@@ -40,6 +41,8 @@ OPTIONS = (
     ("grpc.lb_policy_name", "round_robin"),
 )
 
+LOST = 1.0
+"""Seconds after its deadline, at which a call that has not ended is given up."""
 Response = TypeVar("Response")
 
 
@@ -93,8 +96,14 @@ def checked(timeout: float) -> float:
     return timeout
 
 
-def there(response: Response | None) -> Response:
-    """grpc.aio sometimes ends a call at its very deadline as OK with None (grpcio 1.80)."""
+async def ended(call: Awaitable[Response | None], seconds: float) -> Response:
+    """What a call of grpc.aio comes to that has so many seconds. It sometimes ends at its very deadline as OK with
+    None; and where gRPC tries it again while its server leaves, it may never end, deadline or not (grpcio 1.80)."""
+    try:
+        async with asyncio.timeout(seconds + LOST):
+            response = await call
+    except TimeoutError:
+        response = None
     if response is None:
         raise CallFailed("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
     return response

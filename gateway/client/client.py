@@ -16,10 +16,10 @@ from gateway.client.calls import (
     CallFailed,
     Connected,
     checked,
+    ended,
     failure,
     failure_of,
     metadata_of,
-    there,
     within,
 )
 from gateway.client.connecting import Tls, aio_channel_to, channel_to
@@ -75,26 +75,18 @@ class AsyncClient:
         """Raises CallFailed; abstaining is an Answer. `min_knowledge_version`: what a write returned, which the answer
         then sees. `timeout` is in seconds."""
         request = _request(question, collection, policy, max_citations, request_id, min_knowledge_version)
-        try:
-            response: pb.AnswerResponse | None = await self._answers.Answer(
-                request, **within(self._timeout if timeout is None else timeout, self._metadata)
-            )
-        except grpc.RpcError as error:
-            raise failure(error) from None
-        return answer_from_proto(there(response))
+        response: pb.AnswerResponse = await self._call(
+            self._answers.Answer, request, self._timeout if timeout is None else timeout
+        )
+        return answer_from_proto(response)
 
     async def answer_batch(
         self, questions: Iterable[str], *, collection: str = "", policy: Policy | None = None
     ) -> list[Answer | CallFailed]:
         """One answer, or the item's failure, for each question in order. At most 256."""
         batch = _batch(questions, collection, policy)
-        try:
-            response: pb.AnswerBatchResponse | None = await self._answers.AnswerBatch(
-                batch, **within(self._timeout, self._metadata)
-            )
-        except grpc.RpcError as error:
-            raise failure(error) from None
-        return [_item(item) for item in there(response).items]
+        response: pb.AnswerBatchResponse = await self._call(self._answers.AnswerBatch, batch, self._timeout)
+        return [_item(item) for item in response.items]
 
     async def answer_stream(
         self,
@@ -157,13 +149,10 @@ class AsyncClient:
     ) -> list[Found]:
         """The best documents, best first; nothing is decided. `ranker` None: the server's default. As `answer`."""
         request = _lookup(query, collection, limit, ranker, min_knowledge_version)
-        try:
-            response: pb.SearchResponse | None = await self._knowledge.Search(
-                request, **within(self._timeout if timeout is None else timeout, self._metadata)
-            )
-        except grpc.RpcError as error:
-            raise failure(error) from None
-        return [found_from_proto(hit) for hit in there(response).hits]
+        response: pb.SearchResponse = await self._call(
+            self._knowledge.Search, request, self._timeout if timeout is None else timeout
+        )
+        return [found_from_proto(hit) for hit in response.hits]
 
     async def feedback(
         self,
@@ -178,13 +167,14 @@ class AsyncClient:
         """Say whether the answer with that `audit_id` was right, and what would have been: a label, a document, or that
         nothing there answers the question. Whether that is new; giving it again changes nothing. Raises CallFailed."""
         request = _feedback(audit_id, is_correct, label, document_id, no_answer, comment)
+        response: pb.GiveFeedbackResponse = await self._call(self._answers.GiveFeedback, request, self._timeout)
+        return response.changed
+
+    async def _call(self, method: Any, request: Any, seconds: float) -> Any:
         try:
-            response: pb.GiveFeedbackResponse | None = await self._answers.GiveFeedback(
-                request, **within(self._timeout, self._metadata)
-            )
+            return await ended(method(request, **within(seconds, self._metadata)), seconds)
         except grpc.RpcError as error:
             raise failure(error) from None
-        return there(response).changed
 
     async def close(self) -> None:
         await self._channel.close()

@@ -9,6 +9,7 @@ is current after it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import sqlite3
 import threading
@@ -145,10 +146,11 @@ def failures(path: Path) -> Iterator[None]:
 
 
 def failure(path: Path, error: Exception) -> StoreFailed:
-    """What an error of SQLite is to callers."""
+    """What an error of SQLite, or of the system, is to callers."""
     if "decode to UTF-8" in str(error):  # and so on, with all of the text
         return damaged(path, "a text in it is no UTF-8")
-    if isinstance(error, sqlite3.OperationalError) and "full" in str(error):
+    is_full = isinstance(error, sqlite3.OperationalError) and "full" in str(error)
+    if is_full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
         return StoreFull("the disk of the knowledge base is full: nothing was written")
     return StoreFailed(f"{path}: {error}")
 

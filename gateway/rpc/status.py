@@ -74,7 +74,8 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.DeviceLost: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
     errors.SearchSuspended: Row(grpc.StatusCode.UNAVAILABLE, "CIRCUIT_OPEN", shown=True),
-    errors.StoreFailed: Row(grpc.StatusCode.INTERNAL, "INTERNAL", shown=False),
+    # Nothing was written, and what the disk refuses now it may take in a moment.
+    errors.StoreFailed: Row(grpc.StatusCode.UNAVAILABLE, "STORE_FAILED", shown=False),
     errors.StoreDamaged: Row(grpc.StatusCode.DATA_LOSS, "DATA_LOSS", shown=False),
     errors.StoreFull: Row(grpc.StatusCode.RESOURCE_EXHAUSTED, "DISK_FULL", shown=True),
     errors.BundleInvalid: Row(grpc.StatusCode.FAILED_PRECONDITION, "NOT_CONFIGURED", shown=False),
