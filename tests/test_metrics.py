@@ -77,6 +77,7 @@ NAMES = {
     "gateway_queue_cost_seconds": "gauge",
     "gateway_shed_level_ratio": "gauge",
     "gateway_event_loop_lag_seconds": "histogram",
+    "gateway_gc_pause_seconds": "histogram",
     "gateway_shadow_answers_total": "counter",
     "gateway_shadow_duration_seconds": "histogram",
     "gateway_shadow_searches_total": "counter",

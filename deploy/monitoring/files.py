@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from deploy.monitoring import dashboards
+from deploy.monitoring import catalogue, dashboards
 from deploy.monitoring.alerts import ALERTS, SHORT, Alert
 from deploy.monitoring.rules import recorded
 
@@ -57,6 +57,7 @@ def files() -> dict[str, str]:
         "deploy/grafana/provisioning/datasources/prometheus.yml": _yaml(DATASOURCES),
         "deploy/grafana/dashboards/gateway.json": json.dumps(dashboards.gateway(), indent=1) + "\n",
         RUNBOOK: runbook(),
+        "docs/metrics.md": catalogue.page(),
     }
 
 

@@ -65,9 +65,17 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
         gc.collect()
         gc.freeze()
         edited = gateway if config.knowledge.data else None
-        await server.serve(
-            gateway, config, metrics, lambda ports: announce(ports, gateway.describe()), gateway, place, edited, audit
-        )
+        with metrics.pauses.watched():
+            await server.serve(
+                gateway,
+                config,
+                metrics,
+                lambda ports: announce(ports, gateway.describe()),
+                gateway,
+                place,
+                edited,
+                audit,
+            )
     finally:
         if watching is not None:
             watching.cancel()

@@ -52,7 +52,7 @@ class Histogram(Collector):
     ) -> None:
         self._name = name
         self._help = help_text
-        self._labels = tuple(labels)
+        self.label_names = tuple(labels)
         self._bounds = (*buckets, math.inf)
         self._shown = [str(floatToGoString(bound)) for bound in self._bounds]  # type: ignore[no-untyped-call]
         self._children: dict[tuple[str, ...], Child] = {}
@@ -60,15 +60,15 @@ class Histogram(Collector):
 
     def labels(self, *values: str) -> Child:
         """The series of these label values, from now on exposed."""
-        if len(values) != len(self._labels):
-            raise ValueError(f"{self._name} has the labels {self._labels}, and was given {values}")
+        if len(values) != len(self.label_names):
+            raise ValueError(f"{self._name} has the labels {self.label_names}, and was given {values}")
         return self._children.setdefault(values, Child(self._bounds))
 
     def describe(self) -> Iterable[HistogramMetricFamily]:
-        return [HistogramMetricFamily(self._name, self._help, labels=self._labels)]
+        return [HistogramMetricFamily(self._name, self._help, labels=self.label_names)]
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        family = HistogramMetricFamily(self._name, self._help, labels=self.label_names)
         for values, child in self._children.copy().items():
             self._add(family, values, child)
         return [family]
@@ -80,4 +80,4 @@ class Histogram(Collector):
             seen += count
             buckets.append((shown, seen) if exemplar is None else (shown, seen, exemplar))
         family.add_metric(values, buckets, child.total)
-        family.add_sample(f"{self._name}_created", dict(zip(self._labels, values, strict=True)), child.created)
+        family.add_sample(f"{self._name}_created", dict(zip(self.label_names, values, strict=True)), child.created)

@@ -16,6 +16,7 @@ from gateway.telemetry.access import AccessMetrics
 from gateway.telemetry.breakers import BreakerMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.telemetry.histogram import Histogram
+from gateway.telemetry.pauses import PauseMetrics
 from gateway.types import (
     Agreement,
     Answer,
@@ -152,6 +153,7 @@ class Metrics:
         self._drift = DriftMetrics(self.registry)
         self._breakers = BreakerMetrics(self.registry)
         self.access = AccessMetrics(self.registry)
+        self.pauses = PauseMetrics(self.registry)
 
     def _rpc(self) -> None:
         labels = ("grpc_type", "grpc_service", "grpc_method")

@@ -12,11 +12,11 @@ class WorkerMetrics:
     """Made once a process, for so many `workers`. On the event loop."""
 
     def __init__(self, workers: int) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        Gauge("gateway_workers", "Workers that should run.", registry=self._registry).set(workers)
-        self._ready = Gauge("gateway_workers_ready", "Workers that take questions.", registry=self._registry)
-        restarts = Counter("gateway_worker_restarts_total", "Restarts.", ("worker",), registry=self._registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        Gauge("gateway_workers", "Workers that should run.", registry=self.registry).set(workers)
+        self._ready = Gauge("gateway_workers_ready", "Workers that take questions.", registry=self.registry)
+        restarts = Counter("gateway_worker_restarts_total", "Restarts.", ("worker",), registry=self.registry)
         self._restarts = [restarts.labels(str(number)) for number in range(workers)]
 
     def set_ready(self, workers: int) -> None:
@@ -27,4 +27,4 @@ class WorkerMetrics:
 
     def families(self) -> Iterable[Metric]:
         """As they are now."""
-        return list(self._registry.collect())
+        return list(self.registry.collect())
