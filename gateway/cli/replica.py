@@ -14,7 +14,7 @@ import uvloop
 from gateway import assembly, auditing
 from gateway.audit.log import AuditLog
 from gateway.config import Config
-from gateway.rpc import server
+from gateway.rpc import hangup, server
 from gateway.rpc.service import Description
 from gateway.telemetry.metrics import Metrics
 from gateway.workers import lifeline
@@ -40,6 +40,7 @@ def _run(config: Config, announce: Callable[[server.Ports, Description], None], 
     # Until the server listens to signals itself. As the first process of a container, one that handles no SIGTERM does
     # not even get it, and would load to the end and then serve.
     signal.signal(signal.SIGTERM, _end)
+    hangup.ignore()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(config, announce, orders))
 

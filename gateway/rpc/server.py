@@ -20,6 +20,7 @@ from gateway.access.watched import keep_looking
 from gateway.audit.log import AuditLog
 from gateway.config import Config
 from gateway.knowledge.watching import Watching
+from gateway.rpc import hangup
 from gateway.rpc.accepting import SERVERS, Servers
 from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
@@ -270,6 +271,7 @@ async def serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
+    hangup.outlive()
     try:
         on_start(await server.start())
         if place is None:

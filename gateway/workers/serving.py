@@ -22,6 +22,7 @@ from aiohttp import web
 from gateway.access.authority import Authority
 from gateway.access.watched import keep_looking
 from gateway.config import Config, ServerSection
+from gateway.rpc import hangup
 from gateway.rpc.binding import LAST_REPLIES, check_free, family, not_bound
 from gateway.rpc.credentials import authority_of
 from gateway.rpc.guard import Guard
@@ -147,6 +148,7 @@ def _signals() -> Iterator[asyncio.Queue[int]]:
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
         loop.add_signal_handler(number, queue.put_nowait, number)
+    hangup.outlive()
     try:
         yield queue
     finally:
