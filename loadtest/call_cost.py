@@ -18,6 +18,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from google.protobuf.message import Message
 from jwt.algorithms import ECAlgorithm
+from prometheus_client import CollectorRegistry
 
 from gateway.access.authority import Authority
 from gateway.access.grants import Scope
@@ -27,16 +28,19 @@ from gateway.access.tokens import TokenRules, Tokens
 from gateway.access.watched import Watched
 from gateway.audit.log import AuditLog, Terms
 from gateway.audit.marks import Marker
+from gateway.config import LogSection
 from gateway.deadline import Deadline
 from gateway.rpc.admission import Admission
 from gateway.rpc.admission import Terms as AdmissionTerms
 from gateway.rpc.callers import Callers
 from gateway.rpc.convert import answer_to_proto
 from gateway.rpc.handler import Door, Limits, in_time, unary_handler
+from gateway.rpc.observing import Observer
 from gateway.rpc.quota import Rate
 from gateway.rpc.servicers import ANSWERS, Answers
 from gateway.rpc.validate import Rules, question_of
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import TraceMetrics, Tracing
 from gateway.types import Forecast, Policy, Principal
 from gateway.v1 import gateway_pb2 as pb
 from loadtest.audit_cost import ATTEMPTS, SHARE, TEXT, Instant
@@ -45,6 +49,8 @@ TENANT = "acme"
 ISSUER, AUDIENCE, KID = "https://id.example", "gateway", "one"
 OTHERS = 1000
 """Callers in the file besides."""
+TRACED = 0.01
+"""Of the calls. What becomes of them is another thread's, whose time is not in these figures."""
 STEPS: Mapping[str, str] = {
     "bare": "the answer, converted, by its deadline, and nothing else",
     "handled": "and metrics and admission",
@@ -52,6 +58,7 @@ STEPS: Mapping[str, str] = {
     "key": "and an API key",
     "token": "or a token instead, which is known",
     "whole": "an API key and an audit log",
+    "traced": "and one call in a hundred traced",
 }
 """Name -> what there is."""
 
@@ -70,6 +77,11 @@ class Costs:
         """By all of it together."""
         return self.steps["whole"] - self.steps["bare"]
 
+    @property
+    def tracing(self) -> float:
+        """What one call in a hundred being traced adds to each, as a share of all of it."""
+        return self.steps["traced"] / self.steps["whole"] - 1
+
 
 class Context:
     """What gRPC hands over beside the request, of a call that has 200 ms."""
@@ -85,6 +97,9 @@ class Context:
     def time_remaining(self) -> float:
         return 0.1997
 
+    def set_trailing_metadata(self, metadata: object) -> None:
+        pass
+
     async def abort(self, code: object, details: str, trailers: object) -> None:
         raise RuntimeError(f"refused: {details}")
 
@@ -95,8 +110,10 @@ def measure(calls: int, blocks: int) -> Costs:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         log = AuditLog(folder / "audit", 0, Marker(bytes(32), SHARE), Terms(waiting=calls))
         stack.callback(log.close)
+        tracing = Tracing(TraceMetrics(CollectorRegistry()), lambda _: True, TRACED)
+        stack.callback(tracing.close)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as a server runs
-            return Costs(runner.run(_measured(_steps(folder, log), log, calls, blocks)))
+            return Costs(runner.run(_measured(_steps(folder, log, tracing), log, calls, blocks)))
 
 
 async def _measured(ways: Mapping[str, Ask], log: AuditLog, calls: int, blocks: int) -> dict[str, float]:
@@ -130,7 +147,7 @@ async def _block(ask: Ask, log: AuditLog, calls: int) -> float:
     raise RuntimeError("the log was not written in time")
 
 
-def _steps(folder: Path, log: AuditLog) -> dict[str, Ask]:
+def _steps(folder: Path, log: AuditLog, tracing: Tracing | None = None) -> dict[str, Ask]:
     authority, key, token = _authority(folder)
     rate = Rate(1e6, 1e6)
     return {
@@ -140,6 +157,7 @@ def _steps(folder: Path, log: AuditLog) -> dict[str, Ask]:
         "key": _handled(authority, key, rate),
         "token": _handled(authority, token, rate),
         "whole": _handled(authority, key, rate, log),
+        "traced": _handled(authority, key, rate, log, tracing),
     }
 
 
@@ -158,12 +176,19 @@ def _bare() -> Ask:
     return ask
 
 
-def _handled(authority: Authority | None, shown: str, rate: Rate | None = None, log: AuditLog | None = None) -> Ask:
+def _handled(
+    authority: Authority | None,
+    shown: str,
+    rate: Rate | None = None,
+    log: AuditLog | None = None,
+    tracing: Tracing | None = None,
+) -> Ask:
     """Answers.Answer as gRPC calls it."""
     metrics = Metrics()
     gateway: Any = Instant()
     admission = Admission(AdmissionTerms(1024, rate=rate), lambda *_: Forecast(0.0, 0.0, 0.002, 0.002))
-    door = Door(metrics, Callers(authority, metrics.access), admission, Limits(0.2, 10.0))
+    observer = Observer(tracing or Tracing(metrics.traces), LogSection())
+    door = Door(metrics, Callers(authority, metrics.access), admission, Limits(0.2, 10.0), observer)
     methods = Answers(gateway, _rules(), admission, metrics, audit=log).methods()
     (answer,) = (one for one in methods if (one.service, one.name) == (ANSWERS, "Answer"))
     handle = cast("Any", unary_handler(answer, door)).unary_unary

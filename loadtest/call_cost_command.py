@@ -31,7 +31,7 @@ def call_cost(calls: int, blocks: int, out: Path | None, is_json: bool) -> None:
     faults = [f"all of it adds {costs.added:.1f} us a call, at most {AT_MOST:g}"] if costs.added > AT_MOST else []
     microseconds = {**costs.steps, "added": costs.added}
     settings = {"calls": calls, "blocks": blocks, "at_most": AT_MOST, "aim": AIM}
-    found = proof_results.result("call-cost", faults, **settings, microseconds=microseconds)
+    found = proof_results.result("call-cost", faults, **settings, microseconds=microseconds, tracing=costs.tracing)
     options.finish(found, show, out=out, html=None, is_json=is_json)
 
 
@@ -45,4 +45,7 @@ def show(found: dict[str, Any], console: Console) -> None:
     console.print(
         f"all of it adds {us['added']:.1f} us a call (at most {found['at_most']:g}, aim {found['aim']:g})",
         highlight=False,
+    )
+    console.print(
+        f"tracing one call in a hundred: {found['tracing']:+.2%} of that thread's time a call", highlight=False
     )

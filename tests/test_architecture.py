@@ -58,6 +58,7 @@ HOMES: dict[str, set[str]] = {
     "cryptography": {"access"},
     "jwt": {"access"},
     "prometheus_client": {"telemetry"},
+    "opentelemetry": {"telemetry.otlp"},  # an optional extra
     "uvloop": {"cli.replica"},
     "pypdf": {"knowledge.reading.pdf"},
     "selectolax": {"knowledge.reading.webpage"},

@@ -32,9 +32,11 @@ from gateway.errors import Unauthenticated
 from gateway.rpc.admission import Admission, Caller, Terms
 from gateway.rpc.feeds import FeedMethod, feed_handler
 from gateway.rpc.handler import Door, Limits
+from gateway.rpc.observing import Observer
 from gateway.rpc.permissions import NEEDS, PUBLIC, need
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import Tracing
 from gateway.types import Criticality, Denial, Principal
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
@@ -264,7 +266,7 @@ async def test_a_feed_to_a_revoked_key_ends(metrics: Metrics) -> None:
             yield pb.WatchResponse(version=version)
 
     admission = Admission(Terms(permits=1), FakeGateway().forecast)
-    door = Door(metrics, cast("Any", Callers()), admission, Limits(0.2, 10.0))
+    door = Door(metrics, cast("Any", Callers()), admission, Limits(0.2, 10.0), Observer(Tracing(metrics.traces)))
     method = FeedMethod("gateway.v1.Knowledge", "Watch", pb.WatchRequest, changes)
     context = Context()
     await cast("Any", feed_handler(method, door)).unary_stream(pb.WatchRequest(), context)

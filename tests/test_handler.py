@@ -12,7 +12,9 @@ from gateway.errors import Unavailable
 from gateway.rpc.admission import Admission, Terms
 from gateway.rpc.callers import Callers
 from gateway.rpc.handler import Call, Door, Limits, Method, only_the_caller_cancels, unary_handler
+from gateway.rpc.observing import Observer
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import Tracing
 from gateway.v1 import gateway_pb2 as pb
 from tests.fakes import FakeGateway
 
@@ -60,7 +62,8 @@ def asked() -> Asked:
 def opened(asked: Asked, metrics: Metrics) -> Any:
     admission = Admission(Terms(permits=1), FakeGateway().forecast)
     limits = Limits(default_timeout=0.2, max_timeout=10.0)
-    door = Door(metrics, Callers(None, metrics.access), admission, limits, clock=lambda: 100.0)
+    observer = Observer(Tracing(metrics.traces))
+    door = Door(metrics, Callers(None, metrics.access), admission, limits, observer, clock=lambda: 100.0)
     method: Method[Any, Any] = Method("gateway.v1.Knowledge", "Search", pb.SearchRequest, asked)
     return cast("Any", unary_handler(method, door)).unary_unary
 

@@ -27,7 +27,7 @@ def test_each_step_answers_and_the_last_one_is_written_down(tmp_path: Path) -> N
         log.close()
     assert found.keys() == call_cost.STEPS.keys()
     assert len({one.text for one in found.values()}) == 1
-    assert [name for name, one in found.items() if one.audit_id] == ["whole"]
+    assert [name for name, one in found.items() if one.audit_id] == ["whole", "traced"]
 
 
 def test_the_command_tells_all_steps() -> None:

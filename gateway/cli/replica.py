@@ -15,8 +15,10 @@ from gateway import assembly, auditing
 from gateway.audit.log import AuditLog
 from gateway.config import Config
 from gateway.rpc import hangup, server
+from gateway.rpc.observing import tracing_of
 from gateway.rpc.service import Description
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import Tracing
 from gateway.workers import lifeline
 from gateway.workers.orders import Orders
 
@@ -55,8 +57,10 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
     metrics = Metrics()
     gateway = await assembly.build(config, metrics.observe_shadow)
     audit: AuditLog | None = None
+    tracing: Tracing | None = None
     watching: asyncio.Task[None] | None = None
     try:
+        tracing = tracing_of(config.trace, metrics, orders.number if orders else 0)
         audit = auditing.audit_log(config.audit, orders.number if orders else 0)
         if audit is not None:
             watched = auditing.watch(audit, gateway, metrics.set_error_rates, config.audit.tighten)
@@ -76,12 +80,15 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
                 place,
                 edited,
                 audit,
+                tracing,
             )
     finally:
         if watching is not None:
             watching.cancel()
         if audit is not None:
             await asyncio.to_thread(audit.close)
+        if tracing is not None:
+            await asyncio.to_thread(tracing.close)
         await gateway.close()
 
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
-from gateway.config import Config, Device, load
+from gateway.config import Config, Device, LogFormat, load
 from gateway.rpc.binding import check_exposure, exposures
+from gateway.telemetry import logs
 from gateway.types import Policy
 
 log = logging.getLogger(__name__)
-
-LOG_FORMAT = "%(asctime)s %(levelname)s {worker}%(name)s: %(message)s"
 
 
 @click.command()
@@ -65,7 +63,7 @@ def serve(
     }
     config = load(file, os.environ, flags)
     check_exposure(config)
-    _configure_logging()
+    _configure_logging(config)
     for exposure in exposures(config):
         log.warning(exposure)
     if config.server.workers == 1:
@@ -74,10 +72,8 @@ def serve(
         _serve_with_workers(config)
 
 
-def _configure_logging(worker: int | None = None) -> None:
-    # Once, before the first grpc.aio object: reconfiguring logging later can deadlock with finalisers (grpc#43421).
-    form = LOG_FORMAT.format(worker="" if worker is None else f"worker {worker} ")
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format=form)
+def _configure_logging(config: Config, worker: int | None = None) -> None:
+    logs.configure(config.log.level, config.log.format is LogFormat.JSON, worker)
 
 
 # Each imports what it needs: the process that watches the workers has no use for gRPC and ONNX Runtime.
@@ -97,7 +93,7 @@ def _serve_as_worker() -> None:
     from gateway.workers import orders
 
     received = orders.received()
-    _configure_logging(received.number)
+    _configure_logging(received.config, received.number)
     from gateway.cli import replica
 
     replica.run_as_worker(received)

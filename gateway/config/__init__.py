@@ -5,6 +5,7 @@ from gateway.config.jwt import JwtSection
 from gateway.config.knowledge import KnowledgeSection
 from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
 from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
+from gateway.config.observing import LogFormat, LogSection, TraceSection
 from gateway.config.server import ServerSection
 from gateway.config.transport import AccessSection, TlsSection
 from gateway.config.trust import AuditSection, DriftMode, DriftSection
@@ -24,10 +25,13 @@ __all__ = [
     "Fallback",
     "JwtSection",
     "KnowledgeSection",
+    "LogFormat",
+    "LogSection",
     "ModelSection",
     "Precision",
     "ServerSection",
     "TlsSection",
+    "TraceSection",
     "Uncertified",
     "load",
 ]

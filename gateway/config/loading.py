@@ -14,6 +14,7 @@ from gateway.config.answering import AdmissionSection, CascadeSection
 from gateway.config.jwt import JwtSection
 from gateway.config.knowledge import KnowledgeSection
 from gateway.config.model import ModelSection
+from gateway.config.observing import LogSection, TraceSection
 from gateway.config.section import Section
 from gateway.config.server import ServerSection
 from gateway.config.transport import AccessSection, TlsSection
@@ -37,6 +38,8 @@ class Config(Section):
     admission: AdmissionSection = AdmissionSection()
     audit: AuditSection = AuditSection()
     drift: DriftSection = DriftSection()
+    log: LogSection = LogSection()
+    trace: TraceSection = TraceSection()
 
     @property
     def wants_credentials(self) -> bool:

@@ -59,6 +59,8 @@ class Caller:
     waited: float | None = None
     recheck: Callable[[], None] | None = None
     """Of a stream, before each of its questions: raises AccessDenied where its credentials hold no more."""
+    traceparent: str = ""
+    """As the call says; empty for none."""
 
 
 class Admission:

@@ -16,6 +16,7 @@ from gateway.errors import AccessDenied, Unauthenticated
 from gateway.rpc.admission import Caller
 from gateway.rpc.validate import AUTHORIZATION, claims_of, criticality_of, groups_of, tenant_of, timeout_of
 from gateway.telemetry.access import AccessMetrics
+from gateway.telemetry.traces import TRACEPARENT
 from gateway.types import Denial, Principal
 
 log = logging.getLogger(__name__)
@@ -54,7 +55,8 @@ class Callers:
             if self._allowed(authority, need, claims, names)[1] != principal:
                 raise self._told(Unauthenticated(Denial.EXPIRED), need, None)
 
-        return Caller(principal, grant.criticality(criticality), timeout, recheck=recheck)
+        trace = claims.get(TRACEPARENT, "")
+        return Caller(principal, grant.criticality(criticality), timeout, recheck=recheck, traceparent=trace)
 
     def _allowed(
         self, authority: Authority, need: Scope, claims: Mapping[str, str], names: Sequence[str]
@@ -84,7 +86,7 @@ def caller_of(metadata: Iterable[tuple[str, str | bytes]]) -> Caller:
     claims = claims_of(metadata)
     tenant, groups = tenant_of(claims), groups_of(claims)
     principal = Principal(tenant or ANYONE.tenant, groups or ANYONE.groups) if tenant or groups else ANYONE
-    return Caller(principal, criticality_of(claims), timeout_of(claims))
+    return Caller(principal, criticality_of(claims), timeout_of(claims), traceparent=claims.get(TRACEPARENT, ""))
 
 
 def _grant(authority: Authority, claims: Mapping[str, str], names: Sequence[str]) -> Grant:

@@ -42,6 +42,7 @@ def feed_handler(method: FeedMethod[Any, Any], door: Door) -> grpc.RpcMethodHand
 
     async def handle(request: Message | Malformed, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await streams.served(
+            f"{method.service}/{method.name}",
             door,
             metrics,
             scope,

@@ -19,6 +19,7 @@ from gateway.errors import DeadlineExceeded, DeadlineUnmeetable, InvalidQuestion
 from gateway.rpc.admission import Admission, Caller
 from gateway.rpc.callers import Callers
 from gateway.rpc.malformed import not_utf8
+from gateway.rpc.observing import Observer, Seen
 from gateway.rpc.permissions import need
 from gateway.rpc.status import Refusal, refusal_of, rejection_of
 from gateway.telemetry.metrics import Code, MethodMetrics, Metrics
@@ -61,6 +62,7 @@ class Door:
     callers: Callers
     admission: Admission
     limits: Limits
+    observer: Observer
     clock: Clock = time.monotonic
 
 
@@ -144,20 +146,24 @@ async def _handle(
     started = door.clock()
     metrics.started()
     code = Code.CANCELLED
-    caller: Caller | None = None
+    seen = Seen(f"{method.service}/{method.name}", request=request)
     try:
-        caller = door.callers.of(scope, context)
-        response = await _admitted(method, door, check_form(request), caller, context)
+        door.observer.begin(seen, door.callers.of(scope, context), context)
+        assert seen.caller is not None
+        seen.response = await _admitted(method, door, check_form(request), seen.caller, context)
         code = Code.OK
-        return response
+        return seen.response
     except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-        refusal = refused(door.metrics, error, caller)
+        refusal = refused(door.metrics, error, seen.caller)
         code = Code[refusal.code.name]
+        door.observer.refuse(seen, refusal, context)
     finally:
-        metrics.handled(code, door.clock() - started)
+        seconds = door.clock() - started
+        metrics.handled(code, seconds)
+        door.observer.end(seen, code, seconds)
     # Not set_code and a return: that sends a message too, after which no client retries (grpcio 1.80). `server.stop`
     # does not wait for aborted calls (grpc#37239), but only their refusal can be lost by that.
-    await context.abort(refusal.code, refusal.message, refusal.trailers())
+    await context.abort(refusal.code, refusal.message, seen.trailers())
     raise AssertionError("abort raises")
 
 

@@ -32,6 +32,7 @@ from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
 from gateway.rpc.guard import Guard
 from gateway.rpc.handler import Door, Limits, unary_handler
+from gateway.rpc.observing import Observer
 from gateway.rpc.page.asking import Asking
 from gateway.rpc.reach import Reach
 from gateway.rpc.reading import Reading
@@ -41,6 +42,7 @@ from gateway.rpc.streams import stream_handler
 from gateway.rpc.tls import Tls
 from gateway.rpc.validate import Rules
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.traces import Tracing
 
 WATCH_PERIOD = 0.25
 """Seconds between looks at the event loop's lag and at whether there is anything that can answer."""
@@ -92,7 +94,8 @@ class Server:
 
     `preparable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
     for a server that has its ports for itself. `edited`: the stored collections; None where there are none.
-    `audit`: the log of answers, which it does not close either; None where none is kept.
+    `audit`: the log of answers, which it does not close either; None where none is kept. `tracing`: likewise; None
+    where no span is made.
     """
 
     def __init__(
@@ -104,8 +107,10 @@ class Server:
         place: Place | None = None,
         edited: Edited | None = None,
         audit: AuditLog | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         check_exposure(config)
+        self._observer = Observer(tracing or Tracing(metrics.traces), config.log)
         self._audit = audit
         self._place = place
         self._edited = edited
@@ -139,7 +144,8 @@ class Server:
             stored=self._edited.stored if self._edited else lambda tenant, name: "",
         )
         limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
-        door = Door(self._metrics, Callers(self._authority, self._metrics.access), self._admission, limits)
+        callers = Callers(self._authority, self._metrics.access)
+        door = Door(self._metrics, callers, self._admission, limits, self._observer)
         answers = Answers(gateway, rules, self._admission, self._metrics, audit=self._audit)
         feedback = Feedback(self._audit, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
@@ -260,13 +266,14 @@ async def serve(
     place: Place | None = None,
     edited: Edited | None = None,
     audit: AuditLog | None = None,
+    tracing: Tracing | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
 
     In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
     its supervisor's. That it is abandoned ends it, and at once.
     """
-    server = Server(gateway, config, metrics, preparable, place, edited, audit)
+    server = Server(gateway, config, metrics, preparable, place, edited, audit, tracing)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

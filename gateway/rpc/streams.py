@@ -19,6 +19,7 @@ from gateway.deadline import Deadline
 from gateway.errors import Draining, Unavailable
 from gateway.rpc.admission import Caller
 from gateway.rpc.handler import Call, Door, Malformed, check_form, deserializer, in_time, refused
+from gateway.rpc.observing import Seen
 from gateway.rpc.permissions import need
 from gateway.rpc.status import Refusal
 from gateway.telemetry.metrics import Code, MethodMetrics
@@ -61,7 +62,12 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
 
     async def handle(requests: AsyncIterator[Message | Malformed], context: grpc.aio.ServicerContext[Any, Any]) -> None:
         await served(
-            door, metrics, scope, context, lambda caller: _Stream(method, door, caller).run(aiter(requests), context)
+            f"{method.service}/{method.name}",
+            door,
+            metrics,
+            scope,
+            context,
+            lambda caller: _Stream(method, door, caller).run(aiter(requests), context),
         )
 
     return grpc.stream_stream_rpc_method_handler(
@@ -72,6 +78,7 @@ def stream_handler(method: StreamMethod[Any, Any], door: Door) -> grpc.RpcMethod
 
 
 async def served(
+    name: str,
     door: Door,
     metrics: MethodMetrics,
     scope: Scope,
@@ -82,9 +89,10 @@ async def served(
     started = door.clock()
     metrics.started()
     code = Code.CANCELLED
-    caller: Caller | None = None
+    seen = Seen(name, is_stream=True)
     try:
         caller = door.callers.of(scope, context)
+        door.observer.begin(seen, caller, context)
         with door.admission.stream():
             # Now, and not with the first answer: a stream that ends without one would never end for its caller.
             await context.send_initial_metadata(())
@@ -92,11 +100,14 @@ async def served(
         code = Code.OK
         return
     except Exception as error:  # noqa: BLE001  # the last line: anything else would show its text to the caller
-        refusal = refused(door.metrics, error, caller)
+        refusal = refused(door.metrics, error, seen.caller)
         code = Code[refusal.code.name]
+        door.observer.refuse(seen, refusal, context)
     finally:
-        metrics.handled(code, door.clock() - started)
-    await context.abort(refusal.code, refusal.message, refusal.trailers())
+        seconds = door.clock() - started
+        metrics.handled(code, seconds)
+        door.observer.end(seen, code, seconds)
+    await context.abort(refusal.code, refusal.message, seen.trailers())
 
 
 class _Stream:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, RANKER_FROM_PROTO, TIMEOUT
+from gateway.telemetry.traces import TRACEPARENT
 from gateway.types import Criticality, Policy, Principal, Question, Ranker
 from gateway.v1 import gateway_pb2 as pb
 
@@ -24,7 +25,7 @@ RETRIED = "grpc-previous-rpc-attempts"
 RANKERS: Mapping[int, Ranker] = {pb.RANKER_UNSPECIFIED: Ranker.HYBRID, **RANKER_FROM_PROTO}
 CRITICALITIES = {one.value: one for one in Criticality}
 AUTHORIZATION = "authorization"
-CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED, AUTHORIZATION})
+CLAIMS = frozenset({"x-tenant", "x-groups", "x-criticality", TIMEOUT, RETRIED, AUTHORIZATION, TRACEPARENT})
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
@@ -49,9 +50,16 @@ def claims_of(metadata: Iterable[tuple[str, str | bytes]]) -> dict[str, str]:
     for key, value in metadata:
         if key in CLAIMS:
             if key in claims:
-                raise InvalidQuestion(key, "is given twice")
+                if key != TRACEPARENT:
+                    raise InvalidQuestion(key, "is given twice")
+                value = ""  # no trace: that is no reason to refuse a question
             claims[key] = value if isinstance(value, str) else value.decode("ascii", "replace")
     return claims
+
+
+def is_request_id(given: str) -> bool:
+    """Whether a caller may name a request so; empty is none."""
+    return len(given) <= MAX_REQUEST_ID and bool(_PRINTABLE_ASCII.fullmatch(given))
 
 
 def tenant_of(claims: Mapping[str, str]) -> str | None:
@@ -105,7 +113,7 @@ def question_of(request: pb.AnswerRequest, principal: Principal, rules: Rules, p
     check_text(f"{path}question", request.question, rules.max_question_chars)
     if request.max_citations > MAX_CITATIONS:
         raise InvalidQuestion(f"{path}max_citations", f"is {request.max_citations}, limit {MAX_CITATIONS}")
-    if len(request.request_id) > MAX_REQUEST_ID or not _PRINTABLE_ASCII.fullmatch(request.request_id):
+    if not is_request_id(request.request_id):
         raise InvalidQuestion(f"{path}request_id", f"must be at most {MAX_REQUEST_ID} printable ASCII characters")
     return Question(
         text=request.question,

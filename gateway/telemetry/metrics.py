@@ -17,6 +17,7 @@ from gateway.telemetry.breakers import BreakerMetrics
 from gateway.telemetry.drift.instruments import DriftMetrics
 from gateway.telemetry.histogram import Histogram
 from gateway.telemetry.pauses import PauseMetrics
+from gateway.telemetry.traces import TraceMetrics
 from gateway.types import (
     Agreement,
     Answer,
@@ -154,6 +155,7 @@ class Metrics:
         self._breakers = BreakerMetrics(self.registry)
         self.access = AccessMetrics(self.registry)
         self.pauses = PauseMetrics(self.registry)
+        self.traces = TraceMetrics(self.registry)
 
     def _rpc(self) -> None:
         labels = ("grpc_type", "grpc_service", "grpc_method")

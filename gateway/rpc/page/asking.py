@@ -47,6 +47,9 @@ class _Context:
     def time_remaining(self) -> float:
         return max(0.0, self._until - self._clock())
 
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        """A page has no trace to go on with."""
+
     async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> NoReturn:
         raise _Aborted(code, details, dict(trailing_metadata))
 
