@@ -63,6 +63,7 @@ NAMES = {
     "gateway_drift_watched": "gauge",
     "gateway_reloads_total": "counter",
     "gateway_auth_failures_total": "counter",
+    "gateway_traced_calls_total": "counter",
     "gateway_tls_not_after_timestamp_seconds": "gauge",
     "gateway_jwks_fetched_timestamp_seconds": "gauge",
     "gateway_drift_evidence": "gauge",

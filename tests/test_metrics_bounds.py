@@ -30,7 +30,7 @@ SERIES = 3000
 
 VALUES: dict[str, set[str]] = {
     "route": {*Route, NO_ROUTE},
-    "outcome": {*Outcome, "accepted", "rejected"},
+    "outcome": {*Outcome, "accepted", "rejected", "sent", "dropped", "failed"},
     "reason": {*Reason, *Rejection, *Denial, *Degradation},
     "stage": {*Stage},
     "criticality": {*Criticality},

@@ -27,7 +27,7 @@ class LogLevel(StrEnum):
 
 
 class LogSection(Section):
-    """What goes to standard error. No line has a question or an answer in it. Lines about calls are of level info, and
+    """What goes to standard error. Lines about calls have no question or answer in them, are of level info, and
     at most 20 a second are written: the next one says how many were left out."""
 
     format: LogFormat = LogFormat.TEXT
