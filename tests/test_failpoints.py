@@ -79,7 +79,7 @@ def test_a_file_breaks_a_running_process_and_mends_it(tmp_path: Path) -> None:
     switch = failpoints._Switch("", tmp_path / "faults")
     assert switch.is_on
     assert switch.due("model-run") is None
-    for text, is_due in (("model-run=nan", True), ("", False)):
+    for text, is_due in (("model-run=nan", True), ("model-run=na", True), ("", False)):  # the second one is no fault
         (tmp_path / "faults").write_text(text)
         time.sleep(2 * failpoints.LOOK_SECONDS)
         assert (switch.due("model-run") is not None) == is_due
