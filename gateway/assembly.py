@@ -454,7 +454,7 @@ def load_base(
 
 
 def load_engine(config: Config) -> Engine:
-    bundle = versions.load(config.model.bundle)
+    bundle = versions.load(config.model.bundle, config.model.trusted_keys)
     if bundle.uncertified:
         if config.model.uncertified is Uncertified.REFUSE:
             raise BundleInvalid(f'{bundle.uncertified}; or serve it without a promise: model.uncertified = "serve"')

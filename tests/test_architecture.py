@@ -55,7 +55,7 @@ HOMES: dict[str, set[str]] = {
     "hnswlib": {"knowledge"},
     "faiss": {"knowledge"},
     "sqlite3": {"audit", "knowledge"},
-    "cryptography": {"access"},
+    "cryptography": {"access", "model.signature"},
     "jwt": {"access"},
     "prometheus_client": {"telemetry"},
     "opentelemetry": {"telemetry.otlp"},  # an optional extra

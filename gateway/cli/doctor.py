@@ -142,11 +142,12 @@ def bundle(model: ModelSection) -> Check:
     """Every file of the bundle against its hash, and its certificate against them."""
     from gateway.model.versions import load as load_bundle
 
-    if problem := load_bundle(model.bundle).uncertified:
+    if problem := load_bundle(model.bundle, model.trusted_keys).uncertified:
         if model.uncertified is Uncertified.SERVE:
             return Check("bundle", Level.WARN, problem, "it is served without a promise until then")
         return Check("bundle", Level.FAIL, problem, 'or set model.uncertified = "serve", which promises nothing')
-    return Check("bundle", Level.OK, f"{model.bundle}: complete, hashes and certificate match")
+    signed = ", signed" if model.trusted_keys else ""
+    return Check("bundle", Level.OK, f"{model.bundle}: complete{signed}, hashes and certificate match")
 
 
 def standing(config: Config) -> Check:
@@ -154,7 +155,7 @@ def standing(config: Config) -> Check:
     from gateway import doubts
     from gateway.model.versions import load as load_bundle
 
-    kept = doubts.of(config, load_bundle(config.model.bundle).manifest_sha256)
+    kept = doubts.of(config, load_bundle(config.model.bundle, config.model.trusted_keys).manifest_sha256)
     if kept is None:
         return Check("standing", Level.OK, "not kept: a start trusts the certificate (drift.marks)")
     if found := kept.kept():
@@ -180,7 +181,7 @@ def session(model: ModelSection) -> Check:
     from gateway.model.packing import Tokenization
     from gateway.model.versions import load as load_bundle
 
-    found = load_bundle(model.bundle)
+    found = load_bundle(model.bundle, model.trusted_keys)
     tokenization = Tokenization(found.path("tokenizer.json"), found.manifest.max_tokens)
     with _logged(sessions.log) as warnings:
         opened = sessions.open_session(
@@ -227,7 +228,7 @@ def collections(config: Config) -> Iterator[Check]:
             from gateway.model.versions import load as load_bundle
 
             with _logged(assembly.log):
-                wanted = assembly.served(config.knowledge, load_bundle(config.model.bundle))
+                wanted = assembly.served(config.knowledge, load_bundle(config.model.bundle, config.model.trusted_keys))
     for name, folder in wanted.items():
         yield guarded(f"collection {name}", lambda name=name, folder=folder: collection(name, folder))  # type: ignore[misc]
     if not wanted:

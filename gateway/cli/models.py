@@ -14,7 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 from rich.console import Console
 
-from gateway.cli import model_tables, pairing, rollout
+from gateway.cli import model_tables, pairing, rollout, signing
 from gateway.cli.evaluate import FILE_WIDTH
 from gateway.cli.main import Failure, NotReached, Refused
 from gateway.errors import BundleInvalid, ConfigInvalid, Unavailable
@@ -61,6 +61,10 @@ def deciding(command: Command) -> Command:
 @click.group()
 def models() -> None:
     """Versions of bundles: what they are, how they differ, and which one serves."""
+
+
+models.add_command(signing.sign)
+models.add_command(signing.verify)
 
 
 @models.command(name="list")

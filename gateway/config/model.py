@@ -67,6 +67,19 @@ class ModelSection(Section):
 
     uncertified: Uncertified = Uncertified.REFUSE
     """SERVE is for the time until the bundle is certified again, and for those who want no promise."""
+    trusted_keys: tuple[Path, ...] = ()
+    """Files with an Ed25519 public key in PEM. With any, a bundle is served only if one of them has signed its manifest
+    (`gateway models sign`), at a start and by a swap. In the environment: with commas between."""
+
+    @field_validator("trusted_keys", mode="before")
+    @classmethod
+    def _files_in_a_variable(cls, given: object) -> object:
+        if not isinstance(given, str):
+            return given
+        if names := [name.strip() for name in given.split(",") if name.strip()]:
+            return names
+        # An empty variable is a mistake sooner than a wish to trust everybody.
+        raise ValueError("names no file; leave it out, or write [] in a settings file, to ask for no signature")
 
     @field_validator("max_batch_tokens")
     @classmethod

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -23,6 +24,7 @@ from gateway.cascade.policy import Thresholds
 from gateway.cascade.standing import Promise, Terms
 from gateway.errors import BundleInvalid
 from gateway.model import certificate as certificates
+from gateway.model import signature
 from gateway.model.certificate import Certificate, Hashes, digest, threshold, wrong_in
 from gateway.model.certificate import Part as _Part
 from gateway.types import Matrix
@@ -257,9 +259,12 @@ class Bundle:
             ) from None
 
 
-def load(folder: Path) -> Bundle:
-    """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong."""
-    manifest, manifest_sha256 = _manifest(folder)
+def load(folder: Path, trusted: Sequence[Path] = ()) -> Bundle:
+    """Read the manifest and check every file against it. Raises BundleInvalid, saying which file and what is wrong.
+
+    `trusted`: files of public keys, of which one has to have signed the manifest; without any nobody asks.
+    """
+    manifest, manifest_sha256 = _manifest(folder, trusted)
     for name in (WEIGHTS, TOKENIZER):
         if name not in manifest.files:  # the graph and the tokenizer's library would read it unchecked
             raise BundleInvalid(f"{folder}: {name} is not among the manifest's files")
@@ -312,17 +317,24 @@ def outcomes_name(precision: str) -> str:
     return f"outcomes.{precision}.npy"
 
 
+def digest_of(manifest: bytes) -> str:
+    """What a bundle is known by: the sha256 of its manifest."""
+    return hashlib.sha256(manifest).hexdigest()
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _manifest(folder: Path) -> tuple[Manifest, str]:
-    """With its own sha256, of the very bytes that were read."""
+def _manifest(folder: Path, trusted: Sequence[Path]) -> tuple[Manifest, str]:
+    """With its own sha256, of the very bytes that were read, whose signature is looked at before they are parsed."""
     path = folder / MANIFEST
     try:
         content = path.read_bytes()
-        return Manifest.model_validate_json(content), hashlib.sha256(content).hexdigest()
+        if trusted:
+            signature.check(folder, content, trusted)
+        return Manifest.model_validate_json(content), digest_of(content)
     except FileNotFoundError:
         raise BundleInvalid(
             f"no bundle in {folder}: {MANIFEST} is missing. Name a folder that `gateway forge run` wrote."

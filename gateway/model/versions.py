@@ -7,6 +7,7 @@ It is the last event of a history that only grows: whoever promotes or rolls bac
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -116,9 +117,9 @@ def serving(folder: Path) -> Path:
     return folder / found.current
 
 
-def load(folder: Path) -> Bundle:
+def load(folder: Path, trusted: Sequence[Path] = ()) -> Bundle:
     """The bundle that `folder` means; see `serving` and `bundle.load`. Raises BundleInvalid."""
-    return bundles.load(serving(folder))
+    return bundles.load(serving(folder), trusted)
 
 
 def check(folder: Path, event: Event) -> None:
