@@ -40,6 +40,7 @@ from loadtest.report_command import report_files
 from loadtest.run_command import run
 from loadtest.startup import seconds_to_ready
 from loadtest.sweep_command import sweep
+from loadtest.words_command import words_
 
 PERCENTILES = (50, 90, 99, 99.9)
 
@@ -68,6 +69,7 @@ for command in (
     chaos,
     medquad,
     fusion,
+    words_,
     guarantee,
     drift,
     flywheel,
