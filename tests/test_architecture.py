@@ -36,7 +36,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "swapping": LEAVES | {"knowledge", "rpc", "shadow", "loading", "following"},
     "doubts": LEAVES | {"cascade", "config"},
     "drifting": LEAVES | {"cascade", "config", "model", "telemetry"},
-    "assembly": LEAVES | {"cascade", "config", "doubts", "drifting", "rpc", "shadow", "swapping"} | ENGINES,
+    "assembled": LEAVES | {"cascade", "doubts", "drifting", "rpc"} | ENGINES,
+    "assembly": LEAVES
+    | {"assembled", "cascade", "config", "doubts", "drifting", "rpc", "shadow", "swapping"}
+    | ENGINES,
     "auditing": LEAVES | {"audit", "config", "rpc"},
     "cli": LEAVES
     | {"cascade", "config", "rpc", "client", "assembly", "auditing", "doubts", "workers"}

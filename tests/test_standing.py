@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway import assembly
+from gateway.assembled import Assembled
 from gateway.cascade.policy import NEVER, ModelSays, RetrievalSays, Thresholds, cascade, doubt
 from gateway.cascade.standing import POOLED, CertificateStanding, Part, Promise, Terms
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection
@@ -151,7 +152,7 @@ async def test_nothing_is_answered_from_the_cache_by_the_looser_threshold(tmp_pa
         await gateway.close()
 
 
-def tiny_label(gateway: assembly.Assembled, text: str) -> str:
+def tiny_label(gateway: Assembled, text: str) -> str:
     """What the miniature model takes it for; red stands for a document, the others for texts of their own."""
     logits, _ = gateway.engine.outputs([text])
     return tiny.LABELS[int(logits[0].argmax())]

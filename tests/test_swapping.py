@@ -19,6 +19,7 @@ import pytest
 from click.testing import CliRunner
 
 from gateway import assembly
+from gateway.assembled import Assembled
 from gateway.cli.main import cli
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
@@ -564,8 +565,8 @@ async def test_a_candidate_remembers_no_answers(bundles_folder: Path, config: Co
         assert gateway._shadow is not None
         assert gateway._prepared is not None
         candidate, following = gateway._shadow.candidate, gateway._prepared.gateway
-        assert isinstance(candidate, assembly.Assembled)
-        assert isinstance(following, assembly.Assembled)
+        assert isinstance(candidate, Assembled)
+        assert isinstance(following, Assembled)
         assert candidate._cache is None
         assert following._cache is not None
     finally:
