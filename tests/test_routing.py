@@ -63,6 +63,19 @@ async def test_what_a_search_costs_is_learnt_and_weighed() -> None:
     assert len(here.knowledge.searches) == 1
 
 
+async def test_one_stall_is_not_held_against_searching_for_ever() -> None:
+    here = room()
+    here.knowledge.seconds = 2.0
+    await here.ask(Policy.ROUTING, seconds=60)
+    here.knowledge.seconds = 0.001
+    for _ in range(100):
+        await here.ask(Policy.ROUTING)
+    assert len(here.knowledge.searches) == 1
+    for _ in range(3000):
+        await here.ask(Policy.ROUTING)
+    assert len(here.knowledge.searches) > 100
+
+
 async def test_no_time_for_a_search_that_is_worth_it_is_named() -> None:
     here = room(price=0.0)
     here.knowledge.seconds = 0.05

@@ -236,7 +236,10 @@ class Cascade:
             return question.policy in SEARCHES
         model = self._says(label, standing, prediction, question, self._confidence(prediction))
         price = self._price * self._search_seconds
-        return is_worth_a_search(model, thresholds, outlook.of(self._features(prediction), model.confidence, price))
+        if is_worth_a_search(model, thresholds, outlook.of(self._features(prediction), model.confidence, price)):
+            return True
+        self._search_seconds *= 0.999  # as in _has_time; slower, since here what is forgotten is a preference
+        return False
 
     def _note(self, seconds: float) -> None:
         """What a search took. One question of a pass searches for all of them, so quick ones say little."""
@@ -246,7 +249,7 @@ class Cascade:
     def _has_time(self, deadline: Deadline) -> bool:
         if deadline.remaining() > SEARCH_MARGIN * self._search_seconds:
             return True
-        self._search_seconds *= 0.9  # or one stall would be believed for ever: only a search corrects it otherwise
+        self._search_seconds *= 0.9  # or one stall would be believed for ever: otherwise only a search corrects it
         return False
 
     def _search(
