@@ -15,7 +15,8 @@ from gateway.cascade.calibration import (
     Logistic,
     ModelCalibration,
 )
-from gateway.cascade.cascade import SEARCH_MARGIN, Cascade, Label, Profile
+from gateway.cascade.cascade import Cascade, Label, Profile
+from gateway.cascade.durations import MARGIN
 from gateway.cascade.policy import Thresholds
 from gateway.cascade.standing import POOLED, Promise
 from gateway.deadline import Deadline
@@ -281,7 +282,7 @@ async def test_a_search_starts_only_if_several_usual_ones_fit(room: Room) -> Non
     for _ in range(100):
         await room.ask()
     done = len(room.knowledge.searches)
-    enough = SEARCH_MARGIN * room.knowledge.seconds + room.model.seconds
+    enough = MARGIN * room.knowledge.seconds + room.model.seconds
     assert (await room.ask(seconds=enough * 0.95)).reason is Reason.BUDGET
     assert len(room.knowledge.searches) == done
     await room.ask(seconds=enough * 1.05)

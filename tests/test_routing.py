@@ -63,17 +63,35 @@ async def test_what_a_search_costs_is_learnt_and_weighed() -> None:
     assert len(here.knowledge.searches) == 1
 
 
-async def test_one_stall_is_not_held_against_searching_for_ever() -> None:
-    here = room()
-    here.knowledge.seconds = 2.0
-    await here.ask(Policy.ROUTING, seconds=60)
-    here.knowledge.seconds = 0.001
-    for _ in range(100):
+async def test_one_stall_is_nobodys_price() -> None:
+    here = room(price=50.0)
+    for number in range(50):
+        here.knowledge.seconds = 2.0 if number == 9 else 0.0001
+        await here.ask(Policy.ROUTING, seconds=60)
+    assert len(here.knowledge.searches) == 50
+
+
+async def test_searches_that_were_slow_for_a_while_are_looked_at_again() -> None:
+    here = room(price=50.0)
+    here.knowledge.seconds = 0.01
+    for _ in range(10):
         await here.ask(Policy.ROUTING)
     assert len(here.knowledge.searches) == 1
-    for _ in range(3000):
+    here.knowledge.seconds = 0.0001
+    for _ in range(5000):
         await here.ask(Policy.ROUTING)
-    assert len(here.knowledge.searches) > 100
+    before = len(here.knowledge.searches)
+    for _ in range(10):
+        await here.ask(Policy.ROUTING)
+    assert len(here.knowledge.searches) == before + 10
+
+
+async def test_searches_that_stay_too_dear_are_seldom_made() -> None:
+    here = room(price=50.0)
+    here.knowledge.seconds = 0.01
+    for _ in range(5000):
+        await here.ask(Policy.ROUTING)
+    assert 2 < len(here.knowledge.searches) < 5000 / 40
 
 
 async def test_no_time_for_a_search_that_is_worth_it_is_named() -> None:

@@ -14,6 +14,7 @@ from gateway.cascade.calibration import (
     InformedCalibration,
     ModelCalibration,
 )
+from gateway.cascade.durations import SearchDurations
 from gateway.cascade.outlook import Outlook
 from gateway.cascade.policy import (
     LISTENS,
@@ -47,9 +48,6 @@ from gateway.types import (
 )
 
 log = logging.getLogger(__name__)
-
-SEARCH_MARGIN = 3.0
-"""A search starts only if this many times its usual duration is left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +98,7 @@ class Content:
 
 
 class Cascade:
-    """Answers questions by one bundle over one knowledge tier. Holds no state but the usual duration of a search.
+    """Answers questions by one bundle over one knowledge tier. Holds no state but how long searches take.
 
     `standing` says whether the bundle's certificate still holds; whoever watches it marks it stale. Without a knowledge
     tier nothing is searched, labels that stand for documents count as withdrawn, and those with a text of their own
@@ -124,7 +122,7 @@ class Cascade:
         self._model = model
         self._knowledge = knowledge
         self._clock = clock
-        self._search_seconds = 0.0
+        self._durations = SearchDurations()
         self._inline = {_key(label): label for label in profile.labels if not label.document_id}
         self._labels_of: dict[str, list[int]] = {}  # the numbers of the labels that stand for a document
         for number, label in enumerate(profile.labels):
@@ -160,12 +158,12 @@ class Cascade:
         knowledge = self._tier(question)
         if knowledge and wants_search:
             unheard = Reason.BUDGET
-            if question.may_search and self._has_time(deadline):
+            if question.may_search and self._durations.fit_into(deadline.remaining()):
                 started = self._clock()
                 found = self._search(knowledge, label, standing, prediction, question)
                 unheard = Reason.RETRIEVAL_UNAVAILABLE
                 timings["search"] = self._clock() - started
-                self._note(timings["search"])
+                self._durations.note(timings["search"])
 
         started = self._clock()
         model, retrieval = self._calibrate(label, standing, prediction, found, unheard, question)
@@ -235,21 +233,10 @@ class Cascade:
         if question.policy is not Policy.ROUTING or outlook is None:
             return question.policy in SEARCHES
         model = self._says(label, standing, prediction, question, self._confidence(prediction))
-        price = self._price * self._search_seconds
+        price = self._price * self._durations.cost
         if is_worth_a_search(model, thresholds, outlook.of(self._features(prediction), model.confidence, price)):
             return True
-        self._search_seconds *= 0.999  # as in _has_time; slower, since here what is forgotten is a preference
-        return False
-
-    def _note(self, seconds: float) -> None:
-        """What a search took. One question of a pass searches for all of them, so quick ones say little."""
-        longer = seconds - self._search_seconds
-        self._search_seconds += (0.1 if longer > 0 else 0.01) * longer
-
-    def _has_time(self, deadline: Deadline) -> bool:
-        if deadline.remaining() > SEARCH_MARGIN * self._search_seconds:
-            return True
-        self._search_seconds *= 0.9  # or one stall would be believed for ever: otherwise only a search corrects it
+        self._durations.not_worth_it()
         return False
 
     def _search(
