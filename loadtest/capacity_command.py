@@ -17,11 +17,6 @@ from loadtest.trials import SearchTerms, Terms, Watcher
 @options.given(options.QUESTIONS, *options.SERVER, *options.SEARCH, *options.TERMS, *options.HONESTY, *options.OUTPUT)
 def find_capacity(
     sources: tuple[Path, ...],
-    target: str | None,
-    serve: str | None,
-    admin: str | None,
-    protocol: str,
-    is_owned: bool,
     start: float,
     tolerance: float,
     repeats: int,
@@ -35,7 +30,7 @@ def find_capacity(
     The rate is doubled (or halved) until it fails (or passes), then narrowed by bisection; the median of --repeats
     searches counts.
     """
-    subject = options.subject(target, serve, admin, protocol, is_owned=is_owned)
+    subject = options.subject(others)
     terms = options.terms(sources, **others)
     with options.watching() as watcher:
         found = options.run(_search(subject, terms, watcher, SearchTerms(start, tolerance, repeats)))

@@ -13,7 +13,6 @@ from loadtest.h2load import Answered
 from loadtest.measure import measure
 from loadtest.peers import ratio
 from loadtest.plan import plan
-from loadtest.protocols import GATEWAY
 from loadtest.results import Run
 from loadtest.scenarios import LoadPart, PiecePart, Scenario
 from loadtest.subjects import Subject, opened
@@ -29,15 +28,11 @@ COMPARED = ("per_second", "p50_ms", "p99_ms")
 @click.command("cross-check", short_help="The same rate by h2load, beside our own generator.")
 @click.option("--rate", type=click.FloatRange(min=1), required=True, help="Questions a second, below the capacity.")
 @click.option("--question", default=QUESTION, show_default=True, help="The one that both ask, over and over.")
-@options.given(*(one for one in options.SERVER if one is not options.PROTOCOL))
+@options.given(*options.OPEN_SERVER)
 @options.given(*options.TERMS, *options.HONESTY, *options.OUTPUT)
 def cross_check(
     rate: float,
     question: str,
-    target: str | None,
-    serve: str | None,
-    admin: str | None,
-    is_owned: bool,
     out: Path | None,
     html: Path | None,
     is_json: bool,
@@ -49,7 +44,7 @@ def cross_check(
     It counts from the send, so it is compared with our latency from the send, and not from the intended start; and it
     takes a refusal for an answer, so the rate must be one at which ours are all answered, or the result is invalid.
     """
-    subject = options.subject(target, serve, admin, GATEWAY, is_owned=is_owned)
+    subject = options.subject(others)
     terms = replace(options.terms((), **others), channels=1)  # as h2load has
     with options.watching() as watcher:
         found = options.run(_both(subject, terms, watcher, rate, question))

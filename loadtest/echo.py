@@ -16,7 +16,7 @@ import grpc
 import grpc.aio
 import uvloop
 
-from loadtest.targets import OK, Metadata, Outcome, connect, disconnect, failed
+from loadtest.targets import OK, OPEN, Access, Metadata, Outcome, connect, disconnect, failed
 
 ANY = 30.0
 """Seconds for what is in flight at the end."""
@@ -36,8 +36,8 @@ async def _echo(request: bytes, _: object) -> bytes:
 class EchoTarget:
     """Sends the question as it is, on each channel in turn."""
 
-    def __init__(self, address: str, channels: int) -> None:
-        self._channels = connect(address, channels)
+    def __init__(self, address: str, channels: int, access: Access = OPEN) -> None:
+        self._channels = connect(address, channels, access)
         self._calls: Iterator[Any] = itertools.cycle(
             [channel.unary_unary("/loadtest.Echo/Echo") for channel in self._channels]
         )

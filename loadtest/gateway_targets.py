@@ -12,7 +12,7 @@ import grpc.aio
 from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, timeout_claim
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
-from loadtest.targets import NO_MESSAGE, OK, STREAM_ENDED, Metadata, Outcome, connect, disconnect, failed
+from loadtest.targets import NO_MESSAGE, OK, OPEN, STREAM_ENDED, Access, Metadata, Outcome, connect, disconnect, failed
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 TIMED_OUT = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED.name)
@@ -21,8 +21,9 @@ TIMED_OUT = Outcome(grpc.StatusCode.DEADLINE_EXCEEDED.name)
 class GatewayTarget:
     """`gateway.v1.Answers/Answer`, on each channel in turn."""
 
-    def __init__(self, address: str, channels: int) -> None:
-        self._channels = connect(address, channels)
+    def __init__(self, address: str, channels: int, access: Access = OPEN) -> None:
+        self._channels = connect(address, channels, access)
+        self._shown = access.metadata
         self._stubs: Iterator[gateway_pb2_grpc.AnswersStub] = itertools.cycle(
             [gateway_pb2_grpc.AnswersStub(channel) for channel in self._channels]
         )
@@ -30,7 +31,7 @@ class GatewayTarget:
     async def send(self, question: str, timeout: float, metadata: Metadata) -> Outcome:  # noqa: ASYNC109
         request = pb.AnswerRequest(question=question)
         try:
-            claims = (*metadata, timeout_claim(timeout))
+            claims = (*self._shown, *metadata, timeout_claim(timeout))
             response = await next(self._stubs).Answer(request, timeout=timeout, metadata=claims)
         except grpc.aio.AioRpcError as error:
             return failed(error)
@@ -46,8 +47,9 @@ class StreamTarget:
     A stream that has ended is opened again by the next question.
     """
 
-    def __init__(self, address: str, channels: int) -> None:
-        self._channels = connect(address, channels)
+    def __init__(self, address: str, channels: int, access: Access = OPEN) -> None:
+        self._channels = connect(address, channels, access)
+        self._shown = access.metadata
         self._turns = itertools.cycle(range(channels))
         self._streams: dict[tuple[int, Metadata], _Stream] = {}
 
@@ -55,7 +57,7 @@ class StreamTarget:
         channel = next(self._turns)
         stream = self._streams.get((channel, metadata))
         if stream is None or stream.has_ended:
-            stream = _Stream(gateway_pb2_grpc.AnswersStub(self._channels[channel]), metadata)
+            stream = _Stream(gateway_pb2_grpc.AnswersStub(self._channels[channel]), (*self._shown, *metadata))
             self._streams[channel, metadata] = stream
         return await stream.ask(question, timeout)
 

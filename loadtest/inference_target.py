@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from loadtest import open_inference_pb2 as pb
-from loadtest.targets import NO_MESSAGE, OK, Metadata, Outcome, connect, disconnect, failed
+from loadtest.targets import NO_MESSAGE, OK, OPEN, Access, Metadata, Outcome, connect, disconnect, failed
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"
 MODEL = "m"
@@ -24,9 +24,10 @@ class OpenInferenceTarget:
     `is_raw` chooses how its value travels: in `raw_input_contents`, which Triton reads, or in typed `contents`.
     """
 
-    def __init__(self, address: str, channels: int, *, is_raw: bool) -> None:
+    def __init__(self, address: str, channels: int, access: Access = OPEN, *, is_raw: bool) -> None:
         self._is_raw = is_raw
-        self._channels = connect(address, channels)
+        self._channels = connect(address, channels, access)
+        self._shown = access.metadata
         self._calls: Iterator[Any] = itertools.cycle(
             [
                 channel.unary_unary(
@@ -41,7 +42,7 @@ class OpenInferenceTarget:
     async def send(self, question: str, timeout: float, metadata: Metadata) -> Outcome:  # noqa: ASYNC109
         request = infer_request(question, is_raw=self._is_raw)
         try:
-            response = await next(self._calls)(request, timeout=timeout, metadata=metadata)
+            response = await next(self._calls)(request, timeout=timeout, metadata=(*self._shown, *metadata))
         except grpc.aio.AioRpcError as error:
             return failed(error)
         if response is None:

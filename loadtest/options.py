@@ -16,6 +16,7 @@ import click
 import uvloop
 from rich.console import Console
 
+from gateway.cli.target import CREDENTIALS, NAMES, credentials
 from loadtest import documents, report, subjects
 from loadtest import questions as asking
 from loadtest.documents import NotAResult
@@ -28,7 +29,7 @@ from loadtest.protocols import GATEWAY, PROTOCOLS, STREAM
 from loadtest.questions import Questions
 from loadtest.scenarios import ScenarioInvalid
 from loadtest.subjects import NotAnswering, Subject
-from loadtest.targets import NotOurs, checked
+from loadtest.targets import OPEN, Access, NotOurs, checked
 from loadtest.trials import Terms
 
 T = TypeVar("T")
@@ -49,7 +50,7 @@ QUESTIONS = click.option(
 PROTOCOL = click.option(
     "--protocol", type=click.Choice(list(PROTOCOLS)), default=GATEWAY, show_default=True, help="How to ask."
 )
-SERVER = (
+OPEN_SERVER = (
     click.option("--target", metavar="HOST:PORT", help=f"A server that runs already.  [{DEFAULT_TARGET}]"),
     click.option("--serve", metavar="ARGS", help="Start `gateway serve ARGS` on free ports, and stop it afterwards."),
     click.option(
@@ -57,9 +58,9 @@ SERVER = (
         metavar="HOST:PORT",
         help="The target's admin port: what it computed for nobody, and swaps. Known of what --serve starts.",
     ),
-    PROTOCOL,
     click.option("--i-own-this-target", "is_owned", is_flag=True, help="Allow a target that is not loopback."),
 )
+SERVER = (*OPEN_SERVER, PROTOCOL, *CREDENTIALS)
 PEERS_NEARBY = Path("../shared/peers")
 PEERS = click.option(
     "--peers",
@@ -116,19 +117,29 @@ def given(*options: Callable[[Command], Command]) -> Callable[[Command], Command
     return add
 
 
-def subject(target: str | None, serve: str | None, admin: str | None, protocol: str, *, is_owned: bool) -> Subject:
-    """What --target or --serve name. Raises click's UsageError for both, and for a target that is not ours."""
+def subject(given: dict[str, Any]) -> Subject:
+    """What --target or --serve name; takes the options SERVER out of those given. Raises click's UsageError for both,
+    and for a target that is not ours; WrongSettings for files that are not there, and a key that would travel openly.
+    """
+    target, serve, admin, is_owned = (given.pop(name) for name in ("target", "serve", "admin", "is_owned"))
+    protocol = given.pop("protocol", GATEWAY)
+    shown = {name: given.pop(name) for name in NAMES if name in given}
     if target is not None and serve is not None:
         raise click.UsageError("--target and --serve exclude each other")
     if serve is not None:
         if protocol not in (GATEWAY, STREAM):
             raise click.UsageError(f"--serve starts a gateway, which does not speak {protocol}")
-        return subjects.gateway(shlex.split(serve), protocol=protocol)
+        return subjects.gateway(shlex.split(serve), protocol=protocol, access=_access(DEFAULT_TARGET, shown))
     try:
         address = checked(target or DEFAULT_TARGET, is_owned=is_owned)
-        return subjects.running(address, protocol, checked(admin, is_owned=is_owned) if admin else "")
+        known = checked(admin, is_owned=is_owned) if admin else ""
+        return subjects.running(address, protocol, known, _access(address, shown))
     except (NotOurs, ValueError) as error:
         raise click.UsageError(str(error)) from None
+
+
+def _access(address: str, shown: dict[str, Any]) -> Access:
+    return Access(*credentials(address, **shown)) if shown else OPEN
 
 
 def questions(sources: tuple[Path, ...]) -> Questions:

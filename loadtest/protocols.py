@@ -7,25 +7,25 @@ from collections.abc import Callable
 from loadtest.echo import EchoTarget
 from loadtest.gateway_targets import GatewayTarget, StreamTarget
 from loadtest.inference_target import OpenInferenceTarget
-from loadtest.targets import Target
+from loadtest.targets import Access, Target
 
 GATEWAY = "gateway"
 STREAM = "gateway-stream"
 
 
-def _triton(address: str, channels: int) -> Target:
-    return OpenInferenceTarget(address, channels, is_raw=True)
+def _triton(address: str, channels: int, access: Access) -> Target:
+    return OpenInferenceTarget(address, channels, access, is_raw=True)
 
 
-def _mlserver(address: str, channels: int) -> Target:
-    return OpenInferenceTarget(address, channels, is_raw=False)
+def _mlserver(address: str, channels: int, access: Access) -> Target:
+    return OpenInferenceTarget(address, channels, access, is_raw=False)
 
 
-PROTOCOLS: dict[str, Callable[[str, int], Target]] = {
+PROTOCOLS: dict[str, Callable[[str, int, Access], Target]] = {
     GATEWAY: GatewayTarget,
     STREAM: StreamTarget,
     "triton": _triton,
     "mlserver": _mlserver,
     "echo": EchoTarget,
 }
-"""Each makes a target of an address and a number of channels."""
+"""Each makes a target of an address, a number of channels, and how one is let in."""

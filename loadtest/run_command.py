@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,11 +38,6 @@ from loadtest.trials import SearchTerms, Terms, Watcher, find_capacity
 def run(
     scenario: str,
     sources: tuple[Path, ...],
-    target: str | None,
-    serve: str | None,
-    admin: str | None,
-    protocol: str,
-    is_owned: bool,
     capacity: float | None,
     bundle: Path | None,
     max_late_ms: float,
@@ -49,6 +45,7 @@ def run(
     out: Path | None,
     html: Path | None,
     is_json: bool,
+    **where: Any,
 ) -> None:
     """Ask what SCENARIO says: the name of a shipped one, or a TOML file.
 
@@ -56,7 +53,7 @@ def run(
     """
     with options.shown_errors():
         found = scenarios.read(scenario)
-    subject = options.subject(target, serve, admin, protocol, is_owned=is_owned)
+    serve, subject = where["serve"], options.subject(where)
     questions = options.questions(sources)
     limits = Limits(max_late_ms, max_cpu)
     if bundle is None and serve is not None:

@@ -13,7 +13,7 @@ from loadtest.admin import Admin
 from loadtest.ports import free_port, is_taken
 from loadtest.processes import Process, ServerFailed
 from loadtest.protocols import GATEWAY, PROTOCOLS
-from loadtest.targets import OK, Target
+from loadtest.targets import OK, OPEN, Access, Target
 
 PROBE_TIMEOUT = 5.0
 """Seconds for the first answer: a cold server may take its time."""
@@ -44,6 +44,7 @@ class Subject:
     """What starts it; empty if it runs already."""
     admin: str = ""
     """HOST:PORT of a gateway's admin port; empty where there is none, or it is not known."""
+    access: Access = OPEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,8 @@ class Opened:
         return Admin(self.subject.admin) if self.subject.admin else None
 
 
-def running(address: str, protocol: str, admin: str = "") -> Subject:
-    return Subject(f"{protocol} at {address}", protocol, address, admin=admin)
+def running(address: str, protocol: str, admin: str = "", access: Access = OPEN) -> Subject:
+    return Subject(f"{protocol} at {address}", protocol, address, admin=admin, access=access)
 
 
 def module(name: str, *arguments: str) -> tuple[str, ...]:
@@ -69,13 +70,13 @@ def module(name: str, *arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", name, *arguments)
 
 
-def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY) -> Subject:
+def gateway(arguments: Sequence[str], name: str = "", protocol: str = GATEWAY, access: Access = OPEN) -> Subject:
     """`gateway serve ARGUMENTS`, on free ports. Without a `name`, the command and how it is asked are it."""
     port, admin = free_port(), free_port()
     command = module("gateway", "serve", "--port", str(port), "--admin-port", str(admin), *arguments)
     if not name:
         name = " ".join(("gateway serve", *arguments)) + ("" if protocol == GATEWAY else f" ({protocol})")
-    return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}")
+    return Subject(name, protocol, f"127.0.0.1:{port}", command, f"127.0.0.1:{admin}", access)
 
 
 def on_cpus(subject: Subject, cpus: str) -> Subject:
@@ -116,7 +117,7 @@ async def opened(subject: Subject, channels: int) -> AsyncIterator[Opened]:
     try:
         if process is not None:
             await _wait_for(subject, process)
-        target = PROTOCOLS[subject.protocol](subject.address, channels)
+        target = PROTOCOLS[subject.protocol](subject.address, channels, subject.access)
         try:
             await _check(subject, target, channels)
             yield Opened(subject, target, process)
@@ -135,7 +136,7 @@ def _started(subject: Subject) -> Process:
 
 async def _wait_for(subject: Subject, process: Process) -> None:
     """Until it answers, on a channel of its own: one that has failed to connect waits before it tries again."""
-    target = PROTOCOLS[subject.protocol](subject.address, 1)
+    target = PROTOCOLS[subject.protocol](subject.address, 1, subject.access)
 
     async def is_ready() -> bool:
         return (await target.send(PROBE, PROBE_TIMEOUT, ())).status == OK

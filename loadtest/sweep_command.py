@@ -27,11 +27,6 @@ MULTIPLES = "0.5,0.8,1,1.2,1.5,2,3,5,10"
 @options.given(*options.TERMS, *options.HONESTY, *options.OUTPUT)
 def sweep(
     sources: tuple[Path, ...],
-    target: str | None,
-    serve: str | None,
-    admin: str | None,
-    protocol: str,
-    is_owned: bool,
     capacity: float | None,
     multiples: str,
     out: Path | None,
@@ -49,7 +44,7 @@ def sweep(
         raise click.UsageError(f"--multiples: {multiples!r} is not a list of numbers") from None
     if not all(0 < one <= 100 for one in wanted):
         raise click.UsageError("--multiples: between 0 and 100")
-    subject = options.subject(target, serve, admin, protocol, is_owned=is_owned)
+    subject = options.subject(others)
     terms = options.terms(sources, **others)
     with options.watching() as watcher:
         found = options.run(_sweep(subject, terms, watcher, wanted, capacity))

@@ -11,6 +11,8 @@ import grpc
 import grpc.aio
 from google.rpc import error_details_pb2, status_pb2
 
+from gateway.client import Tls
+
 Metadata = tuple[tuple[str, str], ...]
 
 OK = "OK"
@@ -93,9 +95,29 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def connect(address: str, count: int) -> list[grpc.aio.Channel]:
-    """So many channels, each a connection of its own."""
-    return [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(count)]
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a server lets us in: nothing where it wants nothing."""
+
+    tls: Tls | None = None
+    api_key: str = ""
+    """Or a token."""
+
+    @property
+    def metadata(self) -> Metadata:
+        """Of every call."""
+        return (("authorization", f"Bearer {self.api_key}"),) if self.api_key else ()
+
+
+OPEN = Access()
+
+
+def connect(address: str, count: int, access: Access) -> list[grpc.aio.Channel]:
+    """So many channels, each a connection of its own. Raises OSError for a file of TLS that cannot be read."""
+    if access.tls is None:
+        return [grpc.aio.insecure_channel(address, options=OPTIONS) for _ in range(count)]
+    shown, options = access.tls.credentials(), (*OPTIONS, *access.tls.options)
+    return [grpc.aio.secure_channel(address, shown, options=options) for _ in range(count)]
 
 
 async def disconnect(channels: Sequence[grpc.aio.Channel]) -> None:

@@ -23,7 +23,7 @@ from loadtest.gateway_targets import GatewayTarget, StreamTarget
 from loadtest.inference_target import OpenInferenceTarget, infer_request
 from loadtest.ports import free_port
 from loadtest.protocols import PROTOCOLS
-from loadtest.targets import NO_MESSAGE, NotOurs, Outcome, Target, checked
+from loadtest.targets import NO_MESSAGE, OPEN, NotOurs, Outcome, Target, checked
 from tests.fakes import ABSTENTION, ANSWER, FakeGateway
 
 ROOT = Path(__file__).parent.parent
@@ -195,7 +195,7 @@ async def test_an_inference_server_gets_the_text_as_it_reads_it(protocol: str) -
 
     text = "Wo bleibt meine Karte, für die ich 5 € gezahlt habe?"
     async with serving(grpc.aio.server(), infer) as address:
-        target: Target = PROTOCOLS[protocol](address, 1)
+        target: Target = PROTOCOLS[protocol](address, 1, OPEN)
         assert await target.send(text, 5, ()) == Outcome("OK")
         await target.close()
     (request,) = requests

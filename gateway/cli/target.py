@@ -27,10 +27,7 @@ HANDSHAKES = {
 }
 """What gRPC says where two do not come to speak -> what to do."""
 FILE = click.Path(path_type=Path, dir_okay=False)
-OPTIONS = (
-    click.option(
-        "--target", default="127.0.0.1:50051", show_default=True, envvar="GATEWAY_TARGET", metavar="HOST:PORT"
-    ),
+CREDENTIALS = (
     click.option("--tls", "wants_tls", is_flag=True, help="Speak TLS; the options about certificates say so, too."),
     click.option("--ca", type=FILE, envvar="GATEWAY_CA", help="Who signs the server's certificate.  [gRPC's list]"),
     click.option("--client-certificate", type=FILE, envvar="GATEWAY_CLIENT_CERTIFICATE", help="To show the server."),
@@ -38,6 +35,15 @@ OPTIONS = (
     click.option("--server-name", default="", help="What the server's certificate is for.  [the target's name]"),
     click.option("--api-key-file", type=FILE, help=f"Or {FILE_VARIABLE}, or the key in {KEY_VARIABLE}."),
     click.option("--insecure", is_flag=True, help="Send a key to another machine without TLS."),
+)
+"""How a command is let in."""
+NAMES = ("wants_tls", "ca", "client_certificate", "client_key", "server_name", "api_key_file", "insecure")
+"""Of CREDENTIALS."""
+OPTIONS = (
+    click.option(
+        "--target", default="127.0.0.1:50051", show_default=True, envvar="GATEWAY_TARGET", metavar="HOST:PORT"
+    ),
+    *CREDENTIALS,
     click.option("--tenant", help="In whose name.  [default, or what the key is for]"),
     click.option("--group", "groups", multiple=True, help="A group that the reader is in; may be repeated."),
 )
@@ -58,6 +64,20 @@ def given(timeout_ms: int = 10_000) -> Callable[[Command], Command]:
 
 
 def connection(
+    target: str, tenant: str | None, groups: tuple[str, ...], timeout_ms: int, **shown: Any
+) -> dict[str, Any]:
+    """What a client is made with; `shown` is of CREDENTIALS. Raises WrongSettings."""
+    tls, key = credentials(target, **shown)
+    return {
+        "target": target,
+        "principal": Principal(tenant or "", frozenset(groups)),
+        "timeout": timeout_ms / 1000,
+        "tls": tls,
+        "api_key": key,
+    }
+
+
+def credentials(
     target: str,
     wants_tls: bool,
     ca: Path | None,
@@ -66,11 +86,8 @@ def connection(
     server_name: str,
     api_key_file: Path | None,
     insecure: bool,
-    tenant: str | None,
-    groups: tuple[str, ...],
-    timeout_ms: int,
-) -> dict[str, Any]:
-    """What a client is made with. Raises WrongSettings."""
+) -> tuple[Tls | None, str]:
+    """TLS, None for none, and the API key, empty for none. Raises WrongSettings."""
     if (client_certificate is None) != (client_key is None):
         raise WrongSettings("--client-certificate and --client-key go together: name both")
     files = [path for path in (ca, client_certificate, client_key) if path]
@@ -83,13 +100,7 @@ def connection(
         raise WrongSettings(
             f"{target}: a key is not sent there without TLS: say --tls, or --insecure to send it anyway"
         )
-    return {
-        "target": target,
-        "principal": Principal(tenant or "", frozenset(groups)),
-        "timeout": timeout_ms / 1000,
-        "tls": Tls(ca, client_certificate, client_key, server_name) if has_tls else None,
-        "api_key": key,
-    }
+    return (Tls(ca, client_certificate, client_key, server_name) if has_tls else None), key
 
 
 def _is_here(target: str) -> bool:
