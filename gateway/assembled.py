@@ -250,7 +250,14 @@ class Assembled:
         ranker: Ranker = Ranker.HYBRID,
     ) -> Evidence:
         self.library.generation(collection)  # an unknown one costs no inference
-        prediction = await self._predicted(text, deadline, principal.tenant)
+        started = time.perf_counter()
+        try:
+            prediction = await self._predicted(text, deadline, principal.tenant)
+        except (InferenceFailed, CircuitOpen):
+            if ranker is not Ranker.LEXICAL:
+                raise
+            evidence = self.library.search_by_words(collection, text, principal, limit, EVIDENCE_DEPTH)
+            return replace(evidence, timings={"search": time.perf_counter() - started})
         started = time.perf_counter()
         library = self._side(by_spare=prediction.by_spare).library
         evidence = library.search(collection, text, prediction, principal, limit, EVIDENCE_DEPTH, ranker)

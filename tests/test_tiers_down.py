@@ -15,7 +15,7 @@ from gateway.deadline import Deadline
 from gateway.errors import CircuitOpen, DeadlineExceeded, InferenceFailed
 from gateway.model import engine
 from gateway.swapping import Swapping
-from gateway.types import Answer, BreakerState, Policy, Question, Reason, Route, Tier
+from gateway.types import Answer, BreakerState, Policy, Principal, Question, Ranker, Reason, Route, Tier
 from tests import tiny
 
 ARTICLE = "---\nid: {id}\ntitle: {title}\nuri: u/{id}\nupdated: 2026-01-01\nanswer: It is {id}.\n---\n{body}\n"
@@ -111,6 +111,20 @@ async def test_where_only_the_model_is_wanted_nobody_answers_for_it(gateway: Swa
     failpoints.arm("model-run=error")
     answer = await asked(gateway, policy=Policy.MODEL_ONLY)
     assert (answer.route, answer.reason) == (Route.ABSTAIN, Reason.MODEL_UNAVAILABLE)
+
+
+async def test_a_search_by_words_needs_no_model(gateway: Swapping) -> None:
+    everybody, deadline = Principal(), Deadline.after(30)
+    whole = await gateway.search(ASKED, "help", everybody, 5, deadline, Ranker.LEXICAL)
+    failpoints.arm("model-run=error")
+    for _ in range(FAILURES + 1):  # until nobody tries any more, and then
+        found = await gateway.search(ASKED, "help", everybody, 5, deadline, Ranker.LEXICAL)
+        ranked, before = ([(hit.document.id, hit.score) for hit in one.hits] for one in (found, whole))
+        assert ranked == before
+        assert found.hits[0].citations[0].quote.startswith("Report a stolen wallet at once.")
+    for ranker in (Ranker.HYBRID, Ranker.DENSE):
+        with pytest.raises(CircuitOpen):
+            await gateway.search(ASKED, "help", everybody, 5, deadline, ranker)
 
 
 async def test_one_bad_pass_fails_alone(gateway: Swapping) -> None:

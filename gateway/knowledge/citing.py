@@ -28,7 +28,9 @@ def hit(segment: Segment, prediction: Prediction, number: int, citations: int) -
     return _hit(segment, (number, 0.0, max(cosines)), cosines, max(citations, 1))
 
 
-def hit_by(segment: Segment, number: int, value: Callable[[str], float], citations: int) -> Hit | None:
+def hit_by(
+    segment: Segment, number: int, value: Callable[[str], float], citations: int, score: float = 0.0
+) -> Hit | None:
     """One document with the passages of the highest `value`, each as near as 0; None if it has none."""
     if not segment.lengths[number]:
         return None
@@ -36,7 +38,7 @@ def hit_by(segment: Segment, number: int, value: Callable[[str], float], citatio
     first, end = segment.first_passage[number : number + 2].tolist()
     spans = segment.spans[first:end].tolist()
     best = sorted(spans, key=lambda span: value(document.text[span[0] : span[1]]), reverse=True)[: max(citations, 1)]
-    return Hit(document, 0.0, tuple([cite(document, version, start, stop, 0.0) for start, stop in best]))
+    return Hit(document, 0.0, tuple([cite(document, version, start, stop, 0.0) for start, stop in best]), score)
 
 
 def _hit(segment: Segment, shown: Shown, cosines: Sequence[float], citations: int) -> Hit:

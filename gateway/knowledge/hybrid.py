@@ -67,38 +67,43 @@ def search(
     if ranker is not Ranker.DENSE:
         covered = coverage = _coverage(generation.parts, terms, allowed, ranker)
         saying = _saying(generation.parts, covered, allowed, max(limit, breadth.lexical))
+    most = 0 if ranker is Ranker.LEXICAL else max(limit, breadth.dense)
+    wanted = None if prediction is None else _Wanted(prediction, most, breadth.each, limit)
     found: Ranked = []
     for part, may, said, numbers in zip(generation.parts, allowed, coverage, saying, strict=True):
-        most = 0 if ranker is Ranker.LEXICAL else max(limit, breadth.dense)
-        if prediction is None:
+        if wanted is None:
             near = np.zeros(len(numbers), np.float32)
         else:
-            numbers, near = _near(part, prediction, may, numbers, said, most, breadth.each, limit)
+            numbers, near = _near(part, wanted, may, numbers, said)
         if len(numbers):
             found += _ranked(part, numbers, near, said, limit, ranker)
     # By id where scores are the same: the order must not depend on where documents lie.
     return sorted(found, key=lambda one: (-one[2], one[0].segment.documents[one[1]].id))[:limit]
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """Of each part: the `most` documents that are nearest, of each of them `each` passages, and the `limit` best."""
+
+    prediction: Prediction
+    most: int
+    each: int
+    limit: int
+
+
 def _near(
-    part: Part,
-    prediction: Prediction,
-    allowed: Mask | None,
-    saying: Numbers,
-    coverage: Vector | None,
-    most: int,
-    each: int,
-    limit: int,
+    part: Part, wanted: _Wanted, allowed: Mask | None, saying: Numbers, coverage: Vector | None
 ) -> tuple[Numbers, Vector]:
-    """Documents with how near they are: at least the `most` nearest ones, and of those that say what was asked all that
-    can be among the `limit` best."""
+    """Documents with how near they are: at least the nearest ones, and of those that say what was asked all that can be
+    among the best."""
+    prediction, most = wanted.prediction, wanted.most
     if not most:
         return saying, dense(part, prediction, saying)
     if (everything := part.segment.everything(prediction, allowed)) is not None:
         numbers, scores = everything
         return numbers, _with_titles(part, prediction, numbers, scores)
-    numbers, scores, beyond = part.segment.walked(prediction, allowed, most, each)
-    best = _best(scores, each * most)  # titles count too, and have not been looked at yet
+    numbers, scores, beyond = part.segment.walked(prediction, allowed, most, wanted.each)
+    best = _best(scores, wanted.each * most)  # titles count too, and have not been looked at yet
     numbers, scores = numbers[best], scores[best]
     near = _with_titles(part, prediction, numbers, scores)
     if coverage is None:
@@ -110,7 +115,7 @@ def _near(
     # As near as they can be, for no passage that the walk has not come to is nearer than its last one: to look at the
     # passages of all of them takes as long as the walk, and few get so far.
     most_near = (titles + np.float32(max(beyond, float(scores.min(initial=1.0))))) / np.float32(2)
-    could = _together(most_near, coverage[others]) >= _last(_together(near, coverage[numbers]), limit)
+    could = _together(most_near, coverage[others]) >= _last(_together(near, coverage[numbers]), wanted.limit)
     others, titles = others[could], titles[could]
     more = (part.segment.scores(prediction, others) + titles) / np.float32(2)
     return np.concatenate([numbers, others]), np.concatenate([near, more])

@@ -181,13 +181,21 @@ class Library:
             return None
         return citing.hit(found[0].segment, prediction, found[1], citations)
 
+    def search_by_words(self, collection: str, text: str, principal: Principal, limit: int, citations: int) -> Evidence:
+        """As `search` with LEXICAL, for when nothing tells what a text means: nothing is near then, and those passages
+        are cited that say most of it."""
+        generation = self.generation(collection)
+        best, asked = self._by_words(generation, text, principal, limit), self._words(text)
+        found = (
+            citing.hit_by(part.segment, number, lambda passage: len(asked & self._words(passage)), citations, score)
+            for part, number, score, _ in best
+        )
+        return Evidence(tuple([hit for hit in found if hit]), generation.version)
+
     def rank_by_words(self, collection: str, text: str, principal: Principal, least: int) -> Ranking:
         """The documents that say most of a text, with how much of it: for when nothing tells what it means."""
         generation = self.generation(collection)
-        failpoints.reached("knowledge-search")
-        terms, now = self._analyzer.question(text), self._now()
-        ranked = hybrid.search(generation, None, terms, principal, least + SPARE, now, Ranker.LEXICAL)
-        best = distinct(ranked)[:least]
+        best = self._by_words(generation, text, principal, least)
         return Ranking(
             tuple([(part.segment.documents[number].id, score) for part, number, score, _ in best]), generation.version
         )
@@ -198,13 +206,17 @@ class Library:
         """As `read`, with the passages that say most of a text."""
         if (found := self._found(collection, document_id, principal)) is None:
             return None
-        asked = set(self._analyzer.question(text).tolist())
-        return citing.hit_by(
-            found[0].segment,
-            found[1],
-            lambda passage: len(asked.intersection(self._analyzer.question(passage).tolist())),
-            citations,
-        )
+        asked = self._words(text)
+        return citing.hit_by(found[0].segment, found[1], lambda passage: len(asked & self._words(passage)), citations)
+
+    def _by_words(self, generation: Generation, text: str, principal: Principal, limit: int) -> hybrid.Ranked:
+        failpoints.reached("knowledge-search")
+        terms, now = self._analyzer.question(text), self._now()
+        ranked = hybrid.search(generation, None, terms, principal, limit + SPARE, now, Ranker.LEXICAL)
+        return distinct(ranked)[:limit]
+
+    def _words(self, text: str) -> frozenset[int]:
+        return frozenset(self._analyzer.question(text).tolist())
 
     def _found(self, collection: str, document_id: str, principal: Principal) -> Found | None:
         """Where a document is that the principal may read now."""
