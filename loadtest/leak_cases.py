@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, cast
 
+from gateway.cascade import words as by_words
+from gateway.cascade.policy import Thresholds
 from gateway.errors import KnowledgeCleared, UnknownCollection, UnknownDocument
 from gateway.knowledge.base import key
 from gateway.knowledge.documents import plain_text
 from gateway.knowledge.watching import Told, Watching
 from gateway.rpc.reading import Reading
-from gateway.types import Citation, Document, Evidence, Hit, Principal, Ranker, Standing
+from gateway.types import Citation, Document, Evidence, Hit, Principal, Question, Ranker, Standing
 from gateway.v1 import gateway_pb2 as pb
 from loadtest.leak_world import IDS, SUBJECTS, Chance, Kept, Oracle, Place, may_read
 from loadtest.proof import CLOSE, Desk, asked, embed
@@ -82,15 +84,16 @@ def _wrong_cosine(text: str, hit: Hit) -> list[str]:
 
 
 def _wrong_hits(case: Case, text: str, found: Evidence) -> list[str]:
-    wrong, visible = [], case.visible
-    for hit in found.hits:
-        wrong += _wrong_document(case, hit.document)
-        kept = visible.get(hit.document.id)
-        wrong += [_described(one) for one in hit.citations if kept and not _is_of(one, kept)]
-        wrong += _wrong_cosine(text, hit)
+    wrong = [one for hit in found.hits for one in (*_wrong_hit(case, hit), *_wrong_cosine(text, hit))]
     if len({hit.document.id for hit in found.hits}) != len(found.hits):
         wrong.append("a document was found twice")
     return wrong
+
+
+def _wrong_hit(case: Case, hit: Hit) -> list[str]:
+    kept = case.visible.get(hit.document.id)
+    cited = [_described(one) for one in hit.citations if kept and not _is_of(one, kept)]
+    return _wrong_document(case, hit.document) + cited
 
 
 def _wrong_marked(case: Case, marker: str, ranker: Ranker, limit: int, found: Evidence) -> list[str]:
@@ -104,6 +107,21 @@ def _wrong_marked(case: Case, marker: str, ranker: Ranker, limit: int, found: Ev
         dense = [hit.document.id for hit in _searched(case, marker, Ranker.DENSE, limit).hits]
         return [] if dense == ids else [f"{ids}, without the word {dense}: a text that is not to be seen was heard"]
     return []
+
+
+async def words(case: Case) -> Asked:
+    """What is searched and answered while the model does not run."""
+    marker, limit = _marker(case), case.chance.random.choice(LIMITS)
+    found = case.desk.library.search_by_words(case.name, marker, case.principal, limit, CITATIONS)
+    wrong = [one for hit in found.hits for one in _wrong_hit(case, hit)]
+    wrong += _wrong_marked(case, marker, Ranker.LEXICAL, limit, found)
+    question = Question(marker, case.name, case.principal, max_citations=CITATIONS)
+    answer = by_words.answer(case.desk.library, question, Thresholds(answer=1.0, evidence=0.5), bundle="none")
+    named = {answer.document_id, *answer.suggestions, *(one.document_id for one in answer.citations)} - {""}
+    wrong += [f"{one} was named" for one in sorted(named - case.visible.keys())]
+    if (kept := case.visible.get(answer.document_id)) and answer.text != kept.document.answer:
+        wrong.append(f"{kept.document.id} was answered with {answer.text[:40]!r}")
+    return f"{marker!r} by words, the first {limit}", wrong
 
 
 async def rank(case: Case) -> Asked:
@@ -127,11 +145,9 @@ async def counts(case: Case) -> Asked:
 async def read(case: Case) -> Asked:
     name = case.chance.random.choice(IDS)
     hit = case.desk.library.read(case.name, name, asked("card"), case.principal, CITATIONS)
-    kept = case.visible.get(name)
     if hit is None:
-        return name, ["is not there"] if kept else []
-    wrong = _wrong_document(case, hit.document)
-    return name, wrong + [_described(one) for one in hit.citations if kept and not _is_of(one, kept)]
+        return name, ["is not there"] if name in case.visible else []
+    return name, _wrong_hit(case, hit)
 
 
 async def standing(case: Case) -> Asked:
@@ -269,6 +285,7 @@ KINDS: dict[str, tuple[int, Callable[[Case], Awaitable[Asked]]]] = {
     "hybrid": (25, by(Ranker.HYBRID)),
     "dense": (15, by(Ranker.DENSE)),
     "lexical": (15, by(Ranker.LEXICAL)),
+    "words": (10, words),
     "rank": (15, rank),
     "read": (10, read),
     "standing": (8, standing),
