@@ -141,7 +141,7 @@ async def test_a_closed_door_lets_in_what_was_read_before_and_waits_for_its_stre
 async def test_a_closed_door_lets_nobody_in_and_waits_for_the_last(gate: Gate) -> None:
     with gate.admission.permit("a"):
         gate.admission.close()
-        await gate.admission.closed()
+        await gate.admission.streams_end()
         with pytest.raises(Draining):
             gate.admission.permit("a")
         idle = asyncio.create_task(gate.admission.idle())

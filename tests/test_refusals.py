@@ -146,11 +146,14 @@ async def test_what_has_waited_on_its_way_is_shed_once_that_is_a_queue(
 
 
 async def test_draining_sends_callers_elsewhere_at_once(
-    answers: gateway_pb2_grpc.AnswersStub, server: Server, metrics: Metrics
+    channel: grpc.aio.Channel, server: Server, metrics: Metrics
 ) -> None:
+    """Of a stream that is open, as other calls are not refused but go elsewhere."""
+    stream = gateway_pb2_grpc.AnswersStub(channel).AnswerStream()
+    await stream.wait_for_connection()
     await server.drain()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await answers.Answer(ONE)
+        await stream.read()
     assert (caught.value.code(), reason(caught.value)) == (grpc.StatusCode.UNAVAILABLE, "DRAINING")
     assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == "0"
     assert rejected(metrics, "draining") == 1

@@ -33,10 +33,15 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 @pytest.mark.parametrize("service", ["", "gateway.v1.Answers", "gateway.v1.Knowledge"])
 async def test_health_follows_the_drain(channel: grpc.aio.Channel, server: Server, service: str) -> None:
+    """And whoever watches it does not hold the drain up."""
     stub: Any = health_pb2_grpc.HealthStub(channel)
     assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == SERVING
-    await server.drain()
-    assert (await stub.Check(health_pb2.HealthCheckRequest(service=service))).status == NOT_SERVING
+    watching = stub.Watch(health_pb2.HealthCheckRequest(service=service))
+    assert (await watching.read()).status == SERVING
+    await asyncio.wait_for(server.drain(), 4)  # of the 5 seconds that a drain may take
+    assert (await watching.read()).status == NOT_SERVING
+    with pytest.raises(grpc.aio.AioRpcError):
+        await stub.Check(health_pb2.HealthCheckRequest(service=service))
 
 
 async def test_reflection_lists_the_services_and_their_file(channel: grpc.aio.Channel) -> None:

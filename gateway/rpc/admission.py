@@ -82,7 +82,8 @@ class Admission:
         self._draw = draw
         self._tenants = Tenants(lambda name: _tenant(terms, name), terms.rates)
         self._streams = 0
-        self._closed = asyncio.Event()
+        self._closed = False
+        self._streams_end = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -92,7 +93,7 @@ class Admission:
 
         A batch wider than the limit counts as the limit: it is admitted when nothing else is in flight, not never.
         """
-        if self._closed.is_set() and not is_due:
+        if self._closed and not is_due:
             raise Draining("the server is stopping")
         cost = min(questions, self.limit)
         now = self._clock()
@@ -152,17 +153,18 @@ class Admission:
         """The highest shed level of any tenant, 0 to 1."""
         return self._tenants.level(self._clock())
 
-    @property
-    def is_closed(self) -> bool:
-        return self._closed.is_set()
+    def end_streams(self) -> None:
+        """Streams end, each with what it has read; other calls are admitted as before."""
+        self._streams_end.set()
 
     def close(self) -> None:
         """Refuse everything from now on; what holds a permit goes on."""
-        self._closed.set()
+        self._closed = True
+        self._streams_end.set()
 
-    async def closed(self) -> None:
-        """Wait for `close`."""
-        await self._closed.wait()
+    async def streams_end(self) -> None:
+        """Wait for `end_streams` or `close`."""
+        await self._streams_end.wait()
 
     async def idle(self) -> None:
         """Wait until nothing is in flight and no stream is open."""

@@ -72,7 +72,7 @@ class _Feed:
         """To the end of the messages. Raises what they raise, Draining when the server stops and when the stream is of
         AGE, Unavailable for a caller who takes nothing."""
         telling = asyncio.create_task(self._tell(messages))
-        closing = asyncio.create_task(self._door.admission.closed())
+        closing = asyncio.create_task(self._door.admission.streams_end())
         watching = asyncio.create_task(self._watch())
         try:
             await asyncio.wait({telling, closing}, timeout=streams.AGE, return_when=asyncio.FIRST_COMPLETED)

@@ -129,7 +129,7 @@ class _Stream:
         """Until the caller has no more questions. Raises Draining when the server stops and when the stream is of AGE,
         Unavailable for a caller who takes no answers, InvalidQuestion."""
         reading = asyncio.create_task(self._read(requests))
-        closing = asyncio.create_task(self._door.admission.closed())
+        closing = asyncio.create_task(self._door.admission.streams_end())
         writing = asyncio.create_task(self._write(context))
         watching = asyncio.create_task(self._watch(reading))
         try:

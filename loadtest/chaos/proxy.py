@@ -51,6 +51,8 @@ class Proxy:
         """End every connection by RST, on both sides, with what was on its way."""
         for pair in self.pairs:
             for writer in pair:
+                if writer.transport.is_closing():
+                    continue  # one that has gone by itself has no socket any more
                 raw = writer.get_extra_info("socket")
                 # Lingering for no time is what makes it RST and not FIN.
                 raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

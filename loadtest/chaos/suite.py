@@ -101,7 +101,7 @@ TESTS = (
     FaultTest(
         19,
         "search down, or slow",
-        "confident answers 100 %; others degraded or abstained; nothing cited that was not",
+        "confident answers 100 %; others degraded or abstained; nothing cited that no article says",
         stores.down,
     ),
     FaultTest(20, "workers killed and stopped", "replaced; 0 failed by default retries", fleets.workers),
