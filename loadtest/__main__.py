@@ -37,6 +37,7 @@ from loadtest.medquad_command import medquad
 from loadtest.peers_command import peers_in_turn
 from loadtest.prove_command import prove
 from loadtest.report_command import report_files
+from loadtest.restarts_command import restarts_
 from loadtest.run_command import run
 from loadtest.startup import seconds_to_ready
 from loadtest.sweep_command import sweep
@@ -67,6 +68,7 @@ for command in (
     leaks,
     crashes,
     chaos,
+    restarts_,
     medquad,
     fusion,
     words_,

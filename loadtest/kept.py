@@ -26,6 +26,7 @@ OTHERS = (
     "flywheel",
     "audit-cost",
     "call-cost",
+    "restarts",
 )
 """Kinds that are one result each, with tables of their own: of the commands of those names."""
 HEAD = """# Results

@@ -51,7 +51,7 @@ async def workers(terms: Terms) -> Verdict:
         async with neighbours(terms, gateway.target, clients=8) as found:
             await asyncio.sleep(terms.of(1.0, 5.0))
             for _ in range(terms.of(1, 3)):
-                before = _workers(gateway)
+                before = workers_of(gateway)
                 await _killed(verdict, gateway, before)
         # What a worker had in hand when it was killed fails unless gRPC tries it again; more must not.
         verdict.saw(f"SIGKILL of one of 2, {terms.of(1, 3)} times: {found.said()}")
@@ -64,7 +64,7 @@ async def _killed(verdict: Verdict, gateway: Served, before: set[int]) -> None:
     os.kill(min(before), signal.SIGKILL)
     began = time.monotonic()
     while time.monotonic() - began < BACK:
-        now = _workers(gateway)
+        now = workers_of(gateway)
         if len(now) == len(before) and min(before) not in now and await gateway.is_ready():
             verdict.saw(f"replaced after {time.monotonic() - began:.1f} s")
             return
@@ -74,7 +74,7 @@ async def _killed(verdict: Verdict, gateway: Served, before: set[int]) -> None:
 
 async def _stopped(terms: Terms, verdict: Verdict, gateway: Served) -> None:
     """SIGSTOP: the kernel goes on giving it connections, so that only a balancer keeps callers away."""
-    one = min(_workers(gateway))
+    one = min(workers_of(gateway))
     os.kill(one, signal.SIGSTOP)
     try:
         async with neighbours(terms, gateway.target, clients=8) as found:
@@ -92,7 +92,7 @@ async def _stopped(terms: Terms, verdict: Verdict, gateway: Served) -> None:
         await client.answer(TEXTS[0])
 
 
-def _workers(gateway: Served) -> set[int]:
+def workers_of(gateway: Served) -> set[int]:
     """Processes that the supervisor has started."""
     pids = (int(one.name) for one in PROC.iterdir() if one.name.isdigit())
     stats = (read_stat(pid) for pid in pids)
