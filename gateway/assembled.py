@@ -345,4 +345,4 @@ class Assembled:
         await asyncio.to_thread(self.standing.settle)
         if self._base is not None:
             await self._base.close()
-        await self.engine.stop()
+        await self.engine.close()

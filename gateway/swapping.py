@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from gateway import failpoints
+from gateway import failpoints, memory
 from gateway.deadline import Deadline
 from gateway.errors import BundleInvalid, Draining, GatewayError, Unavailable
 from gateway.following import Following
@@ -64,6 +64,7 @@ class Swapping:
         self._shadow: Shadow | None = None
         self._way_back = WayBack()
         self._leaving: dict[asyncio.Task[None], _Tenure] = {}
+        self._giving: set[asyncio.Task[None]] = set()
 
     @property
     def default_collection(self) -> str:
@@ -156,6 +157,7 @@ class Swapping:
         for tenure in self._leaving.values():
             tenure.hurry()
         await asyncio.gather(*self._leaving)
+        await asyncio.gather(*self._giving)
         if self._clearing is not None:
             self._clearing.cancel()
         if self._store is not None:
@@ -245,13 +247,24 @@ class Swapping:
         log.info("%s serves in the place of %s", self.describe().bundle, before.gateway.describe().bundle)
         leaving = asyncio.create_task(before.leave())
         self._leaving[leaving] = before
-        leaving.add_done_callback(self._leaving.pop)
+        leaving.add_done_callback(self._has_left)
+
+    def _has_left(self, leaving: asyncio.Task[None]) -> None:
+        del self._leaving[leaving]
+        self._give_back()
+
+    def _give_back(self) -> None:
+        """Soon, as whoever closed something holds it until then."""
+        giving = asyncio.create_task(memory.give_back())
+        self._giving.add(giving)
+        giving.add_done_callback(self._giving.discard)
 
     async def discard(self) -> None:
         self._turn += 1  # also of what is still being loaded
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.close()
+            self._give_back()
 
     async def cast_shadow(self, folder: Path, share: float) -> Description:
         """Let the bundle in `folder` see a share of the questions, in the place of any that does so. Raises as `swap`,
@@ -262,6 +275,7 @@ class Swapping:
         before, self._shadow = self._shadow, Shadow(candidate, share, self._observe)
         if before is not None:
             await before.close()
+            self._give_back()
         return candidate.describe()
 
     async def end_shadow(self) -> None:
@@ -269,6 +283,7 @@ class Swapping:
         shadow, self._shadow = self._shadow, None
         if shadow is not None:
             await shadow.close()
+            self._give_back()
 
     def doubt(self, manifest_sha256: str, reason: str, by: Doubter) -> None:
         """Mark the certificate of that bundle stale, if it is what serves; see `CertificateStanding`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -337,3 +338,13 @@ def test_a_provider_that_does_not_become_active_stops_the_start(
         Engine(bundle, "cuda")
     assert Engine(bundle, "auto", has_spare=True).provider == "CPUExecutionProvider"
     assert "int8 runs on CPUExecutionProvider instead: cuda fp16: cuda was asked for" in caplog.text
+
+
+async def test_one_that_was_closed_has_given_its_graph_back(bundle: Bundle) -> None:
+    engine = Engine(bundle, "cpu")
+    graph = weakref.ref(engine.session._session)
+    engine.start()
+    await engine.close()
+    assert graph() is None
+    with pytest.raises(InferenceFailed):
+        engine.embed(["why?"])

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
 import threading
 import urllib.error
 import urllib.request
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -135,6 +137,19 @@ async def test_what_the_old_one_has_begun_it_finishes(swapping: Swapping, first:
     assert await begun == "first"
     await asyncio.sleep(0.01)
     assert first.is_closed
+
+
+async def test_one_that_has_left_is_freed_soon_though_it_is_a_cycle(swapping: Swapping, shelf: Shelf) -> None:
+    await swapping.swap(Path("/bundles/second"))
+    freed = asyncio.Event()
+    weakref.finalize(shelf.made.pop("second"), freed.set)
+    gc.disable()  # by itself it may come at any time, and in hours
+    try:
+        await swapping.swap(Path("/bundles/third"))
+        async with asyncio.timeout(10):
+            await freed.wait()
+    finally:
+        gc.enable()
 
 
 async def test_the_old_one_answers_while_another_is_loaded(swapping: Swapping, shelf: Shelf) -> None:

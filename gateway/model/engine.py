@@ -152,6 +152,14 @@ class Engine:
         if self.degraded:
             _given_up.append(self._session)
 
+    async def close(self) -> None:
+        """Stop for good: what the sessions hold is free afterwards, whoever still knows this engine."""
+        await self.stop()
+        if not self.degraded:
+            self._session.close()
+        if self._spare is not None:
+            self._spare.close()
+
     async def predict(self, text: str, deadline: Deadline, tenant: str = "default") -> Prediction:
         """See `cascade.tiers.ModelTier`."""
         started = time.perf_counter()

@@ -99,6 +99,10 @@ class Session:
             logits[0] = np.nan
         return logits, embedding
 
+    def close(self) -> None:
+        """Give back the memory of the graph; `run` raises InferenceFailed from now on."""
+        self._session = self._bound = None
+
     def _pack(self, questions: Sequence[Tokens]) -> Packed:
         """A device with a memory of its own wants few shapes, as its buffers stay."""
         return pack(questions, GPU_ROW_TOKENS, is_bucketed=True) if self._bound else pack(questions)
