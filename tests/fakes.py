@@ -97,6 +97,7 @@ class FakeGateway:
         self.next_forecast = Forecast(wait=0.0, backlog=0.0, service=0.002, cost=0.002)
         self.load = Workload(queued_seconds=0.25)
         self.degraded: Degradation | None = None
+        self.stuck_seconds = 0.0
         self.can_answer = True
         self.drift_resets = 0
         self.doubts: list[tuple[str, str]] = []
@@ -157,6 +158,7 @@ class FakeGateway:
             collections=(CollectionDescription("banking", documents=3, passages=9, version=7),),
             degraded=self.degraded,
             can_answer=self.can_answer,
+            stuck_seconds=self.stuck_seconds,
         )
 
     def stored(self, tenant: str, name: str) -> str:

@@ -1,4 +1,4 @@
-"""SIGHUP, which would end a process that does not expect it: it is said to change nothing."""
+"""SIGHUP, which would end a process that does not expect it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def restored() -> Iterator[None]:
 
 async def test_a_storm_of_hangups_is_lines_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", logger=hangup.__name__)
-    hangup.outlive()
+    hangup.answer()
     try:
         for _ in range(50):
             signal.raise_signal(signal.SIGHUP)

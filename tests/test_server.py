@@ -70,6 +70,13 @@ async def test_the_admin_port_tells_ready_from_live(ports: Ports, server: Server
     assert (await got(ports, "/readyz"))[0] == 503
 
 
+async def test_a_model_that_hangs_is_for_a_restart(ports: Ports, gateway: FakeGateway) -> None:
+    gateway.stuck_seconds = 9.0
+    assert (await got(ports, "/livez"))[0] == 200
+    gateway.stuck_seconds = 11.0
+    assert (await got(ports, "/livez"))[::2] == (503, "a pass of the model has not ended for 10 s: start it again\n")
+
+
 async def test_a_degraded_replica_is_ready_and_says_so(
     ports: Ports, gateway: FakeGateway, channel: grpc.aio.Channel
 ) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from gateway.config import Config, ServerSection
+from gateway.config import AdmissionSection, Config, ModelSection, ServerSection
 from gateway.errors import BundleInvalid, ConfigInvalid, Draining, Unavailable
 from gateway.rpc.service import Description
 from gateway.types import Degradation
@@ -387,9 +387,13 @@ class Served:
 
 
 @asynccontextmanager
-async def served(stage: Stage, config: Config | None = None, pace: Pace = PACE) -> AsyncIterator[Served]:
+async def served(
+    stage: Stage, config: Config | None = None, pace: Pace = PACE, read: Callable[[], Config] | None = None
+) -> AsyncIterator[Served]:
     served = Served()
-    served.task = asyncio.create_task(serving.serve(config or stage.config(), served.announce, stage.command, pace))
+    served.task = asyncio.create_task(
+        serving.serve(config or stage.config(), served.announce, read, stage.command, pace)
+    )
     try:
         await until(lambda: bool(served.announced) or served.task.done())
         yield served
@@ -554,7 +558,9 @@ async def test_a_taken_port_is_named_before_anybody_is_started(stage: Stage, key
         config = stage.config()
         section = config.server.model_copy(update={key: port})
         with pytest.raises(ConfigInvalid, match=rf"server\.{key} = {port}: cannot listen on 127\.0\.0\.1:{port}"):
-            await serving.serve(config.model_copy(update={"server": section}), lambda *_: None, stage.command, PACE)
+            await serving.serve(
+                config.model_copy(update={"server": section}), lambda *_: None, None, stage.command, PACE
+            )
     assert not stage.starts()
 
 
@@ -583,3 +589,26 @@ def test_the_supervisor_has_no_use_for_the_heavy_packages() -> None:
     code = "import sys, gateway.cli.serve, gateway.cli.announcement, gateway.workers.serving; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"grpc", "onnxruntime", "tokenizers", "hnswlib", "faiss", "uvloop"} & set(done.stdout.split())
+
+
+async def test_settings_that_are_read_again_reach_every_worker(stage: Stage) -> None:
+    config = stage.config()
+    now = [config]
+    async with served(stage, config, read=lambda: now[0]) as running:
+        await until(lambda: len(stage.starts()) == config.server.workers)
+        now[0] = config.model_copy(update={"admission": AdmissionSection(tenant_rate=3)})
+        url = f"http://127.0.0.1:{running.admin}/settings"
+        async with aiohttp.ClientSession() as session:
+            async with session.post(url, json={}) as response:
+                assert (response.status, await response.json()) == (200, {"changed": ["admission.tenant_rate"]})
+            await until(lambda: len(told(stage)) == config.server.workers)
+            now[0] = config.model_copy(update={"model": ModelSection(bundle=Path("another"))})
+            async with session.post(url, json={}) as response:
+                assert response.status == 422
+                assert "model.bundle: needs a restart" in (await response.json())["error"]
+        assert [line.split()[0] for line in sorted(told(stage))] == ["0", "1"]
+        assert all('"tenant_rate": 3.0' in line for line in told(stage))
+
+
+def told(stage: Stage) -> list[str]:
+    return [line for line in stage.asked() if "/settings" in line]

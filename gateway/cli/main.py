@@ -26,6 +26,7 @@ COMMANDS = {
     "replay": ("gateway.cli.replay:replay", "See what another policy or bundle would have answered."),
     "harvest": ("gateway.cli.harvest:harvest_", "Make training questions of the audit log, for review."),
     "swap": ("gateway.cli.swap:swap", "Give a running gateway another bundle."),
+    "reload": ("gateway.cli.reload:reload", "Let a running gateway read its settings again."),
     "models": ("gateway.cli.models:models", "Compare versions of bundles, and say which one serves."),
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "keys": ("gateway.cli.keys:keys", "Say who may call a gateway, by API key or certificate."),

@@ -27,24 +27,29 @@ SWITCH_INTERVAL = 0.0005
 histogram children stalled the loop for 10 ms."""
 
 
-def run(config: Config, announce: Callable[[server.Ports, Description], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C. Raises errors.GatewayError, naming what is wrong."""
-    _run(config, announce, None)
+def run(config: Config, announce: Callable[[server.Ports, Description], None], read: Callable[[], Config]) -> None:
+    """Until SIGTERM or Ctrl-C; `read` reads the settings again. Raises errors.GatewayError, naming what is wrong."""
+    _run(config, announce, None, read)
 
 
 def run_as_worker(orders: Orders) -> None:
     """Serve in one of the places of a supervisor until it says to drain, or ends. Raises as `run`."""
-    _run(orders.config, lambda ports, now: None, orders)
+    _run(orders.config, lambda ports, now: None, orders, None)
 
 
-def _run(config: Config, announce: Callable[[server.Ports, Description], None], orders: Orders | None) -> None:
+def _run(
+    config: Config,
+    announce: Callable[[server.Ports, Description], None],
+    orders: Orders | None,
+    read: Callable[[], Config] | None,
+) -> None:
     sys.setswitchinterval(SWITCH_INTERVAL)
     # Until the server listens to signals itself. As the first process of a container, one that handles no SIGTERM does
     # not even get it, and would load to the end and then serve.
     signal.signal(signal.SIGTERM, _end)
     hangup.ignore()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(config, announce, orders))
+        runner.run(_serve(config, announce, orders, read))
 
 
 def _end(number: int, frame: FrameType | None) -> None:
@@ -52,7 +57,12 @@ def _end(number: int, frame: FrameType | None) -> None:
     sys.exit(0)
 
 
-async def _serve(config: Config, announce: Callable[[server.Ports, Description], None], orders: Orders | None) -> None:
+async def _serve(
+    config: Config,
+    announce: Callable[[server.Ports, Description], None],
+    orders: Orders | None,
+    read: Callable[[], Config] | None,
+) -> None:
     place = None if orders is None else _place(orders)
     metrics = Metrics()
     gateway = await assembly.build(config, metrics.observe_shadow)
@@ -81,6 +91,7 @@ async def _serve(config: Config, announce: Callable[[server.Ports, Description],
                 edited,
                 audit,
                 tracing,
+                read,
             )
     finally:
         if watching is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -61,15 +62,16 @@ def serve(
         "knowledge.collections": {} if no_knowledge else None,
         "cascade.default_policy": policy,
     }
-    config = load(file, os.environ, flags)
+    read = partial(load, file, os.environ, flags)
+    config = read()
     check_exposure(config)
     _configure_logging(config)
     for exposure in exposures(config):
         log.warning(exposure)
     if config.server.workers == 1:
-        _serve_alone(config)
+        _serve_alone(config, read)
     else:
-        _serve_with_workers(config)
+        _serve_with_workers(config, read)
 
 
 def _configure_logging(config: Config, worker: int | None = None) -> None:
@@ -79,14 +81,14 @@ def _configure_logging(config: Config, worker: int | None = None) -> None:
 # Each imports what it needs: the process that watches the workers has no use for gRPC and ONNX Runtime.
 
 
-def _serve_alone(config: Config) -> None:
+def _serve_alone(config: Config, read: Callable[[], Config]) -> None:
     from rich.console import Console
 
     from gateway.cli import replica
     from gateway.cli.announcement import Addresses, announce
 
     console = Console()
-    replica.run(config, lambda at, now: announce(console, Addresses.of(config, at.grpc, at.admin), now))
+    replica.run(config, lambda at, now: announce(console, Addresses.of(config, at.grpc, at.admin), now), read)
 
 
 def _serve_as_worker() -> None:
@@ -99,7 +101,7 @@ def _serve_as_worker() -> None:
     replica.run_as_worker(received)
 
 
-def _serve_with_workers(config: Config) -> None:
+def _serve_with_workers(config: Config, read: Callable[[], Config]) -> None:
     from rich.console import Console
 
     from gateway.cli.announcement import Addresses, announce
@@ -111,7 +113,9 @@ def _serve_with_workers(config: Config) -> None:
     try:
         asyncio.run(
             serving.serve(
-                config, lambda grpc, admin, now: announce(console, Addresses.of(config, grpc, admin), now, count)
+                config,
+                lambda grpc, admin, now: announce(console, Addresses.of(config, grpc, admin), now, count),
+                read,
             )
         )
     except SettingsRefused:  # the worker has said what is wrong

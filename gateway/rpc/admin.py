@@ -21,6 +21,9 @@ from gateway.telemetry.live.counts import read
 from gateway.telemetry.live.history import Levels, Reading
 from gateway.telemetry.metrics import CollectionFigures, Metrics
 
+HUNG = 10.0
+"""Seconds: a pass takes milliseconds, and one that has taken so many is on a device that will not answer any more."""
+
 
 class Admin:
     """`is_ready` is asked at every probe. `is_worker`: who asks for another bundle asks several of these at once."""
@@ -93,8 +96,13 @@ class Admin:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def livez(self, _: web.Request) -> web.Response:
-        """200 as long as the event loop turns."""
-        return web.Response(text="live\n")
+        """200 as long as the event loop turns and no pass of the model hangs: neither mends itself."""
+        if self.is_live():
+            return web.Response(text="live\n")
+        return web.Response(status=503, text=f"a pass of the model has not ended for {HUNG:g} s: start it again\n")
+
+    def is_live(self) -> bool:
+        return self._gateway.describe().stuck_seconds < HUNG
 
     async def readyz(self, _: web.Request) -> web.Response:
         """200 while questions are welcome, 503 before, while draining, and where the model's device is lost without a

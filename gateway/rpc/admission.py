@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 
 from gateway.config import Config
@@ -74,18 +75,26 @@ class Admission:
         draw: Callable[[], float] = random.random,
     ) -> None:
         """`draw`: from 0 up to 1. `clock` is the one of the deadlines."""
-        self.limit = terms.permits
         self.in_flight = 0
         self._terms = terms
         self._forecast = forecast
         self._clock = clock
         self._draw = draw
-        self._tenants = Tenants(lambda name: _tenant(terms, name), terms.rates)
+        self._tenants = Tenants(partial(_tenant, terms), terms.rates)
         self._streams = 0
         self._closed = False
         self._streams_end = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
+
+    @property
+    def limit(self) -> int:
+        return self._terms.permits
+
+    def renew(self, terms: Terms) -> None:
+        """By other terms, from the next question on."""
+        self._terms = terms
+        self._tenants.renew(partial(_tenant, terms), terms.rates)
 
     def permit(self, tenant: str, questions: int = 1, is_due: bool = False) -> Permit:
         """Room for that many questions, to be used in `with`. Raises Overloaded, or Draining once closed, but for one

@@ -42,23 +42,23 @@ class Changes:
 
     async def swap(self, request: web.Request) -> web.Response:
         """{"folder": "..."}: serve the bundle there, on the server's disk; {"back": true}: the one before."""
-        asked = await _asked(request)
+        asked = await asked_of(request)
         folder, wants_back = asked.get("folder"), asked.get("back") is True
         if wants_back and folder is None:
             return await _answered(self._replaceable.roll_back())
         if wants_back or not _is_path(folder):
-            raise _problem(web.HTTPBadRequest, 'give either {"folder": "..."} or {"back": true}')
+            raise problem(web.HTTPBadRequest, 'give either {"folder": "..."} or {"back": true}')
         return await _answered(self._replaceable.swap(Path(folder)))
 
     async def shadow(self, request: web.Request) -> web.Response:
         """{"folder": "...", "share": 0.1}: let the bundle there see that share of the questions; {"end": true}: none,
         which is answered with {}."""
-        asked = await _asked(request)
+        asked = await asked_of(request)
         folder, share, is_end = asked.get("folder"), asked.get("share"), asked.get("end") is True
         if is_end and folder is None:
             return await _answered(self._replaceable.end_shadow())
         if is_end or not _is_path(folder) or not isinstance(share, int | float) or not 0 < share <= 1:
-            raise _problem(
+            raise problem(
                 web.HTTPBadRequest,
                 'give either {"folder": "...", "share": 0.1}, a share of at most 1, or {"end": true}',
             )
@@ -66,7 +66,7 @@ class Changes:
 
     async def drift(self, request: web.Request) -> web.Response:
         """{"reset": true}: forget what questions were like, and trust the certificate again."""
-        return await _reset(await _asked(request), self._replaceable)
+        return await _reset(await asked_of(request), self._replaceable)
 
 
 class Steps:
@@ -89,40 +89,40 @@ class Steps:
 
     async def prepare(self, request: web.Request) -> web.Response:
         """Load, verify and warm it."""
-        return await _answered(self._preparable.prepare(_folder(await _asked(request))))
+        return await _answered(self._preparable.prepare(_folder(await asked_of(request))))
 
     async def switch(self, request: web.Request) -> web.Response:
         """Serve what was prepared from there."""
-        return await _answered(self._preparable.switch(_folder(await _asked(request))))
+        return await _answered(self._preparable.switch(_folder(await asked_of(request))))
 
     async def discard(self, request: web.Request) -> web.Response:
         """Let go of what was prepared; answered with {}."""
-        await _asked(request)
+        await asked_of(request)
         return await _answered(self._preparable.discard())
 
     async def drift(self, request: web.Request) -> web.Response:
         """{"reset": true}; or {"alarms": [...], "manifest_sha256": "..."}: other workers' of that bundle."""
-        asked = await _asked(request)
+        asked = await asked_of(request)
         bundle = asked.get("manifest_sha256")
         if not isinstance(bundle, str):
             return await _reset(asked, self._preparable)
         try:
             alarms = ALARMS.validate_python(asked.get("alarms"))
         except ValidationError as error:
-            raise _problem(web.HTTPBadRequest, f"alarms: {error}") from None
+            raise problem(web.HTTPBadRequest, f"alarms: {error}") from None
         return await _answered(self._preparable.hear_drift(alarms, bundle))
 
 
 async def _reset(asked: dict[str, object], replaceable: Replaceable) -> web.Response:
     if asked.get("reset") is not True:
-        raise _problem(web.HTTPBadRequest, 'give {"reset": true}')
+        raise problem(web.HTTPBadRequest, 'give {"reset": true}')
     return await _answered(replaceable.reset_drift())
 
 
 def _folder(asked: dict[str, object]) -> Path:
     folder = asked.get("folder")
     if not _is_path(folder):
-        raise _problem(web.HTTPBadRequest, 'give {"folder": "..."}')
+        raise problem(web.HTTPBadRequest, 'give {"folder": "..."}')
     return Path(folder)
 
 
@@ -130,15 +130,16 @@ def _is_path(given: object) -> TypeGuard[str]:
     return isinstance(given, str) and "\0" not in given
 
 
-async def _asked(request: web.Request) -> dict[str, object]:
+async def asked_of(request: web.Request) -> dict[str, object]:
+    """The object that was posted; empty for another value. Raises HTTPError: see `Changes`."""
     if any(header in request.headers for header in BROWSERS):
-        raise _problem(web.HTTPForbidden, "this port takes no changes from web pages; use `gateway swap`, or curl")
+        raise problem(web.HTTPForbidden, "this port takes no changes from web pages; use `gateway swap`, or curl")
     if request.content_type != "application/json":
-        raise _problem(web.HTTPUnsupportedMediaType, "POST JSON with content-type application/json")
+        raise problem(web.HTTPUnsupportedMediaType, "POST JSON with content-type application/json")
     try:
         asked = await request.json()
     except (ValueError, LookupError):  # or of a character set that nobody knows
-        raise _problem(web.HTTPBadRequest, "the body is not JSON") from None
+        raise problem(web.HTTPBadRequest, "the body is not JSON") from None
     return asked if isinstance(asked, dict) else {}
 
 
@@ -147,14 +148,15 @@ async def _answered(change: Coroutine[Any, Any, Description | None]) -> web.Resp
         # Its own task: the end of a connection, or of the server, must not cut it off half-way.
         now = await asyncio.shield(asyncio.create_task(change))
     except Draining as error:
-        raise _problem(web.HTTPServiceUnavailable, str(error)) from None
+        raise problem(web.HTTPServiceUnavailable, str(error)) from None
     except Unavailable as error:
-        raise _problem(web.HTTPConflict, str(error)) from None
+        raise problem(web.HTTPConflict, str(error)) from None
     except (GatewayError, OSError) as error:
         log.warning("a bundle was refused: %s", error)
-        raise _problem(web.HTTPUnprocessableEntity, str(error)) from None
+        raise problem(web.HTTPUnprocessableEntity, str(error)) from None
     return web.json_response({} if now is None else dataclasses.asdict(now))
 
 
-def _problem(kind: type[web.HTTPError], what: str) -> web.HTTPError:
+def problem(kind: type[web.HTTPError], what: str) -> web.HTTPError:
+    """To be raised: an answer that says what is wrong, as all of this port's do."""
     return kind(text=json.dumps({"error": what}), content_type="application/json")

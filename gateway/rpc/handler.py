@@ -54,9 +54,9 @@ class Limits:
     max_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Door:
-    """What all methods share."""
+    """What all methods share. `limits` may be replaced while calls are made."""
 
     metrics: Metrics
     callers: Callers

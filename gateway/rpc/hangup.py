@@ -1,19 +1,20 @@
-"""SIGHUP, which ends a process by default and which many tools send when they mean: read your files again."""
+"""SIGHUP, which ends a process by default, and by which many tools mean: read your settings again."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
-ANSWER = "SIGHUP changes nothing: settings need a restart; keys and certificates are read again when their files change"
+ANSWER = "SIGHUP changes nothing here: a worker is told its settings by its supervisor"
 
 
-def outlive() -> None:
-    """From now on, to the end of the running loop, SIGHUP is a line in the log."""
-    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, log.info, ANSWER)
+def answer(reload: Callable[[], object] | None = None) -> None:
+    """From now on, to the end of the running loop, SIGHUP calls `reload`; without one it is a line in the log."""
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload or (lambda: log.info(ANSWER)))
 
 
 def ignore() -> None:

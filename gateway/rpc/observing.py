@@ -64,12 +64,16 @@ class Observer:
     ) -> None:
         self._tracing = tracing
         self._terms = terms
-        self._slow = terms.slow_ms / 1000 if terms else 0.0
         self._draw = draw
         self._clock = clock
         self._second = -1
         self._written = 0
         self._left_out = 0
+
+    def renew(self, terms: LogSection, share: float) -> None:
+        """From the next call on; `share` is what is traced of those whose callers have not decided it."""
+        self._terms = terms
+        self._tracing.share = share
 
     def begin(self, seen: Seen, caller: Caller, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         """Its caller is known: put it into a trace, and tell that trace to the caller with the last of the call."""
@@ -105,7 +109,7 @@ class Observer:
         terms = self._terms
         if terms is None:
             return
-        is_remarkable = code is not Code.OK or (seconds > self._slow and not seen.is_stream)
+        is_remarkable = code is not Code.OK or (seconds > terms.slow_ms / 1000 and not seen.is_stream)
         if (terms.calls and is_remarkable) or (terms.share and self._draw() < terms.share):
             self._write(seen, code, seconds)
 

@@ -19,21 +19,21 @@ class Rate:
 class Quota:
     """One tenant's. Instants are of one clock, in seconds."""
 
-    __slots__ = ("_free_at", "_rate")
+    __slots__ = ("_free_at", "rate")
 
     def __init__(self, rate: Rate) -> None:
-        self._rate = rate
+        self.rate = rate
         self._free_at = float("-inf")  # when all that was asked would have come at an even pace
 
     def wait(self, now: float, count: int = 1) -> float:
         """Seconds until so many more questions may come at once; 0 if they may now. More than a burst come when
         all of it is free, not never."""
-        wait = self._free_at - now - (self._rate.burst - min(count, self._rate.burst)) / self._rate.second
+        wait = self._free_at - now - (self.rate.burst - min(count, self.rate.burst)) / self.rate.second
         return wait if wait > ROUNDING else 0.0
 
     def take(self, now: float, count: int = 1) -> None:
         """Count so many questions, which came: all of them, so that many at once are paid for afterwards."""
-        self._free_at = max(self._free_at, now) + count / self._rate.second
+        self._free_at = max(self._free_at, now) + count / self.rate.second
 
     def is_full(self, now: float) -> bool:
         """Whether it is as if no question had ever come."""

@@ -7,6 +7,7 @@ import contextlib
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,18 @@ from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
 from gateway.rpc.guard import Guard
 from gateway.rpc.handler import Door, Limits, unary_handler
+from gateway.rpc.manager import Manager
 from gateway.rpc.observing import Observer
 from gateway.rpc.page.asking import Asking
 from gateway.rpc.reach import Reach
 from gateway.rpc.reading import Reading
 from gateway.rpc.service import Edited, Gateway, Preparable
 from gateway.rpc.servicers import ANSWERS, KNOWLEDGE, Answers, Knowledge
+from gateway.rpc.settings import Settings
 from gateway.rpc.streams import stream_handler
 from gateway.rpc.tls import Tls
 from gateway.rpc.validate import Rules
+from gateway.telemetry.access import Reloaded
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.traces import Tracing
 
@@ -98,7 +102,7 @@ class Server:
     `preparable`: what the admin port may ask for another bundle; None for a gateway that has no other. `place`: None
     for a server that has its ports for itself. `edited`: the stored collections; None where there are none.
     `audit`: the log of answers, which it does not close either; None where none is kept. `tracing`: likewise; None
-    where no span is made.
+    where no span is made. `read`: the settings again, from where `config` came.
     """
 
     def __init__(
@@ -111,8 +115,11 @@ class Server:
         edited: Edited | None = None,
         audit: AuditLog | None = None,
         tracing: Tracing | None = None,
+        read: Callable[[], Config] | None = None,
     ) -> None:
         check_exposure(config)
+        count = partial(metrics.access.reloaded, Reloaded.SETTINGS)
+        self._settings = Settings(config, read or (lambda: config), self._use, count)
         self._observer = Observer(tracing or Tracing(metrics.traces), config.log)
         self._audit = audit
         self._place = place
@@ -132,6 +139,7 @@ class Server:
         self._options = [*options_of(config)]
         self._application = Guard(self._authority).over(admin.application())
         self._admin = web.AppRunner(self._application, access_log=None, shutdown_timeout=LAST_REPLIES)
+        self._application.router.add_post("/settings", self._settings.post)
         self._watching: list[asyncio.Task[None]] = []
         metrics.watch_in_flight(lambda: self._admission.in_flight)
         metrics.watch_queue(gateway.waiting)
@@ -146,9 +154,8 @@ class Server:
             max_question_chars=self._config.max_question_chars,
             stored=self._edited.stored if self._edited else lambda tenant, name: "",
         )
-        limits = Limits(self._config.default_timeout_ms / 1000, self._config.max_timeout_ms / 1000)
         callers = Callers(self._authority, self._metrics.access)
-        door = Door(self._metrics, callers, self._admission, limits, self._observer)
+        self._door = door = Door(self._metrics, callers, self._admission, _limits(config), self._observer)
         answers = Answers(gateway, rules, self._admission, self._metrics, audit=self._audit)
         feedback = Feedback(self._audit, self._admission, self._metrics)
         knowledge = Knowledge(gateway, rules, self._admission, self._metrics)
@@ -180,6 +187,20 @@ class Server:
             services = (ANSWERS, KNOWLEDGE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             for server in self._servers.each:
                 reflection.enable_server_reflection(services, server)
+
+    def _use(self, config: Config) -> None:
+        """Of what is `settings.CHANGEABLE`, which is all that differs."""
+        self._admission.renew(terms_of(config))
+        self._door.limits = _limits(config)
+        self._observer.renew(config.log, config.trace.share)
+
+    def is_live(self) -> bool:
+        """See `Admin.livez`."""
+        return self._http.is_live()
+
+    def on_hangup(self) -> None:
+        """Read the settings again."""
+        self._settings.on_hangup()
 
     async def start(self) -> Ports:
         """Bind both ports and become ready. Raises ConfigInvalid if one is taken or the host is not ours."""
@@ -268,6 +289,10 @@ class Server:
                 await self._set_health(is_serving)
 
 
+def _limits(config: Config) -> Limits:
+    return Limits(config.server.default_timeout_ms / 1000, config.server.max_timeout_ms / 1000)
+
+
 async def serve(
     gateway: Gateway,
     config: Config,
@@ -278,28 +303,35 @@ async def serve(
     edited: Edited | None = None,
     audit: AuditLog | None = None,
     tracing: Tracing | None = None,
+    read: Callable[[], Config] | None = None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the drain. Raises ConfigInvalid for a port. A
+    service manager is told of it, in a `place` by the supervisor.
 
     In a `place` no signal ends the drain: whoever stops all processes of a service sends a worker one of its own beside
     its supervisor's. That it is abandoned ends it, and at once.
     """
-    server = Server(gateway, config, metrics, preparable, place, edited, audit, tracing)
+    server = Server(gateway, config, metrics, preparable, place, edited, audit, tracing, read)
     signals: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signals.put_nowait, number)
-    hangup.outlive()
+    hangup.answer(server.on_hangup if place is None else None)
+    manager = Manager.of() if place is None else Manager("")
+    watched = asyncio.create_task(manager.watched(server.is_live))
     try:
         on_start(await server.start())
+        manager.ready()
         if place is None:
             await signals.get()
+            manager.stopping()
             await _first(server.drain(), signals.get())
         else:
             await _first(signals.get(), place.abandoned.wait())
             if not place.abandoned.is_set():
                 await _first(server.drain(), place.abandoned.wait())
     finally:
+        watched.cancel()
         await server.stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)

@@ -79,10 +79,10 @@ class Least:
 class Shedding:
     """The level of one tenant, 0 to 1. Instants are of one clock, in seconds."""
 
-    __slots__ = ("_known_at", "_least", "_level", "_long_since", "_risen_at", "_waits")
+    __slots__ = ("_known_at", "_least", "_level", "_long_since", "_risen_at", "waits")
 
     def __init__(self, waits: Waits) -> None:
-        self._waits = waits
+        self.waits = waits
         self._least = Least()
         self._known_at = -inf
         self._long_since: float | None = None
@@ -105,7 +105,7 @@ class Shedding:
     def observe(self, waited: float | None, backlog: float, timeout: float, now: float) -> None:
         """Count a question that comes now: what it has waited, what waits before it, and the time that it had for both,
         in seconds. One whose waiting is not known does not say that there is no queue, if that of others is."""
-        tolerated = self._waits.tolerated(timeout)
+        tolerated = self.waits.tolerated(timeout)
         total = backlog + (waited or 0.0)
         if total <= tolerated:
             if waited is not None or now - self._known_at > KNOWN_SECONDS:
@@ -124,8 +124,8 @@ class Shedding:
         What was waited refuses nobody by itself, but makes a question one of those whom a level refuses.
         """
         patience = PATIENCE.get(criticality)
-        if patience is None or wait + waited <= patience.tolerated * self._waits.tolerated(timeout):
+        if patience is None or wait + waited <= patience.tolerated * self.waits.tolerated(timeout):
             return 0.0
-        if wait > patience.most * self._waits.most * timeout:
+        if wait > patience.most * self.waits.most * timeout:
             return 1.0
         return min(1.0, max(0.0, (self.level(now) - patience.start) / BAND))

@@ -29,6 +29,13 @@ class Tenant:
     def level(self, now: float) -> float:
         return self.shedding.level(now) if self.shedding else 0.0
 
+    def renew(self, fresh: Tenant) -> None:
+        """By other terms. What it has used of a quota, and its level, stay where those terms are the same."""
+        if (self.quota and self.quota.rate) != (fresh.quota and fresh.quota.rate):
+            self.quota = fresh.quota
+        if (self.shedding and self.shedding.waits) != (fresh.shedding and fresh.shedding.waits):
+            self.shedding = fresh.shedding
+
     def is_forgettable(self, now: float) -> bool:
         """Whether it is as if it had never asked."""
         return not self.in_flight and not self.level(now) and (self.quota is None or self.quota.is_full(now))
@@ -60,6 +67,12 @@ class Tenants:
     def level(self, now: float) -> float:
         """The highest of all."""
         return max(one.level(now) for one in (self._rest, *self._known.copy().values()))
+
+    def renew(self, make: Callable[[str], Tenant], named: Collection[str]) -> None:
+        """As they will be made from now on, those that are known are, too."""
+        self._make, self._named = make, frozenset(named)
+        for name, one in {"": self._rest, **self._known}.items():
+            one.renew(make(name))
 
     def _met(self, name: str, now: float) -> Tenant:
         if len(self._known) >= MOST and now - self._swept_at >= SWEEP_SECONDS:

@@ -15,6 +15,7 @@ class Reloaded(enum.StrEnum):
     TLS = "tls"
     KEYS = "keys"
     JWKS = "jwks"
+    SETTINGS = "settings"
 
 
 class AccessMetrics:
@@ -23,7 +24,7 @@ class AccessMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         reloads = Counter(
             "gateway_reloads_total",
-            "Files that were read again: accepted and in use, or rejected, while the one before stays in use.",
+            "Files and settings read again: accepted and in use, or rejected, while those before stay in use.",
             ("what", "outcome"),
             registry=registry,
         )

@@ -98,7 +98,8 @@ class Tracing:
     ) -> None:
         self._metrics = metrics
         self._send = send
-        self._share = share if send else 0.0
+        self.share = share
+        """What is sampled of the calls whose callers have not decided it, where spans are sent at all."""
         self._draw = draw
         self._waiting: queue.Queue[Ended] = queue.Queue(waiting)
         self._closing = threading.Event()
@@ -115,7 +116,7 @@ class Tracing:
             if self._send is None:  # told on as it came: a span that nobody makes is nobody's parent
                 return given
             return Trace(given.trace_id, _random_id(64), given.span_id, is_sampled=True)
-        if self._share and self._draw() < self._share:
+        if self.share and self._send and self._draw() < self.share:
             return Trace(_random_id(128), _random_id(64), "", is_sampled=True)
         return None
 

@@ -15,6 +15,7 @@ from gateway.config import ServerSection
 from gateway.rpc.changes import Changes
 from gateway.rpc.page import files
 from gateway.rpc.page.live import Live
+from gateway.rpc.settings import Settings
 from gateway.types import CertificateStatus
 from gateway.workers.bundles import Bundles
 from gateway.workers.drift import Spreading, together
@@ -32,8 +33,9 @@ SAME = ("bundle", "share")
 class Admin:
     """The workers of `fleet`, asked at every request."""
 
-    def __init__(self, fleet: Fleet, server: ServerSection) -> None:
+    def __init__(self, fleet: Fleet, server: ServerSection, settings: Settings) -> None:
         self._fleet = fleet
+        self._settings = settings
         self.least = server.ready_workers or server.workers
         self._survey = Survey(fleet)
         self.spreading = Spreading(fleet)
@@ -48,6 +50,7 @@ class Admin:
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/status", self.status)
         application.router.add_routes(self._changes.routes())
+        application.router.add_post("/settings", self._settings.post)
         application.router.add_routes((*files.routes(), *self.live.routes(), *Forwarding(self._fleet).routes()))
         return application
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from gateway.config import Config
 from gateway.errors import Unavailable
 from gateway.rpc.origin import located
+from gateway.rpc.settings import values_of
 from gateway.workers.orders import Orders
 from gateway.workers.pace import Pace, Restarts
 from gateway.workers.process import Process
@@ -23,6 +24,8 @@ WRONG_SETTINGS = 2
 """The exit code of a worker that will not start, however often it is tried. It has said why."""
 PROBE = 1.0
 """Seconds for a worker to say whether it is ready."""
+TELLING = 5.0
+"""Seconds for a worker to take other settings."""
 
 
 class SettingsRefused(Exception):
@@ -77,6 +80,7 @@ class Fleet:
         self.on_end: Callable[[Worker], None] = lambda worker: None
         self.on_restart: Callable[[Worker], None] = lambda worker: None
         self._tasks: list[asyncio.Task[None]] = []
+        self._telling: set[asyncio.Task[None]] = set()
         self._draining = asyncio.Event()
         self._changed = asyncio.Condition()
         self._is_proven = False
@@ -91,6 +95,26 @@ class Fleet:
     def ready(self) -> list[Process]:
         """Those that were ready when they were last asked."""
         return [worker.process for worker in self.workers if worker.process is not None and worker.is_ready]
+
+    def use(self, config: Config) -> None:
+        """Other settings, of which only what is `settings.CHANGEABLE` differs: for the workers that run, and for those
+        that are started from now on."""
+        server = config.server.model_copy(update={"port": self._config.server.port})
+        self._config = config.model_copy(update={"server": server})
+        for worker in self.workers:
+            if worker.process is not None:
+                self._telling.add(task := asyncio.create_task(self._tell(worker.process)))
+                task.add_done_callback(self._telling.discard)
+
+    async def _tell(self, process: Process) -> None:
+        """One that does not answer, as it starts, is told once it is ready."""
+        try:
+            reply = await process.post("/settings", {"values": values_of(self._config)}, TELLING)
+        except Unavailable as error:
+            log.info("not told of the settings: %s", error)
+            return
+        if reply.status != 200:
+            log.warning("worker %d did not take the settings: %s", process.number, reply.text)
 
     async def run(self) -> None:
         """Until `drain`. Raises SettingsRefused, and Unavailable where a worker has ended once too often."""
@@ -180,8 +204,9 @@ class Fleet:
 
     async def _one_life(self, worker: Worker) -> _Life:
         """Start a process and stay with it."""
+        orders = self._orders(worker)
         try:
-            process = await Process.start(self._command, self._orders(worker))
+            process = await Process.start(self._command, orders)
         except OSError as error:  # no memory for another process, perhaps for a moment only
             log.warning("worker %d cannot be started: %s", worker.number, error)
             return _Life(code=1)
@@ -195,6 +220,8 @@ class Fleet:
             if await self._becomes_ready(process):
                 log.info("worker %d (pid %d) is ready", worker.number, process.pid)
                 since = asyncio.get_running_loop().time()
+                if orders.config != self._orders(worker).config:  # they have changed while it started
+                    await self._tell(process)
                 await self._set_ready(worker, is_ready=True)
                 self.on_ready(process)
                 await self._watch(process)

@@ -26,7 +26,9 @@ from gateway.rpc import hangup
 from gateway.rpc.binding import LAST_REPLIES, check_free, family, not_bound
 from gateway.rpc.credentials import authority_of
 from gateway.rpc.guard import Guard
+from gateway.rpc.manager import Manager
 from gateway.rpc.service import Description
+from gateway.rpc.settings import Settings
 from gateway.workers.admin import Admin
 from gateway.workers.bundles import DESCRIPTION
 from gateway.workers.fleet import Fleet, SettingsRefused
@@ -42,32 +44,48 @@ Announce = Callable[[int, int, Description], None]
 """Called once, when enough workers are ready, with the ports of gRPC and admin and with what is served."""
 
 
-async def serve(config: Config, announce: Announce, command: Sequence[str] = COMMAND, pace: Pace | None = None) -> None:
-    """Serve with workers until SIGTERM or SIGINT, then drain them; a second signal ends them at once.
+async def serve(
+    config: Config,
+    announce: Announce,
+    read: Callable[[], Config] | None = None,
+    command: Sequence[str] = COMMAND,
+    pace: Pace | None = None,
+) -> None:
+    """Serve with workers until SIGTERM or SIGINT, then drain them; a second signal ends them at once. `read` reads the
+    settings again, from where `config` came.
 
     Raises ConfigInvalid for a port, SettingsRefused, and Unavailable where a worker ends again and again.
     """
-    with _held_port(config.server) as port, _private_folder() as folder, _signals() as signals:
+    with _held_port(config.server) as port, _private_folder() as folder:
         on_port = config.model_copy(update={"server": config.server.model_copy(update={"port": port})})
         fleet = Fleet(on_port, folder, command, pace or Pace.of(config.server))
-        admin = Admin(fleet, config.server)
+        settings = Settings(config, read or (lambda: config), fleet.use)
+        admin = Admin(fleet, config.server, settings)
         authority = authority_of(config)
         application = Guard(authority).over(admin.application())
-        async with _listening(application, config.server) as admin_port, _looking(authority):
+        async with (
+            _signals(settings.on_hangup) as signals,
+            _listening(application, config.server) as admin_port,
+            _looking(authority),
+        ):
 
             async def announced() -> None:
                 now = await _description(fleet, admin)
+                manager.ready()
                 try:
                     announce(port, admin_port, now)
                 except OSError as error:  # nobody reads what we say; who asks is answered all the same
                     log.warning("cannot say where this server listens: %s", error)
 
+            manager = Manager.of()
+            watched = asyncio.create_task(manager.watched(lambda: True))  # hung workers are killed by this process
             announcing = asyncio.create_task(announced())
             spreading = asyncio.create_task(admin.spreading.run())
             looking = asyncio.create_task(admin.live.run())
             try:
-                await _lived(fleet, signals)
+                await _lived(fleet, signals, manager)
             finally:
+                watched.cancel()
                 announcing.cancel()
                 spreading.cancel()
                 looking.cancel()
@@ -82,7 +100,7 @@ async def _description(fleet: Fleet, admin: Admin) -> Description:
         await asyncio.sleep(0.1)  # they have ended again in between
 
 
-async def _lived(fleet: Fleet, signals: asyncio.Queue[int]) -> None:
+async def _lived(fleet: Fleet, signals: asyncio.Queue[int], manager: Manager) -> None:
     """From the first start to the last end."""
     running = asyncio.create_task(fleet.run())
     asked = asyncio.create_task(signals.get())
@@ -90,6 +108,7 @@ async def _lived(fleet: Fleet, signals: asyncio.Queue[int]) -> None:
         await asyncio.wait({running, asked}, return_when=asyncio.FIRST_COMPLETED)
         if not running.done() or not isinstance(running.exception(), SettingsRefused):
             asked.cancel()
+            manager.stopping()
             draining, again = asyncio.create_task(fleet.drain()), asyncio.create_task(signals.get())
             await asyncio.wait({draining, again}, return_when=asyncio.FIRST_COMPLETED)
             draining.cancel()
@@ -140,15 +159,15 @@ def _private_folder() -> Iterator[Path]:
         yield Path(folder)
 
 
-@contextmanager
-def _signals() -> Iterator[asyncio.Queue[int]]:
+@asynccontextmanager
+async def _signals(on_hangup: Callable[[], None]) -> AsyncIterator[asyncio.Queue[int]]:
     """The signals that ask to end, as they come."""
     queue: asyncio.Queue[int] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:
         loop.add_signal_handler(number, queue.put_nowait, number)
-    hangup.outlive()
+    hangup.answer(on_hangup)
     try:
         yield queue
     finally:

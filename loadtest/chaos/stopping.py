@@ -51,7 +51,7 @@ async def ended(terms: Terms) -> Verdict:
 
 
 async def _hung_up(terms: Terms, verdict: Verdict, gateway: Served) -> None:
-    """SIGHUP after SIGHUP, under load, where that means something here."""
+    """SIGHUP after SIGHUP, under load: settings are read again and again."""
     if not _catches(gateway, signal.SIGHUP):
         verdict.unjudged.append("SIGHUP, which this gateway leaves to its default")
         return
