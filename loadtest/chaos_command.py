@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadtest import options, proof_results
+from loadtest import documents, options, proof_results
 from loadtest.chaos import suite
-from loadtest.chaos.suite import FAIL, Line
+from loadtest.chaos.suite import FAIL, PASS, Line
 from loadtest.chaos.verdicts import FaultTest, Terms
 
 WIDTH = 150
 """Columns at least: in fewer nobody reads such a table."""
+SAME = ("kind", "commit", "processor", "form", "durations_judged", "seed", "soak_minutes")
+"""Of all that one table tells of."""
 
 
 @click.command("chaos", short_help="Faults of all kinds, one after the other, and what callers see of each.")
@@ -36,7 +38,8 @@ WIDTH = 150
 )
 @click.option("--seed", default=7, show_default=True)
 @click.option("--folder", type=click.Path(path_type=Path, file_okay=False), help="Where to write.  [a temporary one]")
-@click.option("--out", type=click.Path(path_type=Path), help="Write the whole result to this JSON file.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write the result to this JSON file, after each test.")
+@click.option("--resume", is_flag=True, help="Keep what --out holds of this commit; run what has not passed there.")
 @click.option("--json", "is_json", is_flag=True, help="Print JSON.")
 def chaos(
     only: str | None,
@@ -46,30 +49,61 @@ def chaos(
     seed: int,
     folder: Path | None,
     out: Path | None,
+    resume: bool,
     is_json: bool,
 ) -> None:
     """Starts gateways on free ports of this machine and lets one thing at a time go wrong. The long form takes more
-    than an hour, half of it the soak.
+    than an hour, half of it the soak; with --out and --resume it can be run in pieces, of which the last prints all.
 
     Exit code 1 where a test failed. What a machine cannot do is not run, and says why.
     """
     tests = _chosen(only)
-    started = time.perf_counter()
     with tempfile.TemporaryDirectory(dir=folder) as name:
-        judges_time = not (ignores_time or is_short)
-        terms = Terms(Path(name), is_short, judges_time, seed, soak_minutes)
-        lines = options.run(suite.run(tests, terms, _tell))
-    faults = [f"{one.number}, {one.name}: {fault}" for one in lines if one.result == FAIL for fault in one.faults]
-    found = proof_results.result(
+        terms = Terms(Path(name), is_short, not (ignores_time or is_short), seed, soak_minutes)
+        lines = _kept(out, _result(terms, [])) if resume else {}
+        left = [one for one in tests if one.number not in lines or lines[one.number].result != PASS]
+
+        def tell(line: Line) -> None:
+            lines[line.number] = line
+            click.echo(f"{line.number}, {line.name}: {line.result}, {line.seconds:.0f} s", err=True)
+            if out is not None:
+                documents.write(out, _result(terms, lines.values()))
+
+        options.run(suite.run(left, terms, tell))
+    options.finish(_result(terms, lines.values()), show, out=out, html=None, is_json=is_json)
+
+
+def _result(terms: Terms, lines: Iterable[Line]) -> dict[str, Any]:
+    """As it is written and shown: by number, whenever each was run."""
+    ordered = sorted(lines, key=lambda one: one.number)
+    return proof_results.result(
         "chaos",
-        faults,
-        form="short" if is_short else "long",
+        [f"{one.number}, {one.name}: {fault}" for one in ordered if one.result == FAIL for fault in one.faults],
+        form="short" if terms.is_short else "long",
         durations_judged=terms.judges_time,
-        seed=seed,
-        seconds=round(time.perf_counter() - started, 1),
-        tests=[one.to_json() for one in lines],
+        seed=terms.seed,
+        soak_minutes=terms.soak_minutes,
+        seconds=round(sum(one.seconds for one in ordered), 1),
+        tests=[one.to_json() for one in ordered],
     )
-    options.finish(found, show, out=out, html=None, is_json=is_json)
+
+
+def _kept(out: Path | None, now: dict[str, Any]) -> dict[int, Line]:
+    """By number, what an earlier run has written; nothing where there is no such file yet. One table is of one commit
+    and form."""
+    if out is None:
+        raise click.UsageError("--resume goes on with the file of --out: name it")
+    if not out.exists():
+        return {}
+    with options.shown_errors():
+        before = documents.read(out)
+    for what in SAME:
+        if before.get(what) != now[what]:
+            raise click.UsageError(
+                f"--resume: {out} is of {what} {before.get(what)!r}, and this is {now[what]!r}: remove it, or name "
+                "another file"
+            )
+    return {one["number"]: Line(**one) for one in before["tests"]}
 
 
 def _chosen(only: str | None) -> list[FaultTest]:
@@ -80,10 +114,6 @@ def _chosen(only: str | None) -> list[FaultTest]:
         return [known[one.strip()] for one in only.split(",")]
     except KeyError as missing:
         raise click.UsageError(f"--only: there is no test {missing}; there are {', '.join(known)}") from None
-
-
-def _tell(line: Line) -> None:
-    click.echo(f"{line.number}, {line.name}: {line.result}, {line.seconds:.0f} s", err=True)
 
 
 def show(found: dict[str, Any], console: Console) -> None:
@@ -98,7 +128,6 @@ def show(found: dict[str, Any], console: Console) -> None:
         table.add_row(*map(Text, cells))
     console.print(table)
     counts = ", ".join(
-        f"{sum(one['result'] == result for one in found['tests'])} {result}"
-        for result in (suite.PASS, FAIL, suite.NOT_RUN)
+        f"{sum(one['result'] == result for one in found['tests'])} {result}" for result in (PASS, FAIL, suite.NOT_RUN)
     )
     console.print(f"{counts}; {found['form']} form, {found['seconds']:.0f} s", highlight=False)

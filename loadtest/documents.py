@@ -26,6 +26,8 @@ KINDS = (
     "flywheel",
     "audit-cost",
     "call-cost",
+    "restarts",
+    "chaos",
 )
 
 
