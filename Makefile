@@ -63,7 +63,7 @@ format: $(VENV)/.installed-$(DEVICE)-dev
 
 protos: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. --grpc_python_out=. protos/gateway/v1/gateway.proto
-	$(BIN)/python -m grpc_tools.protoc -I protos/inference --python_out=loadtest --pyi_out=loadtest protos/inference/open_inference.proto
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=. --pyi_out=. protos/gateway/v1/open_inference.proto
 
 # Tools of a release, which have no place in the environment that serves.
 TOOLS := build/tools

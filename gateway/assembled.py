@@ -208,7 +208,7 @@ class Assembled:
 
     async def _answer(self, question: Question, deadline: Deadline) -> Answer:
         try:
-            prediction = await self._predicted(question.text, deadline, question.principal.tenant)
+            prediction = await self.predict(question.text, deadline, question.principal.tenant)
         except (InferenceFailed, CircuitOpen):
             if not question.collection:
                 raise
@@ -219,7 +219,7 @@ class Assembled:
             return answer
         return replace(answer, knowledge_version=self.library.generation(question.collection).version)
 
-    async def _predicted(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
+    async def predict(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
         """Raises CircuitOpen where the model has failed again and again or hangs, InferenceFailed where it fails this
         once, and as `ModelTier.predict`."""
         if self.engine.is_stuck or not self._breakers[Tier.MODEL].allows():
@@ -252,7 +252,7 @@ class Assembled:
         self.library.generation(collection)  # an unknown one costs no inference
         started = time.perf_counter()
         try:
-            prediction = await self._predicted(text, deadline, principal.tenant)
+            prediction = await self.predict(text, deadline, principal.tenant)
         except (InferenceFailed, CircuitOpen):
             if ranker is not Ranker.LEXICAL:
                 raise

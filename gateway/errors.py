@@ -7,6 +7,7 @@ GatewayError
 │   │   └── PermissionDenied      who makes it may not
 │   ├── InvalidQuestion       a field is wrong; names it
 │   ├── UnknownCollection     no such collection
+│   ├── UnknownModel          no such model, of those that clients of another protocol see
 │   ├── UnknownDocument       no such document, or not for this caller
 │   ├── UnknownAnswer         no such answer in the audit log, or not given to this caller
 │   ├── NoAuditLog            this server keeps none
@@ -76,6 +77,10 @@ class InvalidQuestion(GatewayError):
 
 class UnknownCollection(GatewayError):
     """The request names a collection that is not served."""
+
+
+class UnknownModel(GatewayError):
+    """The request names a model, or a version of one, that is not served."""
 
 
 class UnknownDocument(GatewayError):

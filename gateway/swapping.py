@@ -26,7 +26,18 @@ from gateway.loading import Load, Loader
 from gateway.rpc.origin import Origin, WayBack, located
 from gateway.rpc.service import CollectionDescription, Description, Heard, Startable
 from gateway.shadow import Observe, Shadow
-from gateway.types import Answer, Doubter, DriftAlarm, Evidence, Forecast, Principal, Question, Ranker, Workload
+from gateway.types import (
+    Answer,
+    Doubter,
+    DriftAlarm,
+    Evidence,
+    Forecast,
+    Prediction,
+    Principal,
+    Question,
+    Ranker,
+    Workload,
+)
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +90,10 @@ class Swapping:
         if self._shadow is not None:
             self._shadow.offer(question, answer, self.waiting(), gateway)
         return answer
+
+    async def predict(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
+        with self._current.used() as gateway:
+            return await gateway.predict(text, deadline, tenant)
 
     async def search(
         self,

@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from loadtest import open_inference_pb2 as pb
+from gateway.v1 import open_inference_pb2 as pb
 from loadtest.targets import NO_MESSAGE, OK, OPEN, Access, Metadata, Outcome, connect, disconnect, failed
 
 MODEL_INFER = "/inference.GRPCInferenceService/ModelInfer"

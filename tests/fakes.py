@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 
+import numpy as np
+
 from gateway.deadline import Deadline
 from gateway.knowledge.changes import Change, Receipt
 from gateway.rpc.service import CollectionDescription, Description, Heard
@@ -18,6 +20,7 @@ from gateway.types import (
     Forecast,
     Hit,
     Policy,
+    Prediction,
     Principal,
     Question,
     Ranker,
@@ -123,6 +126,10 @@ class FakeGateway:
 
     def hear_drift(self, alarms: Sequence[DriftAlarm]) -> None:
         self.drift_heard += alarms
+
+    async def predict(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
+        """Of each text another one, by its length."""
+        return Prediction.alone(np.full(3, len(text), np.float32), np.arange(4, dtype=np.float32))
 
     async def search(
         self,

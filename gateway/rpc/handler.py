@@ -85,7 +85,8 @@ def only_the_caller_cancels() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[Request, Response]):
-    """One unary method. `questions` tells how many a request holds, and so how many permits it takes.
+    """One unary method. `questions` tells how many a request holds, and so how many permits it takes; 0 for one that
+    asks nothing of the model.
 
     It raises InvalidQuestion for a request of the wrong size: that is the caller's fault even when we are busy.
     """
@@ -139,7 +140,7 @@ async def _handle(
     method: Method[Any, Any],
     door: Door,
     metrics: MethodMetrics,
-    scope: Scope,
+    scope: Scope | None,
     request: Message | Malformed,
     context: grpc.aio.ServicerContext[Any, Any],
 ) -> Message:
@@ -201,7 +202,7 @@ async def in_time(work: Awaitable[Message], deadline: Deadline) -> Message:
 
 
 def _deadline_of(remaining: float | None, door: Door, questions: int) -> Deadline:
-    wanted = door.limits.default_timeout * questions if remaining is None else remaining
+    wanted = door.limits.default_timeout * max(1, questions) if remaining is None else remaining
     return Deadline.after(min(wanted, door.limits.max_timeout), door.clock)
 
 

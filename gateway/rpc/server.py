@@ -33,6 +33,7 @@ from gateway.rpc.feedback import Feedback
 from gateway.rpc.feeds import feed_handler
 from gateway.rpc.guard import Guard
 from gateway.rpc.handler import Door, Limits, unary_handler
+from gateway.rpc.inference.servicer import INFERENCE, Inference
 from gateway.rpc.manager import Manager
 from gateway.rpc.observing import Observer
 from gateway.rpc.page.asking import Asking
@@ -163,6 +164,14 @@ class Server:
         watching = Watching(self._edited.store) if self._edited else None
         editing = Editing(gateway, reach, self._admission, watching.wake if watching else lambda: None)
         reading = Reading(gateway, reach, watching, config.knowledge.tenant_watchers)
+        inference = Inference(
+            gateway,
+            answers.answered,
+            self._admission,
+            self._is_ready,
+            most_characters=self._config.max_question_chars,
+            is_believed=self._authority is None,
+        )
         unary = (*knowledge.methods(), *editing.methods(), *reading.methods())
         self._servers.add_generic_rpc_handlers(
             (
@@ -176,6 +185,11 @@ class Server:
                     {one.name: unary_handler(one, door) for one in unary}
                     | {one.name: stream_handler(one, door) for one in editing.streams()}
                     | {one.name: feed_handler(one, door) for one in reading.feeds()},
+                ),
+                grpc.method_handlers_generic_handler(
+                    INFERENCE,
+                    {one.name: unary_handler(one, door) for one in inference.methods()}
+                    | {one.name: stream_handler(one, door) for one in inference.streams()},
                 ),
             )
         )
@@ -274,7 +288,7 @@ class Server:
 
     async def _set_health(self, is_serving: bool) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if is_serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for service in ("", ANSWERS, KNOWLEDGE):
+        for service in ("", ANSWERS, KNOWLEDGE, INFERENCE):
             await self._health.set(service, status)
 
     async def _watch(self) -> None:

@@ -20,6 +20,7 @@ from gateway.types import (
     DriftFigures,
     Evidence,
     Forecast,
+    Prediction,
     Principal,
     ProbeFigures,
     Question,
@@ -114,6 +115,10 @@ class Gateway(Protocol):
 
     async def answer(self, question: Question, deadline: Deadline) -> Answer:
         """Raises errors.GatewayError; an abstention is an Answer."""
+        ...
+
+    async def predict(self, text: str, deadline: Deadline, tenant: str) -> Prediction:
+        """What the model itself makes of a text. Raises errors.GatewayError."""
         ...
 
     async def search(

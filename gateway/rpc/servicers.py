@@ -69,7 +69,7 @@ class Answers:
         ]
 
     async def answer(self, request: pb.AnswerRequest, call: Call) -> pb.AnswerResponse:
-        return await self._answered(request, call, "")
+        return await self.answered(request, call, "")
 
     async def answer_batch(self, request: pb.AnswerBatchRequest, call: Call) -> pb.AnswerBatchResponse:
         # A little earlier than the call's own: an item that is late is then an item's error, and not the whole batch's.
@@ -83,15 +83,16 @@ class Answers:
     async def _item(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerBatchItem:
         try:
             with only_the_caller_cancels():
-                return pb.AnswerBatchItem(answer=await self._answered(request, call, path))
+                return pb.AnswerBatchItem(answer=await self.answered(request, call, path))
         except Exception as error:  # noqa: BLE001  # an item fails alone, whatever it is
             return pb.AnswerBatchItem(error=refused(self._metrics, error, call.caller).to_proto())
 
     async def answer_streamed(self, request: pb.AnswerStreamRequest, call: Call) -> pb.AnswerStreamResponse:
-        answer = await self._answered(request.question, call, "question.")
+        answer = await self.answered(request.question, call, "question.")
         return pb.AnswerStreamResponse(request_id=request.question.request_id, answer=answer)
 
-    async def _answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
+    async def answered(self, request: pb.AnswerRequest, call: Call, path: str) -> pb.AnswerResponse:
+        """One question, in whatever call it came. `path` goes before names of its fields in errors."""
         started = self._clock()
         try:
             await self._gateway.follow()

@@ -53,6 +53,7 @@ TABLE: dict[type[errors.GatewayError], Row] = {
     errors.PermissionDenied: Row(grpc.StatusCode.PERMISSION_DENIED, "PERMISSION_DENIED", shown=True),
     errors.InvalidQuestion: Row(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_QUESTION", shown=True),
     errors.UnknownCollection: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_COLLECTION", shown=True),
+    errors.UnknownModel: Row(grpc.StatusCode.NOT_FOUND, "UNKNOWN_MODEL", shown=True),
     errors.VersionConflict: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
     errors.HiddenDocuments: Row(grpc.StatusCode.ABORTED, "VERSION_CONFLICT", shown=True),
     errors.KnowledgeBehind: Row(grpc.StatusCode.FAILED_PRECONDITION, "KNOWLEDGE_BEHIND", shown=True),

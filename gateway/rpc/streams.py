@@ -81,7 +81,7 @@ async def served(
     name: str,
     door: Door,
     metrics: MethodMetrics,
-    scope: Scope,
+    scope: Scope | None,
     context: grpc.aio.ServicerContext[Any, Any],
     serve: Callable[[Caller], Awaitable[None]],
 ) -> None:

@@ -1,0 +1,1 @@
+"""The Open Inference Protocol (v2), with what of Triton's additions clients call: see `servicer`."""
