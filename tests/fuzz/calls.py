@@ -7,6 +7,7 @@ import asyncio
 import random
 import re
 import shutil
+import struct
 import tempfile
 import zlib
 from collections.abc import AsyncIterator
@@ -21,13 +22,15 @@ from google.protobuf.message import Message
 from gateway import assembly
 from gateway.config import AuditSection, Config, KnowledgeSection, ModelSection
 from gateway.deadline import Deadline
+from gateway.rpc.inference.servicer import INFERENCE
 from gateway.rpc.server import Server
 from gateway.swapping import Swapping
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Prediction
 from gateway.v1 import gateway_pb2 as pb
+from gateway.v1 import open_inference_pb2 as oip
 from tests import tiny
-from tests.fuzz.mutation import message
+from tests.fuzz.mutation import TEXTS, message
 
 FORBIDDEN = frozenset({"UNKNOWN", "INTERNAL", "DATA_LOSS"})
 OURS = re.compile(r"Traceback|<class|0x[0-9a-f]{6}|site-packages|\.py\b|/dev/shm|/tmp/|sqlite|object at|NoneType")
@@ -108,7 +111,7 @@ class Calls:
         captured: dict[str, dict[str, Any]] = {}
 
         def capture(service: str, methods: dict[str, Any]) -> Any:
-            if service.startswith("gateway."):
+            if service.startswith(("gateway.", INFERENCE)):
                 captured[service] = methods
             return generic(service, methods)
 
@@ -116,10 +119,8 @@ class Calls:
         with mock.patch.object(grpc, "method_handlers_generic_handler", capture):
             Server(gateway, config, Metrics(), gateway, edited=gateway)
         for service, methods in captured.items():
-            described = pb.DESCRIPTOR.services_by_name[service.rpartition(".")[2]]
             for name, handler in methods.items():
-                request = getattr(pb, described.methods_by_name[name].input_type.name)
-                self._methods[f"{service}/{name}"] = (name, handler, request)
+                self._methods[f"{service}/{name}"] = (name, handler, _request_of(service, name))
         await self._call("gateway.v1.Knowledge/CreateCollection", pb.CreateCollectionRequest(collection="help"))
         document = pb.Document(id="a", title="word1", answer="It is word2.", body="word3 word4")
         await self._call("gateway.v1.Knowledge/Upsert", pb.UpsertRequest(collection="help", documents=[document]))
@@ -133,6 +134,8 @@ class Calls:
         """The number of a method, how its metadata is chosen, and a request of its kind."""
         at = chance.randrange(len(self._names))
         request = message(self._methods[self._names[at]][2], chance)
+        if isinstance(request, oip.ModelInferRequest) and chance.random() < 0.7:
+            _make_sense(request, chance)
         return bytes([at]) + chance.randbytes(4) + request.SerializeToString()
 
     def run(self, data: bytes) -> str:
@@ -169,6 +172,29 @@ class Calls:
         self._loop.run_until_complete(self._gateway.close())
         self._loop.close()
         shutil.rmtree(self._folder)
+
+
+def _request_of(service: str, method: str) -> type[Message]:
+    if service == INFERENCE:
+        found: type[Message] = getattr(oip, f"{method.replace('Stream', '')}Request")
+    else:
+        described = pb.DESCRIPTOR.services_by_name[service.rpartition(".")[2]]
+        found = getattr(pb, described.methods_by_name[method].input_type.name)
+    return found
+
+
+def _make_sense(request: oip.ModelInferRequest, chance: random.Random) -> None:
+    """Tensors that fit together, which no chance brings about."""
+    texts = chance.choices(TEXTS, k=chance.choice((1, 1, 2, 5)))
+    del request.inputs[:], request.raw_input_contents[:]
+    request.model_name, name = chance.choice((("answers", "question"), ("encoder", "text")))
+    request.model_version = ""
+    tensor = request.inputs.add(name=name, datatype="BYTES", shape=[len(texts), 1])
+    encoded = [text.encode() for text in texts]
+    if chance.random() < 0.5:
+        tensor.contents.bytes_contents.extend(encoded)
+    else:
+        request.raw_input_contents.append(b"".join(struct.pack("<I", len(one)) + one for one in encoded))
 
 
 class _may_abort:  # noqa: N801 - a context manager

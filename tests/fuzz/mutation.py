@@ -29,6 +29,8 @@ TEXTS = (
 )
 USUAL = {"collection": "help", "document_id": "a", "id": "a", "question": "word1 word2", "query": "word1"}
 """Of fields of these names: else hardly any message says something."""
+KEYS = ("policy", "collection", "timeout", "tenant", "max_citations", "anything")
+"""Of maps."""
 PIECES = (
     b"\xff",
     b"\x00",
@@ -49,7 +51,11 @@ def message(kind: type[Message], chance: random.Random, depth: int = 0) -> Messa
     for field in made.DESCRIPTOR.fields:
         if chance.random() < 0.3 or (field.message_type and depth >= DEEPEST):
             continue
-        if field.is_repeated:
+        if field.message_type and field.message_type.GetOptions().map_entry:
+            for key in chance.choices(KEYS, k=chance.choice((0, 1, 2))):
+                value = getattr(made, field.name)[key]
+                value.CopyFrom(message(type(value), chance, depth + 1))
+        elif field.is_repeated:
             values = [_value(made, field, chance, depth) for _ in range(chance.choice((0, 1, 1, 2, 5)))]
             if field.message_type:
                 for value in values:
