@@ -20,6 +20,8 @@ MENDED = 5.0
 """Seconds after it was mended, in which a tier has to be asked again."""
 LATE = 0.020
 """Seconds by which a deadline may be missed."""
+NOT_LIVE = 12.0
+"""Seconds after which /livez has to say that a model hangs: 10, and two looks."""
 CLOSE = 1e-3
 """Of a confidence."""
 Came = Answer | str
@@ -92,9 +94,21 @@ async def hanging(terms: Terms) -> Verdict:
         lag = await _loop_lag(gateway)
         verdict.saw(f"event loop late by more than 20 ms: {lag:.1%} of looks")
         verdict.check_time(terms, lag <= 0.01, "the event loop's lag p99 is above 20 ms")
+        await _not_live(terms, verdict, gateway, began)
         await _mended(Terms(terms.folder, is_short=True), verdict, "hang", client)
-    verdict.unjudged.append("a watchdog that says not live: asked of a service manager, not here")
+        verdict.check(await gateway.is_alive(), "it is not live, though the hang is over")
     return verdict
+
+
+async def _not_live(terms: Terms, verdict: Verdict, gateway: Served, began: float) -> None:
+    if terms.is_short:
+        verdict.unjudged.append("/livez, which tells of a hang of 10 s")
+        return
+    while await gateway.is_alive() and time.perf_counter() - began < NOT_LIVE:  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+    seconds = time.perf_counter() - began
+    verdict.saw(f"/livez said so after {seconds:.1f} s")
+    verdict.check(not await gateway.is_alive(), f"it is live, {seconds:.0f} s after its model began to hang")
 
 
 async def _loop_lag(gateway: Served) -> float:

@@ -60,8 +60,14 @@ class Served:
         return dict(json.loads(await asyncio.to_thread(_get, f"http://{self.admin}/status")))
 
     async def is_ready(self) -> bool:
+        return await self._says("readyz")
+
+    async def is_alive(self) -> bool:
+        return await self._says("livez")
+
+    async def _says(self, probe: str) -> bool:
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(_get, f"http://{self.admin}/readyz")
+            await asyncio.to_thread(_get, f"http://{self.admin}/{probe}")
             return True
         return False
 
