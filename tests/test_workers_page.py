@@ -87,3 +87,16 @@ async def test_without_a_worker_a_question_is_refused_in_words(stage: Stage) -> 
                 await asyncio.sleep(0.1)
         async with session.post(url, json={"question": "hi"}) as response:
             assert (await response.json())["error"]["code"] == "UNAVAILABLE"
+
+
+async def test_calls_as_json_go_to_the_workers_in_turn_and_come_back_as_they_are(stage: Stage) -> None:
+    path = "/gateway.v1.Answers/Answer"
+    async with served(stage) as server, aiohttp.ClientSession(f"http://127.0.0.1:{server.admin}") as session:
+        for _ in range(2):
+            async with session.post(path, json={"question": "why?"}) as response:
+                assert response.status == 200
+                assert "bundle" in await response.text()
+        assert stage.asked() == [f'{number} {path} {{"question": "why?"}}' for number in (0, 1)]
+        async with session.post(path, json={}, headers={"Origin": "https://evil.example"}) as response:
+            assert response.status == 403
+    assert len(stage.asked()) == 2

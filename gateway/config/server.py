@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from gateway.config.section import Port, Section
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 
 
 class ServerSection(Section):
@@ -24,6 +27,9 @@ class ServerSection(Section):
     admin_host: str = "127.0.0.1"
     """Of the admin port, which has no TLS. On any other address than loopback everyone there may read it; changes it
     takes from this machine alone."""
+    json_origins: tuple[str, ...] = ()
+    """Pages that may call the API as JSON by the admin port, by their origins, such as https://app.example. None:
+    programs alone, and the page that is served there. In the environment: with commas between."""
     default_timeout_ms: Annotated[int, Field(ge=1)] = 200
     """For calls that state no deadline. A batch gets so much for each item, up to max_timeout_ms."""
     max_timeout_ms: Annotated[int, Field(ge=1)] = 10_000
@@ -48,6 +54,20 @@ class ServerSection(Section):
     """Of one worker within the window; at one more, all are drained and the server ends with exit code 1."""
     worker_restart_window_seconds: Annotated[float, Field(gt=0, le=86_400)] = 900.0
     """Above worker_restarts times worker_start_seconds, or workers that never become ready are started for ever."""
+
+    @field_validator("json_origins", mode="before")
+    @classmethod
+    def _origins_in_a_variable(cls, given: object) -> object:
+        return [one.strip() for one in given.split(",") if one.strip()] if isinstance(given, str) else given
+
+    @field_validator("json_origins")
+    @classmethod
+    def _are_origins(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        if strange := [one for one in given if not _ORIGIN.fullmatch(one)]:
+            raise ValueError(
+                f"{strange[0]!r} is no origin: a scheme, a host and perhaps a port, as https://app.example"
+            )
+        return given
 
     @model_validator(mode="after")
     def _default_fits(self) -> Self:

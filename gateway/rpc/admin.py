@@ -14,6 +14,7 @@ from aiohttp import web
 from gateway.audit.log import AuditLog
 from gateway.rpc.admission import Admission
 from gateway.rpc.changes import Changes, Steps
+from gateway.rpc.guard import MAX_BODY_BYTES
 from gateway.rpc.page import files
 from gateway.rpc.page.live import Live
 from gateway.rpc.service import Gateway, Preparable
@@ -52,7 +53,7 @@ class Admin:
         self.live = Live(self.reading, self.described)
 
     def application(self) -> web.Application:
-        application = web.Application()
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_get("/metrics", self.metrics)
         application.router.add_get("/livez", self.livez)
         application.router.add_get("/readyz", self.readyz)

@@ -19,9 +19,14 @@ from gateway.types import Denial
 
 log = logging.getLogger(__name__)
 
-READING = frozenset({"GET", "HEAD"})
+READING = frozenset({"GET", "HEAD", "OPTIONS"})
 ASKING = "/ask"
 """Changes nothing: `page.asking` asks who calls, as gRPC does, for credentials that may ask."""
+
+MAX_BODY_BYTES = 4 * 2**20
+"""As of a message over gRPC."""
+API = "/gateway.v1."
+"""What `connect` serves, which asks as gRPC does who calls."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -33,11 +38,12 @@ class Guard:
         self._authority = authority
 
     def over(self, application: web.Application) -> web.Application:
-        """The application, guarded: all of its methods but those that only read, and ASKING."""
+        """The application, guarded: all of its methods but those that only read, and those that ask who calls."""
 
         @web.middleware
         async def guarded(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if request.method not in READING and request.path != ASKING:
+            asks_by_itself = request.path == ASKING or request.path.startswith(API)
+            if request.method not in READING and not asks_by_itself:
                 try:
                     self._check(request)
                 except web.HTTPError as error:

@@ -27,6 +27,7 @@ from gateway.rpc.admin import Admin
 from gateway.rpc.admission import Admission, terms_of
 from gateway.rpc.binding import LAST_REPLIES, check_exposure, check_free, in_url, not_bound, options_of
 from gateway.rpc.callers import Callers
+from gateway.rpc.connect import Connect
 from gateway.rpc.credentials import authority_of
 from gateway.rpc.editing import Editing
 from gateway.rpc.feedback import Feedback
@@ -37,6 +38,7 @@ from gateway.rpc.inference.servicer import INFERENCE, Inference
 from gateway.rpc.manager import Manager
 from gateway.rpc.observing import Observer
 from gateway.rpc.page.asking import Asking
+from gateway.rpc.page.visitors import Visitors
 from gateway.rpc.reach import Reach
 from gateway.rpc.reading import Reading
 from gateway.rpc.service import Edited, Gateway, Preparable
@@ -195,8 +197,10 @@ class Server:
         )
         for server in self._servers.each:
             health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        answer = next(one for one in answers.methods() if one.name == "Answer")
-        self._application.add_routes(Asking(unary_handler(answer, door)).routes())
+        handled = [(one, unary_handler(one, door)) for one in (*answers.methods(), *feedback.methods(), *unary)]
+        asked = next(handler for method, handler in handled if method.name == "Answer")
+        self._application.add_routes(Asking(asked).routes())
+        self._application.add_routes(Connect(handled, Visitors(self._config.json_origins)).routes())
         if self._config.reflection:
             services = (ANSWERS, KNOWLEDGE, health.SERVICE_NAME, reflection.SERVICE_NAME)
             for server in self._servers.each:

@@ -13,8 +13,10 @@ from aiohttp import web
 
 from gateway.config import ServerSection
 from gateway.rpc.changes import Changes
+from gateway.rpc.guard import MAX_BODY_BYTES
 from gateway.rpc.page import files
 from gateway.rpc.page.live import Live
+from gateway.rpc.page.visitors import Visitors
 from gateway.rpc.settings import Settings
 from gateway.types import CertificateStatus
 from gateway.workers.bundles import Bundles
@@ -36,6 +38,7 @@ class Admin:
     def __init__(self, fleet: Fleet, server: ServerSection, settings: Settings) -> None:
         self._fleet = fleet
         self._settings = settings
+        self._visitors = Visitors(server.json_origins)
         self.least = server.ready_workers or server.workers
         self._survey = Survey(fleet)
         self.spreading = Spreading(fleet)
@@ -44,14 +47,16 @@ class Admin:
         self.live = Live(self._survey.reading, self.described)
 
     def application(self) -> web.Application:
-        application = web.Application()
+        application = web.Application(client_max_size=MAX_BODY_BYTES)
         application.router.add_get("/metrics", self.metrics)
         application.router.add_get("/livez", self.livez)
         application.router.add_get("/readyz", self.readyz)
         application.router.add_get("/status", self.status)
         application.router.add_routes(self._changes.routes())
         application.router.add_post("/settings", self._settings.post)
-        application.router.add_routes((*files.routes(), *self.live.routes(), *Forwarding(self._fleet).routes()))
+        application.router.add_routes(
+            (*files.routes(), *self.live.routes(), *Forwarding(self._fleet, self._visitors).routes())
+        )
         return application
 
     async def metrics(self, request: web.Request) -> web.Response:

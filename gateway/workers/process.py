@@ -35,6 +35,15 @@ class Reply:
         return {}
 
 
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """An answer over HTTP, as it came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
 class Process:
     """Make it with `start`. `bundle` is the folder of what it serves, or was started with. `is_leaving`: it has said
     that it drains, whoever told it to."""
@@ -118,6 +127,17 @@ class Process:
             async with self._session.request(method, BASE + path, timeout=limit, **options) as response:
                 return Reply(response.status, await response.text())
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"no answer from worker {self.number} ({error or type(error).__name__})") from None
+
+    async def relay(self, method: str, path: str, body: bytes, headers: Mapping[str, str], seconds: float) -> Relayed:
+        """Over its socket what somebody else has sent, as it is. Raises as `get`."""
+        limit = aiohttp.ClientTimeout(total=seconds)
+        try:
+            async with self._session.request(
+                method, BASE + path, data=body, headers=headers, timeout=limit
+            ) as response:
+                return Relayed(response.status, dict(response.headers), await response.read())
+        except (aiohttp.ClientError, TimeoutError, OSError, RuntimeError) as error:
             raise Unavailable(f"no answer from worker {self.number} ({error or type(error).__name__})") from None
 
     async def answers(self, path: str, seconds: float) -> bool:

@@ -3,55 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from typing import Any, NoReturn
+from collections.abc import Iterator
+from typing import Any
 
 import grpc
 from aiohttp import web
-from google.rpc import error_details_pb2, status_pb2
 
 from gateway.deadline import Clock
 from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_keys, timeout_claim
 from gateway.rpc.guard import ASKING
+from gateway.rpc.outside import Aborted, OutsideCall
 from gateway.rpc.page.asked import PRIVATE, Asked, asked, refusal
 from gateway.v1 import gateway_pb2 as pb
-
-DETAILS = "grpc-status-details-bin"
-
-
-class _Aborted(Exception):
-    """What gRPC would have sent instead of an answer."""
-
-    def __init__(self, code: grpc.StatusCode, message: str, trailers: Mapping[str, str | bytes]) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.trailers = trailers
-
-
-class _Context:
-    """As much of a call as the handler sees of one."""
-
-    def __init__(self, metadata: tuple[tuple[str, str], ...], timeout: float, clock: Clock) -> None:
-        self._metadata = metadata
-        self._until = clock() + timeout
-        self._clock = clock
-
-    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
-        return self._metadata
-
-    def auth_context(self) -> Mapping[str, Any]:
-        """No certificate comes this way."""
-        return {}
-
-    def time_remaining(self) -> float:
-        return max(0.0, self._until - self._clock())
-
-    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
-        """A page has no trace to go on with."""
-
-    async def abort(self, code: grpc.StatusCode, details: str, trailing_metadata: Any = ()) -> NoReturn:
-        raise _Aborted(code, details, dict(trailing_metadata))
 
 
 class Asking:
@@ -69,11 +32,11 @@ class Asking:
         wanted = await asked(request)
         started = self._clock()
         metadata = (*_metadata(wanted), *_credentials(request))
-        context = _Context(metadata, wanted.timeout_ms / 1000, self._clock)
+        call = OutsideCall(metadata, wanted.timeout_ms / 1000, self._clock)
         try:
-            answer: pb.AnswerResponse = await self._handler.unary_unary(_message(wanted), context)
-        except _Aborted as refused:
-            return refusal(refused.code.name, refused.message, _reason(refused.trailers))
+            answer: pb.AnswerResponse = await self._handler.unary_unary(_message(wanted), call)
+        except Aborted as refused:
+            return refusal(refused.code.name, refused.message, refused.reason)
         found = {"answer": answer_keys(answer_from_proto(answer)), "seconds": self._clock() - started}
         return web.json_response(found, headers=PRIVATE)
 
@@ -99,11 +62,3 @@ def _metadata(wanted: Asked) -> Iterator[tuple[str, str]]:
 
 def _credentials(request: web.Request) -> Iterator[tuple[str, str]]:
     yield from (("authorization", value) for value in request.headers.getall("Authorization", ()))
-
-
-def _reason(trailers: Mapping[str, str | bytes]) -> str:
-    info, details = error_details_pb2.ErrorInfo(), trailers.get(DETAILS, b"")
-    for detail in status_pb2.Status.FromString(details if isinstance(details, bytes) else b"").details:
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""

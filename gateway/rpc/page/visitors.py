@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+from collections.abc import Collection
 
 from aiohttp import web
 
@@ -34,17 +35,46 @@ def check_asking(request: web.Request) -> None:
     check_reading(request)
     if not is_loopback(request.remote):
         raise refused(web.HTTPForbidden, "questions are taken here from this machine alone: this port has no TLS")
-    site, origin = request.headers.get("Sec-Fetch-Site", OUR_OWN), request.headers.get("Origin")
-    if site != OUR_OWN or origin not in (None, f"{request.scheme}://{request.host}"):
-        raise refused(web.HTTPForbidden, "questions are taken from no other page than the one that is served here")
+    _check_page(request)
     # A browser sends this type for no other page without asking first, and nobody answers that.
     if request.content_type != "application/json":
         raise refused(web.HTTPUnsupportedMediaType, "POST JSON with content-type application/json")
 
 
+class Visitors:
+    """Who may call the API over HTTP: programs on this machine, and pages of `origins`, such as https://app.example."""
+
+    def __init__(self, origins: Collection[str] = ()) -> None:
+        self._origins = frozenset(origins)
+
+    def check_calling(self, request: web.Request) -> None:
+        """Raises HTTPForbidden. Of the type that is sent a caller is told in its own words."""
+        if not request.remote:
+            return
+        if not is_loopback(request.remote):
+            raise refused(web.HTTPForbidden, "calls are taken here from this machine alone: this port has no TLS")
+        if request.headers.get("Origin") in self._origins:
+            return
+        check_reading(request)
+        _check_page(request)
+
+    def shown_to(self, request: web.Request) -> dict[str, str]:
+        """Headers without which a browser shows nothing of an answer to a page of others."""
+        origin = request.headers.get("Origin")
+        if origin not in self._origins:
+            return {}
+        return {"Access-Control-Allow-Origin": str(origin), "Access-Control-Expose-Headers": "*", "Vary": "Origin"}
+
+
 def refused(kind: type[web.HTTPError], what: str) -> web.HTTPError:
     """{"error": what}."""
     return kind(text=json.dumps({"error": what}), content_type="application/json")
+
+
+def _check_page(request: web.Request) -> None:
+    site, origin = request.headers.get("Sec-Fetch-Site", OUR_OWN), request.headers.get("Origin")
+    if site != OUR_OWN or origin not in (None, f"{request.scheme}://{request.host}"):
+        raise refused(web.HTTPForbidden, "questions are taken from no other page than the one that is served here")
 
 
 def _is_ours(host: str) -> bool:
