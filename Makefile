@@ -7,12 +7,14 @@
 #   make prometheus   rules, alerts and the dashboard against a real Prometheus (Debian: apt-get install prometheus)
 #   make simulate overloads and outages on a clock of their own, from SIMULATED=1000 seeds
 #   make fuzz     RUNS=100000 inputs that nobody should send; RUNS=5000000 takes most of an hour
+#   make dist     the wheel and the sdist, in dist/
+#   make clean-install   the wheel in an empty environment, to the first answer, and how long that takes
 #   make sbom     build/sbom.json: what is installed, and the shipped models, as CycloneDX
 #   make lock     requirements/cpu.txt anew: every package that serving takes, by version and hash
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train sbom lock clean
+.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train dist clean-install sbom lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -71,14 +73,21 @@ sbom: $(VENV)/.installed-$(DEVICE) | $(TOOLS)/bin/cyclonedx-py
 	$(TOOLS)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible -o build/sbom.json $(BIN)/python
 	$(BIN)/python -m deploy.sbom build/sbom.json
 
+dist: | $(TOOLS)/bin/pyproject-build
+	rm -rf dist
+	$(TOOLS)/bin/pyproject-build -o dist .
+
+clean-install: dist
+	$(BIN)/python -m deploy.clean_install dist/*.whl
+
 # For CPython 3.11 on Linux, x86-64. `pip install --require-hashes -r requirements/cpu.txt`, then `pip install --no-deps .`
 lock: | $(TOOLS)/bin/pip-compile
 	$(TOOLS)/bin/pip-compile -q --extra cpu --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/cpu.txt pyproject.toml
 
-$(TOOLS)/bin/cyclonedx-py $(TOOLS)/bin/pip-compile: | $(BIN)/python
+$(TOOLS)/bin/cyclonedx-py $(TOOLS)/bin/pip-compile $(TOOLS)/bin/pyproject-build: | $(BIN)/python
 	$(BIN)/python -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install -q 'cyclonedx-bom>=7.5,<8' 'pip-tools>=7.6,<8'
+	$(TOOLS)/bin/pip install -q 'build>=1.6,<2' 'cyclonedx-bom>=7.5,<8' 'pip-tools>=7.6,<8'
 
 train: $(VENV)/.installed-$(DEVICE)-train
 

@@ -9,12 +9,13 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from gateway.config.section import Section
+from gateway.config.shipped import shipped
 
 
 class KnowledgeSection(Section):
     """Which collections are served."""
 
-    collections: dict[str, Path] = Field(default={"banking": Path("index/banking")})
+    collections: dict[str, Path] = Field(default_factory=lambda: {"banking": shipped("index/banking")})
     """Name -> folder of documents. Giving any replaces the default one. None ({}, an empty variable, --no-knowledge):
     nothing is searched, and only labels with a text of their own answer. The default one is served only with a bundle
     that has a label for one of its documents, so that nobody's bundle answers with our bank's articles by accident."""

@@ -9,6 +9,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from gateway.config.section import Section
+from gateway.config.shipped import shipped
 
 LEAST_BATCH_TOKENS = 64
 
@@ -49,8 +50,9 @@ class Uncertified(StrEnum):
 class ModelSection(Section):
     """Which bundle runs, and where."""
 
-    bundle: Path = Path("models/banking/1")
-    """A folder with a manifest.json, or one of versions, of which the promoted one is meant (`gateway models`).
+    bundle: Path = Field(default_factory=lambda: shipped("models/banking/1"))
+    """A folder with a manifest.json, or one of versions, of which the promoted one is meant (`gateway models`). The
+    default is models/banking/1, in the working directory or as the package has it.
     Relative paths start at the working directory."""
     device: Device = Device.AUTO
     precision: Precision = Precision.AUTO
