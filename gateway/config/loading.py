@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from gateway.config.answering import AdmissionSection, CascadeSection
 from gateway.config.jwt import JwtSection
@@ -32,8 +32,9 @@ class Config(Section):
     tls: TlsSection = TlsSection()
     access: AccessSection = AccessSection()
     jwt: JwtSection = JwtSection()
-    model: ModelSection = ModelSection()
-    knowledge: KnowledgeSection = KnowledgeSection()
+    # Made when they are read: what is the default depends on the folder then.
+    model: ModelSection = Field(default_factory=ModelSection)
+    knowledge: KnowledgeSection = Field(default_factory=KnowledgeSection)
     cascade: CascadeSection = CascadeSection()
     admission: AdmissionSection = AdmissionSection()
     audit: AuditSection = AuditSection()
