@@ -8,14 +8,15 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the client imports this file, and whoever asks a gateway needs no numpy
+    import numpy as np
+    from numpy.typing import NDArray
 
-Vector = NDArray[np.float32]
+Vector: TypeAlias = "NDArray[np.float32]"
 """float32 [dim]; embeddings are of unit length."""
-Matrix = NDArray[np.float32]
+Matrix: TypeAlias = "NDArray[np.float32]"
 T = TypeVar("T")
 
 
@@ -280,12 +281,12 @@ class Prediction:
     @property
     def logits(self) -> Vector:
         """[labels]"""
-        return cast(Vector, self.forward.logits[self.row])
+        return cast("Vector", self.forward.logits[self.row])
 
     @property
     def embedding(self) -> Vector:
         """Unit vector [dim]."""
-        return cast(Vector, self.forward.embeddings[self.row])
+        return cast("Vector", self.forward.embeddings[self.row])
 
     @property
     def batch_size(self) -> int:

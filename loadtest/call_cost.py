@@ -29,11 +29,11 @@ from gateway.access.watched import Watched
 from gateway.audit.log import AuditLog, Terms
 from gateway.audit.marks import Marker
 from gateway.config import LogSection
+from gateway.convert import answer_to_proto
 from gateway.deadline import Deadline
 from gateway.rpc.admission import Admission
 from gateway.rpc.admission import Terms as AdmissionTerms
 from gateway.rpc.callers import Callers
-from gateway.rpc.convert import answer_to_proto
 from gateway.rpc.handler import Door, Limits, in_time, unary_handler
 from gateway.rpc.observing import Observer
 from gateway.rpc.quota import Rate

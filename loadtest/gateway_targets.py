@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 import grpc
 import grpc.aio
 
-from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, timeout_claim
+from gateway.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO, timeout_claim
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc
 from loadtest.targets import NO_MESSAGE, OK, OPEN, STREAM_ENDED, Access, Metadata, Outcome, connect, disconnect, failed

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "gateway"
 
-LEAVES = {"types", "errors", "deadline", "disk", "failpoints"}
+LEAVES = {"types", "errors", "deadline", "dates", "disk", "failpoints"}
 ENGINES = {"access", "audit", "model", "knowledge", "telemetry"}
 OFFLINE = {"forge", "registry"}
 
@@ -18,6 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "types": set(),
     "errors": set(),
     "deadline": {"errors", "types"},
+    "dates": {"errors"},
     "disk": set(),
     "failpoints": set(),
     "memory": set(),
@@ -26,10 +27,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "forge": LEAVES | {"cascade"} | ENGINES,
     "registry": LEAVES | {"model", "forge"},
     "v1": set(),
+    "convert": LEAVES | {"v1"},
     "config": LEAVES,
-    "rpc": LEAVES | {"cascade", "config", "v1"} | ENGINES,
+    "rpc": LEAVES | {"cascade", "config", "convert", "v1"} | ENGINES,
     "workers": LEAVES | {"access", "config", "rpc", "telemetry"},
-    "client": LEAVES | {"rpc", "v1"},
+    "client": LEAVES | {"convert", "v1"},
     "__main__": {"cli"},
     "following": LEAVES | {"rpc"},
     "shadow": LEAVES | {"rpc", "following"},
@@ -43,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | ENGINES,
     "auditing": LEAVES | {"audit", "config", "rpc"},
     "cli": LEAVES
-    | {"cascade", "config", "rpc", "client", "assembly", "auditing", "doubts", "workers"}
+    | {"cascade", "config", "convert", "rpc", "client", "assembly", "auditing", "doubts", "workers"}
     | ENGINES
     | OFFLINE,
 }

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
+import subprocess
+import sys
 from collections.abc import Iterable
 
 import pytest
 
-from gateway.client import AsyncClient, CallFailed, Client, as_json
+from gateway.client import AsyncClient, CallFailed, Client, ServerFailed, TryLater, WrongRequest, as_json
+from gateway.client.failures import failed
 from gateway.deadline import Deadline
 from gateway.errors import Overloaded
 from gateway.rpc.admission import Caller
 from gateway.rpc.callers import caller_of
 from gateway.rpc.server import Ports
+from gateway.rpc.status import TABLE
 from gateway.types import Answer, Found, Policy, Principal, Question, Ranker
 from tests.fakes import ABSTENTION, ANSWER, CITATION, FakeGateway
 
@@ -30,9 +35,9 @@ async def test_it_asks_as_whom_it_says(ports: Ports, gateway: FakeGateway) -> No
 async def test_batches_keep_their_order_and_their_failures(ports: Ports) -> None:
     async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
         answers = await client.answer_batch(["why?", "", "how?"])
-    assert [type(answer) for answer in answers] == [Answer, CallFailed, Answer]
+    assert [type(answer) for answer in answers] == [Answer, WrongRequest, Answer]
     failed = answers[1]
-    assert isinstance(failed, CallFailed)
+    assert isinstance(failed, WrongRequest)
     assert (failed.code, failed.reason) == ("INVALID_ARGUMENT", "INVALID_QUESTION")
 
 
@@ -144,3 +149,63 @@ async def test_it_searches(ports: Ports, gateway: FakeGateway) -> None:
         ("card", "legal", STAFF, 2, Ranker.LEXICAL),
         ("card", "banking", STAFF, 5, Ranker.HYBRID),
     ]
+
+
+FOREIGN = {
+    "numpy",
+    "pydantic",
+    "aiohttp",
+    "prometheus_client",
+    "onnxruntime",
+    "tokenizers",
+    "hnswlib",
+    "faiss",
+    "uvloop",
+}
+OURS = {"client", "convert", "dates", "errors", "types", "v1"}
+
+
+def test_it_imports_nothing_of_the_server() -> None:
+    script = "import gateway.client, sys; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    modules = ran.stdout.split()
+    assert not FOREIGN & {name.partition(".")[0] for name in modules}
+    assert {name.split(".")[1] for name in modules if name.startswith("gateway.")} == OURS
+
+
+async def test_what_is_wrong_with_a_request_is_named(ports: Ports) -> None:
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        with pytest.raises(WrongRequest) as caught:
+            await client.answer("")
+    assert caught.value.field == "question"
+    assert caught.value.retry_after is None
+
+
+async def test_who_is_refused_for_load_hears_when_to_come_back(ports: Ports, gateway: FakeGateway) -> None:
+    async def full(question: Question, deadline: Deadline) -> Answer:
+        raise Overloaded("full")
+
+    gateway.behaviour = full
+    async with AsyncClient(f"127.0.0.1:{ports.grpc}", timeout=5) as client:
+        with pytest.raises(TryLater) as caught:
+            await client.answer("why?")
+    assert caught.value.reason == "OVERLOADED"
+    assert caught.value.retry_after is not None
+    assert 0.05 <= caught.value.retry_after <= 1.5
+
+
+def test_every_status_of_the_server_has_a_class() -> None:
+    kinds = {(row.code.name, row.reason): type(failed(row.code.name, "", row.reason)) for row in TABLE.values()}
+    assert CallFailed not in kinds.values()
+    assert {key for key, kind in kinds.items() if kind is ServerFailed} == {
+        ("INTERNAL", "INTERNAL"),
+        ("DATA_LOSS", "DATA_LOSS"),
+        ("RESOURCE_EXHAUSTED", "DISK_FULL"),
+        ("FAILED_PRECONDITION", "NOT_CONFIGURED"),
+    }
+
+
+def test_a_failure_goes_from_one_process_to_another() -> None:
+    sent = failed("UNAVAILABLE", "full", "OVERLOADED", retry_after=0.25)
+    got = pickle.loads(pickle.dumps(sent))
+    assert (type(got), str(got), vars(got)) == (TryLater, str(sent), vars(sent))

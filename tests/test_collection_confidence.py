@@ -15,6 +15,7 @@ import pytest
 from gateway import assembly
 from gateway.cascade.confidence import FEATURES_VERSION, CollectionCalibration, features
 from gateway.client import Client, Editor
+from gateway.convert import confidence_from_proto, confidence_to_proto
 from gateway.errors import InvalidQuestion, UnknownCollection
 from gateway.forge import graph
 from gateway.knowledge import snapshots
@@ -22,7 +23,6 @@ from gateway.knowledge.base import key
 from gateway.knowledge.changes import Batch, Calibrate, Create, Drop, Put
 from gateway.knowledge.store import Store
 from gateway.knowledge.watching import Told, Watching
-from gateway.rpc.convert import confidence_from_proto, confidence_to_proto
 from gateway.rpc.server import Server
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Policy, Route, SearchConfidence

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.convert import document_from_proto, document_to_proto
+from gateway.dates import check_names, iso, span_of
 from gateway.errors import DocumentInvalid
-from gateway.knowledge.dates import check_names, iso, span_of
-from gateway.rpc.convert import document_from_proto, document_to_proto
 from gateway.types import Document
 
 DAY = 1_767_225_600.0

@@ -17,7 +17,7 @@ from gateway import assembly
 from gateway.cli.main import cli
 from gateway.client import Editor
 from gateway.config import CascadeSection, Config, KnowledgeSection, ModelSection, ServerSection
-from gateway.rpc.convert import document_from_proto
+from gateway.convert import document_from_proto
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
 from gateway.v1 import gateway_pb2 as pb

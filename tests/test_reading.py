@@ -19,13 +19,13 @@ from hypothesis import strategies as st
 
 from gateway.cli.exporting import shown
 from gateway.client.editor import Kept
+from gateway.convert import document_from_proto, document_to_proto
 from gateway.errors import InvalidQuestion
 from gateway.knowledge.documents import passages
 from gateway.knowledge.reading import drafts, files
 from gateway.knowledge.reading.drafts import Bad, identifier, shortened
 from gateway.knowledge.reading.files import Reading
 from gateway.rpc import editing
-from gateway.rpc.convert import document_from_proto, document_to_proto
 from gateway.types import Document
 
 needs_selectolax = pytest.mark.skipif(

@@ -12,8 +12,8 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.config import AdmissionSection, Config
+from gateway.convert import POLICY_TO_PROTO
 from gateway.deadline import Deadline
-from gateway.rpc.convert import POLICY_TO_PROTO
 from gateway.rpc.server import Server
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Criticality, Forecast, Policy, Question

@@ -13,9 +13,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.config import Config
+from gateway.convert import answer_from_proto
 from gateway.deadline import Deadline
 from gateway.errors import DeadlineExceeded, InferenceFailed, Overloaded, Unavailable
-from gateway.rpc.convert import answer_from_proto
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
 from gateway.types import Answer, Policy, Principal, Question, Ranker

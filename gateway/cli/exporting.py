@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gateway.client import CallFailed
 from gateway.client.editor import Kept
-from gateway.knowledge.dates import iso
+from gateway.dates import iso
 
 AT_ONCE = 4
 """Calls on their way: a server reads one document while the one before travels."""

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from gateway.client import CallFailed
 from gateway.client.editor import Kept, Written
+from gateway.convert import document_to_proto
 from gateway.errors import InvalidQuestion
 from gateway.knowledge.changes import row_of
 from gateway.knowledge.reading.drafts import Bad, Found
-from gateway.rpc.convert import document_to_proto
 from gateway.rpc.editing import document_of
 from gateway.types import Document
 

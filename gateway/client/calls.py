@@ -1,4 +1,4 @@
-"""What every call of the clients has: options, who asks, a deadline, and the one error that it ends with."""
+"""What every call of the clients has: options, who asks, a deadline."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import asyncio
 import json
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
-from gateway.rpc.convert import timeout_claim
+from gateway.client.failures import TooLate
+from gateway.convert import timeout_claim
 from gateway.types import Criticality, Principal
-from gateway.v1 import gateway_pb2 as pb
 
 SERVICE_CONFIG = json.dumps(
     {
@@ -52,16 +50,6 @@ LOST = 1.0
 Response = TypeVar("Response")
 
 
-class CallFailed(Exception):
-    """A call ended with a status other than OK. `code` is gRPC's name of it, `reason` the gateway's, or empty."""
-
-    def __init__(self, code: str, message: str, reason: str = "") -> None:
-        super().__init__(f"{code}: {message}")
-        self.code = code
-        self.message = message
-        self.reason = reason
-
-
 class Connected:
     """Holds a channel until it is closed."""
 
@@ -96,9 +84,9 @@ def within(seconds: float, metadata: Sequence[tuple[str, str]]) -> dict[str, Any
 
 
 def checked(timeout: float) -> float:
-    """Raise CallFailed where no time is left: grpc takes 0 for "no deadline", and the call could then wait for ever."""
+    """Raise TooLate where no time is left: grpc takes 0 for "no deadline", and the call could then wait for ever."""
     if timeout <= 0:
-        raise CallFailed("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
+        raise TooLate("DEADLINE_EXCEEDED", "no time was left to ask", "DEADLINE_EXCEEDED")
     return timeout
 
 
@@ -111,23 +99,5 @@ async def ended(call: Awaitable[Response | None], seconds: float) -> Response:
     except TimeoutError:
         response = None
     if response is None:
-        raise CallFailed("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
+        raise TooLate("DEADLINE_EXCEEDED", "the deadline passed before the answer was there", "DEADLINE_EXCEEDED")
     return response
-
-
-def failure(error: grpc.RpcError) -> CallFailed:
-    """Both kinds of RpcError know their code and trailers; grpc's hints say so of neither."""
-    call = cast("grpc.Call", error)
-    status = rpc_status.from_call(call)
-    reason = ""
-    for detail in status.details if status is not None else ():
-        info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info):
-            reason = info.reason
-    return CallFailed(call.code().name, call.details() or "", reason)
-
-
-def failure_of(error: pb.Error) -> CallFailed:
-    """Of one item of a call that went on."""
-    codes = {code.value[0]: code.name for code in grpc.StatusCode}
-    return CallFailed(codes.get(error.code, "UNKNOWN"), error.message, error.reason)

@@ -12,18 +12,10 @@ import grpc
 import grpc.aio
 
 from gateway.client.asked import Asked
-from gateway.client.calls import (
-    CallFailed,
-    Connected,
-    checked,
-    ended,
-    failure,
-    failure_of,
-    metadata_of,
-    within,
-)
+from gateway.client.calls import Connected, checked, ended, metadata_of, within
 from gateway.client.connecting import Tls, aio_channel_to, channel_to
-from gateway.rpc.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_keys, found_from_proto
+from gateway.client.failures import CallFailed, failure, failure_of
+from gateway.convert import POLICY_TO_PROTO, RANKER_TO_PROTO, answer_from_proto, answer_keys, found_from_proto
 from gateway.types import Answer, Criticality, Found, Policy, Principal, Ranker
 from gateway.v1 import gateway_pb2 as pb
 from gateway.v1 import gateway_pb2_grpc

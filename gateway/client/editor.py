@@ -9,10 +9,11 @@ from typing import Any
 
 import grpc
 
-from gateway.client.calls import CallFailed, Connected, failure, failure_of, metadata_of, within
+from gateway.client.calls import Connected, metadata_of, within
 from gateway.client.connecting import Tls, channel_to
+from gateway.client.failures import CallFailed, failure, failure_of
 from gateway.client.streamed import fed, sent
-from gateway.rpc.convert import (
+from gateway.convert import (
     STATE_FROM_PROTO,
     WATCH_OP_FROM_PROTO,
     citation_from_proto,

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import grpc
 
-from gateway.client.calls import CallFailed, failure
 from gateway.client.client import BACKOFF, QUIET
+from gateway.client.failures import failed, failure
 
 Request = TypeVar("Request")
 Outcome = TypeVar("Outcome")
@@ -55,7 +55,7 @@ def sent(
                     return
                 answer = next(stream, None)
                 if answer is None:
-                    raise CallFailed("UNKNOWN", "the stream ended before all was answered")
+                    raise failed("UNKNOWN", "the stream ended before all was answered")
                 waits.reset()
                 unanswered.popleft()
                 yield outcome(answer)

@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from gateway.dates import check_names, span_of
 from gateway.errors import DocumentInvalid
-from gateway.knowledge.dates import check_names, span_of
 from gateway.types import Document, Passage
 
 MAX_WORDS = 60

@@ -9,11 +9,11 @@ from typing import Any
 
 from gateway.cascade.confidence import FEATURES
 from gateway.cascade.policy import NEVER
+from gateway.convert import confidence_from_proto, document_from_proto
+from gateway.dates import wrong_span
 from gateway.errors import InvalidQuestion
 from gateway.knowledge.changes import Calibrate, Change, Create, Drop, Put, Receipt, Remove
-from gateway.knowledge.dates import wrong_span
 from gateway.rpc.admission import Admission
-from gateway.rpc.convert import confidence_from_proto, document_from_proto
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.reach import SERVICE, Reach, check_id
 from gateway.rpc.service import Gateway

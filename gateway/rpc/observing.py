@@ -17,10 +17,10 @@ import grpc.aio
 from google.protobuf.message import Message
 
 from gateway.config.observing import LogSection, TraceSection
+from gateway.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
 from gateway.deadline import Clock
 from gateway.errors import ConfigInvalid
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
 from gateway.rpc.status import Refusal, Trailers
 from gateway.rpc.validate import is_request_id
 from gateway.telemetry.logs import CALL, TRACE

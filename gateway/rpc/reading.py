@@ -10,6 +10,13 @@ from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from typing import Any
 
+from gateway.convert import (
+    STATE_TO_PROTO,
+    WATCH_OP_TO_PROTO,
+    citation_to_proto,
+    confidence_to_proto,
+    document_to_proto,
+)
 from gateway.errors import InvalidQuestion, Overloaded, UnknownCollection, UnknownDocument
 from gateway.knowledge.changes import Stored
 from gateway.knowledge.citing import cite
@@ -17,13 +24,6 @@ from gateway.knowledge.library import may_read
 from gateway.knowledge.rows import Rows
 from gateway.knowledge.watching import Watching
 from gateway.rpc.admission import Caller
-from gateway.rpc.convert import (
-    STATE_TO_PROTO,
-    WATCH_OP_TO_PROTO,
-    citation_to_proto,
-    confidence_to_proto,
-    document_to_proto,
-)
 from gateway.rpc.feeds import FeedMethod
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.reach import MAX_VERSION, SERVICE, Reach, check_id

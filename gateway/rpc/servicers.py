@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from gateway.audit.log import AuditLog
+from gateway.convert import answer_to_proto, evidence_to_proto
 from gateway.deadline import Clock
 from gateway.errors import KnowledgeBehind
 from gateway.rpc.admission import Admission, Ticket
-from gateway.rpc.convert import answer_to_proto, evidence_to_proto
 from gateway.rpc.handler import Call, Method, only_the_caller_cancels, refused
 from gateway.rpc.service import Gateway
 from gateway.rpc.streams import StreamMethod

@@ -6,8 +6,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from gateway.convert import LONGEST_MS, POLICY_FROM_PROTO, RANKER_FROM_PROTO, TIMEOUT
 from gateway.errors import InvalidQuestion, UnknownCollection
-from gateway.rpc.convert import LONGEST_MS, POLICY_FROM_PROTO, RANKER_FROM_PROTO, TIMEOUT
 from gateway.telemetry.traces import TRACEPARENT
 from gateway.types import Criticality, Policy, Principal, Question, Ranker
 from gateway.v1 import gateway_pb2 as pb

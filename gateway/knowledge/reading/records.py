@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
+from gateway.dates import check_names, span_of
 from gateway.errors import DocumentInvalid
-from gateway.knowledge.dates import check_names, span_of
 from gateway.knowledge.reading.drafts import (
     SHORT_ANSWER,
     Bad,

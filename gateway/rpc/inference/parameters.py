@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.convert import POLICY_TO_PROTO
 from gateway.errors import InvalidQuestion
-from gateway.rpc.convert import POLICY_TO_PROTO
 from gateway.v1 import gateway_pb2
 from gateway.v1 import open_inference_pb2 as pb
 

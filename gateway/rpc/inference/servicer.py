@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from gateway.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
 from gateway.deadline import Clock
 from gateway.errors import InvalidQuestion, PermissionDenied, Unavailable, UnknownModel
 from gateway.rpc.admission import Admission
-from gateway.rpc.convert import REASON_FROM_PROTO, ROUTE_FROM_PROTO
 from gateway.rpc.handler import Call, Method
 from gateway.rpc.inference.models import ANSWERS, ENCODER, MODELS, MOST, Model, version_of
 from gateway.rpc.inference.parameters import Wanted, timeout_in, wanted_in

@@ -9,8 +9,8 @@ from typing import Any
 import grpc
 from aiohttp import web
 
+from gateway.convert import POLICY_TO_PROTO, answer_from_proto, answer_keys, timeout_claim
 from gateway.deadline import Clock
-from gateway.rpc.convert import POLICY_TO_PROTO, answer_from_proto, answer_keys, timeout_claim
 from gateway.rpc.guard import ASKING
 from gateway.rpc.outside import Aborted, OutsideCall
 from gateway.rpc.page.asked import PRIVATE, Asked, asked, refusal

@@ -9,7 +9,7 @@ from typing import Any
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.knowledge.dates import microseconds
+from gateway.dates import microseconds
 from gateway.types import (
     Answer,
     CertificateStatus,
