@@ -7,7 +7,9 @@ import json
 import pickle
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterable
+from pathlib import Path
 
 import pytest
 
@@ -209,3 +211,16 @@ def test_a_failure_goes_from_one_process_to_another() -> None:
     sent = failed("UNAVAILABLE", "full", "OVERLOADED", retry_after=0.25)
     got = pickle.loads(pickle.dumps(sent))
     assert (type(got), str(got), vars(got)) == (TryLater, str(sent), vars(sent))
+
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+async def test_what_the_readme_says_runs(ports: Ports, capsys: pytest.CaptureFixture[str]) -> None:
+    section = README.read_text(encoding="utf-8").split("## From your service\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("    ") or not line]
+    snippet = textwrap.dedent("\n".join(lines))
+    assert '"127.0.0.1:50051", timeout=0.2' in snippet
+    snippet = snippet.replace('"127.0.0.1:50051", timeout=0.2', f'"127.0.0.1:{ports.grpc}", timeout=5')
+    await asyncio.to_thread(exec, snippet, {})
+    assert capsys.readouterr().out == f"{ANSWER.route} {ANSWER.text}\n"
