@@ -25,6 +25,7 @@ from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
 from loadtest.drift_command import drift
+from loadtest.entrances_command import entrances_
 from loadtest.flywheel_command import flywheel
 from loadtest.fusion_command import fusion
 from loadtest.gpu import gpu
@@ -69,6 +70,7 @@ for command in (
     crashes,
     chaos,
     restarts_,
+    entrances_,
     medquad,
     fusion,
     words_,

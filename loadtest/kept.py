@@ -27,6 +27,7 @@ OTHERS = (
     "audit-cost",
     "call-cost",
     "restarts",
+    "entrances",
     "chaos",
 )
 """Kinds that are one result each, with tables of their own: of the commands of those names."""
