@@ -87,10 +87,11 @@ def show(found: dict[str, Any], console: Console) -> None:
     headings = ("one at a time, then 16 at once", "p50, ms", "caller's CPU, ms", "a second", "server's CPU, ms")
     proof_results.show(found, console, headings, rows)
     client, cpu, infer = (found[name] for name in ("client_overhead", "client_cpu_overhead", "inference_capacity"))
-    for line in (
-        f"the client adds {client:+.1%} to a bare stub (at most {CLIENT_AT_MOST:.0%}, aim {CLIENT_AIM:.0%}), "
-         f"and {cpu:+.1%} of its CPU",
+    lines = (
+        f"the client adds {client:+.1%} to a bare stub (at most {CLIENT_AT_MOST:.0%}, aim {CLIENT_AIM:.0%})",
+        f"and {cpu:+.1%} of its CPU",
         f"JSON adds {found['json_added_ms']:+.2f} ms (at most {JSON_AT_MOST:g}, aim {JSON_AIM:g})",
         f"ModelInfer has {infer:.2f} of Answer's capacity (at least {INFER_AT_LEAST:g}, aim {INFER_AIM:g})",
-    ):
+    )
+    for line in lines:
         console.print(line, highlight=False)
