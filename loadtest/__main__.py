@@ -21,6 +21,7 @@ from loadtest.audit_cost_command import audit_cost
 from loadtest.call_cost_command import call_cost
 from loadtest.capacity_command import find_capacity
 from loadtest.chaos_command import chaos
+from loadtest.client_cost_command import client_cost
 from loadtest.compare_command import compare_files
 from loadtest.crashes_command import crashes
 from loadtest.cross_check_command import cross_check
@@ -79,6 +80,7 @@ for command in (
     flywheel,
     audit_cost,
     call_cost,
+    client_cost,
 ):
     main.add_command(command)
 
