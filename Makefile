@@ -2,7 +2,7 @@
 #   make run      serve the shipped bundle and collection on 127.0.0.1:50051
 #   make test     format check, lint, types, tests
 #   make browser  the page in headless Chromium, which has to be there (make test skips what it is not there for)
-#   make chaos    every fault test in its long form, more than an hour (CHAOS="--only 3,5 --out FILE" for some)
+#   make chaos    every fault test, more than an hour (CHAOS="--short" four minutes; "--out FILE --resume" in pieces)
 #   make lint     the first three of these        make format   rewrite the files so that they pass the first
 #   make prometheus   rules, alerts and the dashboard against a real Prometheus (Debian: apt-get install prometheus)
 #   make simulate overloads and outages on a clock of their own, from SIMULATED=1000 seeds

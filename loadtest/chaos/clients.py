@@ -131,9 +131,11 @@ async def _given_back(verdict: Verdict, gateway: Served, descriptors: int) -> No
 async def oversized(terms: Terms) -> Verdict:
     verdict = Verdict()
     async with served(terms) as gateway:
-        before = gateway.rss()
+        before = 0
 
         async def work() -> None:
+            nonlocal before
+            before = gateway.rss()  # which the first questions of all have made larger by 10 MB
             codes = await _odd(gateway, verdict)
             verdict.saw(f"codes: {codes}")
             for lie in (MESSAGE + 1, (1 << 31) - 1, (1 << 32) - 1):

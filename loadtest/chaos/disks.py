@@ -203,8 +203,12 @@ async def damaged(terms: Terms) -> Verdict:
     with Inspector() as inspector:
         chance = random.Random(plan.seed)  # noqa: S311 - a sample, no secret
         await crashes.damaged(plan, folder, inspector, chance, found, lambda _: None)
-    verdict.faults += found.faults
-    _tell(verdict, found.kinds)
+    verdict.faults += [*found.faults, *(fault for one in found.kinds for fault in one.faults)]
+    came = sum((one.came for one in found.kinds), Counter[str]())
+    tries = sum(one.tries for one in found.kinds)
+    verdict.saw(
+        f"{tries} files damaged in {len(found.kinds)} ways: {', '.join(f'{n} {how}' for how, n in came.items())}"
+    )
     return verdict
 
 
