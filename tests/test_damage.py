@@ -85,6 +85,17 @@ async def test_a_change_of_any_value_is_named(folder: Path, table: str, column: 
         assert any(f"{table} " in one and "is not as it was written" in one for one in wrong(store))
 
 
+@pytest.mark.parametrize(
+    ("table", "column"),
+    [("document", "id"), ("document", "tenant"), ("collection", "name"), ("confidence", "collection")],
+)
+async def test_a_text_that_has_become_bytes_is_named(folder: Path, table: str, column: str) -> None:
+    """As by a flipped bit in the type that SQLite writes before a value."""
+    spoil(folder, f"UPDATE {table} SET {column} = CAST({column} AS BLOB)")
+    with opened(folder) as store:
+        assert any(f"{table} " in one and "is not as it was written" in one for one in wrong(store))
+
+
 def test_every_flipped_bit_of_a_row_is_told() -> None:
     row = ("acme", "help", "a", 2, "A title", "", "", "An answer.", "An answer.", "[]", 0.0, None)
     found = checksum("document", row)

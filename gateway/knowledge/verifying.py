@@ -39,13 +39,13 @@ def verify(store: Store, progress: Progress) -> Iterator[str]:
 
 def _wrong_collections(rows: Rows, replay: Replay) -> Iterator[str]:
     there = set(rows("SELECT tenant, name FROM collection"))
-    for tenant, name in sorted(there ^ replay.documents.keys()):
+    for tenant, name in sorted(there ^ replay.documents.keys(), key=str):
         yield f"{tenant}/{name}: " + ("is there, and not in the log" if (tenant, name) in there else "is not there")
     kept = {(row[0], row[1]): row[2] for row in rows("SELECT tenant, collection, version FROM confidence")}
-    for place in sorted(kept.keys() | replay.calibrated.keys()):
+    for place in sorted(kept.keys() | replay.calibrated.keys(), key=str):
         version, wanted = kept.get(place), replay.calibrated.get(place)
         if version != wanted:
-            yield f"{'/'.join(place)}: its confidence is of version {version}, by the log it is of {wanted}"
+            yield f"{_named(*place)}: its confidence is of version {version}, by the log it is of {wanted}"
 
 
 def _wrong_documents(rows: Rows, replay: Replay) -> Iterator[str]:
@@ -60,15 +60,15 @@ def _wrong_documents(rows: Rows, replay: Replay) -> Iterator[str]:
         current[place, document_id] += 1
         wanted = replay.documents.get(place, {}).get(document_id)
         if wanted != version:
-            yield f"{_named(place, document_id)}: version {version} is current, by the log it is {wanted or 'none'}"
+            yield f"{_named(*place, document_id)}: version {version} is current, by the log it is {wanted or 'none'}"
     for place, ids in replay.documents.items():
         for document_id in ids:
             if (count := current[place, document_id]) != 1:
-                yield f"{_named(place, document_id)}: has {count} current versions"
+                yield f"{_named(*place, document_id)}: has {count} current versions"
     gone_before = int(_meta(rows).get("cleared", 0))
     for version, (place, document_id, wanted) in replay.ended.items():
         if ended.get(version) != wanted and (version in ended or wanted > gone_before):
-            yield f"{_named(place, document_id)}: version {version} is not kept as change {wanted} ended it"
+            yield f"{_named(*place, document_id)}: version {version} is not kept as change {wanted} ended it"
 
 
 def _wrong_encoder(rows: Rows) -> Iterator[str]:
@@ -85,8 +85,9 @@ def _meta(rows: Rows) -> dict[str, str]:
     return {row[0]: row[1] for row, is_right in rows.each("meta") if is_right}
 
 
-def _named(place: Place, document_id: str) -> str:
-    return "/".join((*place, document_id))
+def _named(*words: object) -> str:
+    """By a flipped bit a text may have become bytes."""
+    return "/".join(map(str, words))
 
 
 def _wrong_embeddings(rows: Rows, progress: Progress) -> Iterator[str]:
