@@ -27,6 +27,7 @@ KINDS = (
     "audit-cost",
     "call-cost",
     "restarts",
+    "entrances",
     "chaos",
 )
 
