@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from gateway.rpc import convert
+from gateway import convert
 from gateway.types import Answer
 from gateway.v1 import gateway_pb2 as pb
 from tests.fakes import ABSTENTION, ANSWER
