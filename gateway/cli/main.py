@@ -30,6 +30,7 @@ COMMANDS = {
     "models": ("gateway.cli.models:models", "Compare versions of bundles, and say which one serves."),
     "drift": ("gateway.cli.drift:drift", "See whether questions have changed since the certificate was made."),
     "keys": ("gateway.cli.keys:keys", "Say who may call a gateway, by API key or certificate."),
+    "config": ("gateway.cli.settings:config", "Show, check and describe the settings."),
     "doctor": ("gateway.cli.doctor:doctor", "Check this machine and its files before serving."),
     "certify": ("gateway.cli.certify:certify", "Give a bundle its certificate anew."),
     "evaluate": ("gateway.cli.evaluate:evaluate", "Measure a bundle and compare the policies."),

@@ -3,7 +3,7 @@
 from gateway.config.answering import AdmissionSection, CascadeSection
 from gateway.config.jwt import JwtSection
 from gateway.config.knowledge import KnowledgeSection
-from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load
+from gateway.config.loading import FILE_VARIABLE, PREFIX, Config, load, traced
 from gateway.config.model import LEAST_BATCH_TOKENS, Device, Fallback, ModelSection, Precision, Uncertified
 from gateway.config.observing import LogFormat, LogSection, TraceSection
 from gateway.config.server import ServerSection
@@ -34,4 +34,5 @@ __all__ = [
     "TraceSection",
     "Uncertified",
     "load",
+    "traced",
 ]

@@ -57,6 +57,15 @@ def load(
 
     Without `file`, the one that GATEWAY_CONFIG names is read, if any. Raises ConfigInvalid.
     """
+    return traced(file, environment, flags)[0]
+
+
+def traced(
+    file: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, object] | None = None,
+) -> tuple[Config, dict[tuple[str, ...], str]]:
+    """As `load`, and where each setting that is not a default comes from, by its path."""
     environment = environment or {}
     if file is None and environment.get(FILE_VARIABLE):
         file = Path(environment[FILE_VARIABLE])
@@ -67,10 +76,11 @@ def load(
             # A whole table set later replaces what was set in it before.
             settings = {known: setting for known, setting in settings.items() if known[: len(path)] != path}
             settings[path] = (value, origin)
+    origins = {path: origin for path, (_, origin) in settings.items()}
     try:
-        return Config.model_validate(_tree(settings))
+        return Config.model_validate(_tree(settings)), origins
     except ValidationError as error:
-        raise _explained(error, {path: origin for path, (_, origin) in settings.items()}) from None
+        raise _explained(error, origins) from None
 
 
 def _tree(settings: Mapping[tuple[str, ...], tuple[object, str]]) -> dict[str, Any]:
