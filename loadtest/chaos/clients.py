@@ -27,6 +27,9 @@ KEEPALIVE = 75.0
 """Seconds after which a connection that does not answer is gone: the server asks after 60, and waits 10."""
 PER_STREAM = 1 << 20
 """Bytes of memory that a stream which nobody reads may take."""
+PAUSE = 0.05
+"""Seconds between two questions on such a stream: enough for more answers than are sent unread. Without one, 20 streams
+ask 4,000 a second, and that is an overload, which is another test."""
 PER_SOCKET = 50_000
 MESSAGE = 4 << 20
 """Bytes of the longest message that is taken."""
@@ -83,8 +86,8 @@ async def _unread(terms: Terms, verdict: Verdict, gateway: Served) -> None:
     streams, before = terms.of(2, 20), gateway.rss()
     async with grpc.aio.insecure_channel(gateway.target) as channel:
         stub = gateway_pb2_grpc.AnswersStub(channel)
-        calls = [stub.AnswerStream() for _ in range(streams)]
-        asked = await asyncio.gather(*(_written(call, terms.of(1.0, 15.0)) for call in calls))
+        calls = [stub.AnswerStream(metadata=(("x-tenant", "slow"),)) for _ in range(streams)]
+        asked = await asyncio.gather(*(_written(call, terms.of(1.0, 15.0), terms.of(0.001, PAUSE)) for call in calls))
         grown = (gateway.rss() - before) / streams
         for call in calls:
             call.cancel()
@@ -92,7 +95,7 @@ async def _unread(terms: Terms, verdict: Verdict, gateway: Served) -> None:
     verdict.check(terms.is_short or grown <= PER_STREAM, f"a stream that is not read takes {grown / 2**20:.1f} MB")
 
 
-async def _written(call: Any, seconds: float) -> int:
+async def _written(call: Any, seconds: float, pause: float) -> int:
     count = 0
     with contextlib.suppress(TimeoutError, grpc.aio.AioRpcError):
         async with asyncio.timeout(seconds):
@@ -100,7 +103,7 @@ async def _written(call: Any, seconds: float) -> int:
                 question = pb.AnswerRequest(question=TEXTS[count % len(TEXTS)], request_id=str(count))
                 await call.write(pb.AnswerStreamRequest(question=question, timeout_ms=10_000))
                 count += 1
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(pause)
     return count
 
 
