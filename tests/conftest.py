@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
+import click
 import grpc.aio
 import pytest
 
@@ -11,6 +12,22 @@ from gateway.config import Config, ServerSection
 from gateway.rpc.server import Ports, Server
 from gateway.telemetry.metrics import Metrics
 from tests.fakes import FakeGateway
+
+COMMANDS_RUN: set[click.Command] = set()
+"""Of the command line, in this process: see test_zz_documented."""
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _commands_are_noted() -> Iterator[None]:
+    invoke = click.Command.invoke
+
+    def noted(command: click.Command, context: click.Context) -> object:
+        COMMANDS_RUN.add(command)
+        return invoke(command, context)
+
+    click.Command.invoke = noted  # type: ignore[assignment, method-assign]
+    yield
+    click.Command.invoke = invoke  # type: ignore[method-assign]
 
 
 @pytest.fixture

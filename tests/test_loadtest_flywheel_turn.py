@@ -29,7 +29,8 @@ RECIPE = MINIMAL.replace(
     'questions = "train.csv"',
     'questions = "train.csv"\nexclude_intents = "later.txt"\ndev = 0.1\ncalibrate = 0.2\ncertify = 0.3',
 )
-SETTINGS = f'[student]\nmax_tokens = {tiny.MAX_TOKENS}\n[confidence]\nrisk = 0.4\n[knowledge]\ncollection = "docs"\n'
+# A loose certificate: of so few questions, in an order that depends on who answered first, a strict one is luck.
+SETTINGS = f'[student]\nmax_tokens = {tiny.MAX_TOKENS}\n[confidence]\nrisk = 0.49\n[knowledge]\ncollection = "docs"\n'
 ARTICLE = "---\nid: {0}\ntitle: {1}\nuri: https://help.example/{0}\nupdated: 2026-01-01\nanswer: It is {0}.\n---\n{1}\n"
 
 

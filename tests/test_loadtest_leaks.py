@@ -86,7 +86,8 @@ async def test_what_is_broken_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     broken(monkeypatch)
-    tally: Tally = await found(CASES // 2, 3, tmp_path, has_dates=False)
+    # Where merges fall no seed decides, and the rarest of these is then found in one case of 300.
+    tally: Tally = await found(2 * CASES, 3, tmp_path, has_dates=False)
     assert tally.leaks > 0
     assert tally.described[0]["wrong"]
 
