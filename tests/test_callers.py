@@ -498,3 +498,11 @@ async def test_all_clients_speak_tls_and_show_their_key(
     code, said = await command("--api-key-file", f"{tmp_path / 'nothing'}")
     assert code == 2
     assert "nothing: cannot be read" in said
+
+
+def test_the_list_shows_who_may_call_and_no_key(file: Path) -> None:
+    key = created(file, "--tenant", "acme")
+    shown = run(file, "list")
+    assert shown.exit_code == 0
+    assert "acme" in shown.output
+    assert key not in shown.output

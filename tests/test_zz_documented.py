@@ -30,6 +30,12 @@ ELSEWHERE = {
     "gateway forge run": "takes what [train] installs: its steps are tested one by one, tests/test_run.py",
     "gateway forge encoder": "as above: tests/test_trunk.py",
     "gateway forge export": "as above: tests/test_exporting.py",
+    # What follows is not run as it is typed by any test: only what it does is, piece by piece.
+    "gateway compare policies": "wants the data of a download: tests/test_compare_command.py, tests/test_policies.py",
+    "gateway knowledge calibrate": "tests/test_collection_confidence.py",
+    "gateway knowledge mend": "tests/test_mending.py",
+    "gateway loadtest latency": "measures a machine, and asserts nothing",
+    "gateway loadtest startup": "tests/test_loadtest_startup.py",
 }
 """Commands that no test calls in this process, and where they are run instead."""
 MAKE = {
