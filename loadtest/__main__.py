@@ -41,6 +41,7 @@ from loadtest.prove_command import prove
 from loadtest.report_command import report_files
 from loadtest.restarts_command import restarts_
 from loadtest.run_command import run
+from loadtest.scrape_cost_command import scrape_cost_
 from loadtest.startup import seconds_to_ready
 from loadtest.sweep_command import sweep
 from loadtest.words_command import words_
@@ -72,6 +73,7 @@ for command in (
     chaos,
     restarts_,
     entrances_,
+    scrape_cost_,
     medquad,
     fusion,
     words_,

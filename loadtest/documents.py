@@ -28,6 +28,7 @@ KINDS = (
     "call-cost",
     "restarts",
     "entrances",
+    "scrape-cost",
     "chaos",
 )
 

@@ -28,6 +28,7 @@ OTHERS = (
     "call-cost",
     "restarts",
     "entrances",
+    "scrape-cost",
     "chaos",
 )
 """Kinds that are one result each, with tables of their own: of the commands of those names."""

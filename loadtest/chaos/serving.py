@@ -54,10 +54,10 @@ class Served:
         fresh.rename(self.folder / "failpoints")
 
     async def counted(self) -> Counters:
-        return Counters(await asyncio.to_thread(_get, f"http://{self.admin}/metrics"))
+        return Counters(await asyncio.to_thread(fetched, f"http://{self.admin}/metrics"))
 
     async def status(self) -> dict[str, Any]:
-        return dict(json.loads(await asyncio.to_thread(_get, f"http://{self.admin}/status")))
+        return dict(json.loads(await asyncio.to_thread(fetched, f"http://{self.admin}/status")))
 
     async def is_ready(self) -> bool:
         return await self._says("readyz")
@@ -67,7 +67,7 @@ class Served:
 
     async def _says(self, probe: str) -> bool:
         with contextlib.suppress(OSError):
-            await asyncio.to_thread(_get, f"http://{self.admin}/{probe}")
+            await asyncio.to_thread(fetched, f"http://{self.admin}/{probe}")
             return True
         return False
 
@@ -156,6 +156,7 @@ def stored(folder: Path) -> dict[str, str]:
     return {"GATEWAY_KNOWLEDGE__DATA": str(folder)}
 
 
-def _get(url: str) -> str:
+def fetched(url: str) -> str:
+    """The text there."""
     with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own, by http
         return str(response.read().decode())
