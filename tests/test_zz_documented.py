@@ -19,7 +19,7 @@ from loadtest.__main__ import main as loadtest
 from tests.conftest import COMMANDS_RUN
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "SECURITY.md", "docs/runbook.md", "docs/metrics.md")
+DOCUMENTS = ("README.md", "SECURITY.md", "docs/runbook.md", "docs/metrics.md", "docs/errors.md")
 TYPED = re.compile(
     r"(?:`|^    (?:[A-Z_]+=\S+ )*|; |&& |^\| `)((?:gateway|python -m loadtest|make) [^`\n]*)", re.MULTILINE
 )
