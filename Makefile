@@ -10,12 +10,13 @@
 #   make dist     the wheel and the sdist, in dist/
 #   make clean-install   the wheel in an empty environment, to the first answer, and how long that takes
 #   make deploy-lint   the container file by hadolint, compose and Kubernetes' manifests by yamllint and their schemas
+#   make typescript   the client in clients/typescript, built with npm, against a gateway
 #   make sbom     build/sbom.json: what is installed, and the shipped models, as CycloneDX
 #   make lock     requirements/cpu.txt anew: every package that serving takes, by version and hash
 #   make protos   generate the stubs anew         make train    install what making a bundle needs (several GB)
 
 .DELETE_ON_ERROR:
-.PHONY: run test chaos fuzz simulate prometheus browser lint format protos train dist clean-install deploy-lint sbom lock clean
+.PHONY: run test chaos fuzz simulate prometheus browser typescript lint format protos train dist clean-install deploy-lint sbom lock clean
 
 SHELL := /bin/bash
 VENV := .venv
@@ -48,6 +49,12 @@ lint: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+
+typescript: $(VENV)/.installed-$(DEVICE)-dev
+	@command -v npm >/dev/null || { echo "there is no npm: install Node 20 or later" >&2; exit 1; }
+	cd clients/typescript && npm install --no-package-lock --no-audit --no-fund --silent \
+		&& PATH="$(CURDIR)/$(BIN):$$PATH" npm run --silent generate && npm run --silent build
+	GATEWAY_TEST_TYPESCRIPT=required $(BIN)/pytest -q tests/test_typescript.py
 
 prometheus: $(VENV)/.installed-$(DEVICE)-dev
 	$(BIN)/python -m deploy.monitoring.check

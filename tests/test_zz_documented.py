@@ -51,6 +51,7 @@ MAKE = {
     "chaos": "CI, in its short form",
     "clean-install": "CI",
     "deploy-lint": "CI",
+    "typescript": "CI, where there is npm",
     "simulate": "tests/test_overload.py",
 }
 """Targets that documents name, and what runs them."""
